@@ -1,0 +1,18 @@
+//! What every layer speaks: errors, element and column types, ids, limits and
+//! the place of a folder. Knows no files, devices or protocols.
+
+mod column_type;
+mod config;
+mod dtype;
+mod error;
+mod ids;
+mod limits;
+mod schema;
+
+pub use column_type::ColumnType;
+pub use config::{DEFAULT_FOLDER, FOLDER_VARIABLE, data_folder};
+pub use dtype::DType;
+pub use error::{Error, ErrorCode, Result, closest};
+pub use ids::{RunId, SnapshotId, TableId};
+pub use limits::Limits;
+pub use schema::{Column, DEFAULT_SHARDS, Schema, Sharding, check_name};
