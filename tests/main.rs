@@ -1,2 +1,4 @@
 //! All tests of Quern in one binary, so that it links once. One folder per
 //! layer, named as in `host/src`.
+
+mod tidy;

@@ -1,0 +1,71 @@
+# Everything a newcomer types: `make demo` and `make test`. Both do all set-up.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+# Compiled dependencies live outside the clone, so that a second clone is quick.
+QUERN_CACHE ?= $(HOME)/.cache/quern
+export QUERN_CACHE
+export CARGO_TARGET_DIR ?= $(QUERN_CACHE)/target
+export QUERN_GUEST_TARGET ?= $(QUERN_CACHE)/guest-target
+export QUERN_PYTHON ?= $(QUERN_CACHE)/python/bin/python
+QUERN := $(CARGO_TARGET_DIR)/debug/quern
+export QUERN_BIN := $(QUERN)
+INSTALL_DIR ?= $(or $(CARGO_HOME),$(HOME)/.cargo)/bin
+DEMO_DATA ?= demo-data
+TEST ?=
+
+.PHONY: help
+help: ## List these commands
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: demo
+demo: build procs install ## Ingest MNIST, train, infer and evaluate in ./demo-data
+	@$(QUERN) --data $(DEMO_DATA) demo mnist --files tests/data/mnist --component udfs/mnist/mnist.wasm
+
+.PHONY: test
+test: build procs python ## Run every test (TEST=name: those whose name matches)
+	cargo test --quiet -p quern-tests -- $(TEST)
+	cargo test --quiet -p quern-udf -p mnist -p sum-of-squares -- $(TEST)
+
+.PHONY: lint
+lint: machine ## Formatting and clippy, as CI runs them
+	cargo fmt --all --check
+	cargo clippy --quiet --workspace --all-targets -- -D warnings
+
+.PHONY: bench
+bench: build procs ## Time training, inference, ingest, host calls and replay
+	$(QUERN) bench --files tests/data/mnist --component udfs/mnist/mnist.wasm
+
+.PHONY: soak
+soak: build procs python ## The long runs at full size
+	QUERN_SOAK=1 cargo test --quiet -p quern-tests -- soak
+
+.PHONY: build
+build: machine ## Build the `quern` binary
+	cargo build --quiet -p quern
+
+.PHONY: install
+install: build ## Put `quern` into cargo's bin folder
+	@install -m 755 -D $(QUERN) $(INSTALL_DIR)/quern
+
+.PHONY: procs
+procs: build guest ## Build the procs of udfs/ into components
+	@$(QUERN) proc build udfs/sum-of-squares
+	@$(QUERN) proc build udfs/mnist
+
+.PHONY: machine
+machine:
+	@setup/machine.sh
+
+.PHONY: guest
+guest: machine
+	@setup/guest-target.sh
+
+.PHONY: python
+python:
+	@setup/python.sh
+
+.PHONY: clean
+clean: ## Remove what the demo made (not the shared cache)
+	rm -rf $(DEMO_DATA)

@@ -1,0 +1,135 @@
+//! Rules of the tree that no compiler checks: layers, homes of dependencies,
+//! sizes, headers.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// Longest file and longest line.
+const MAX_LINES: usize = 500;
+const MAX_WIDTH: usize = 140;
+
+/// A dependency and the only places under `host/src` that may name it.
+const HOMES: [(&str, &[&str]); 8] = [
+    ("wasmtime", &["proc"]),
+    ("wit_component", &["proc"]),
+    ("datafusion", &["sql"]),
+    ("rusqlite", &["storage"]),
+    ("gemm", &["tensor"]),
+    ("clap", &["cli", "main.rs"]),
+    ("indicatif", &["cli"]),
+    ("anyhow", &["cli", "main.rs"]),
+];
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
+}
+
+fn files_under(folder: &Path, extension: &str) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        if path.is_dir() && name != "target" && name != "vendor" && !name.starts_with('.') {
+            found.extend(files_under(&path, extension));
+        } else if path.extension().is_some_and(|e| e == extension) {
+            found.push(path);
+        }
+    }
+    found.sort();
+    found
+}
+
+fn sources() -> Vec<(PathBuf, String)> {
+    ["host", "udf-sdk", "udfs", "tests"]
+        .iter()
+        .flat_map(|part| files_under(&root().join(part), "rs"))
+        .map(|path| (path.strip_prefix(root()).unwrap().to_owned(), std::fs::read_to_string(&path).unwrap()))
+        .collect()
+}
+
+/// `host/src` files with the layer each belongs to.
+fn host_sources() -> Vec<(PathBuf, String, String)> {
+    sources()
+        .into_iter()
+        .filter_map(|(path, text)| {
+            let inside = path.strip_prefix("host/src").ok()?.to_owned();
+            let first = inside.components().next()?.as_os_str().to_string_lossy().into_owned();
+            Some((inside, first, text))
+        })
+        .collect()
+}
+
+/// The order of `pub mod` lines in `lib.rs`, lowest layer first.
+fn layers() -> Vec<String> {
+    let text = std::fs::read_to_string(root().join("host/src/lib.rs")).unwrap();
+    text.lines().filter_map(|l| l.strip_prefix("pub mod ")?.strip_suffix(';').map(str::to_owned)).collect()
+}
+
+#[test]
+fn layers_only_point_down() {
+    let order: BTreeMap<String, usize> = layers().into_iter().enumerate().map(|(i, name)| (name, i)).collect();
+    let mut wrong = Vec::new();
+    for (path, layer, text) in host_sources() {
+        let Some(own) = order.get(layer.trim_end_matches(".rs")) else { continue };
+        for (i, line) in text.lines().enumerate().filter(|(_, line)| !line.trim_start().starts_with("//")) {
+            for used in line.split("crate::").skip(1) {
+                let name: String = used.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
+                if order.get(&name).is_some_and(|rank| rank > own) {
+                    wrong.push(format!("{}:{} uses {name}", path.display(), i + 1));
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "layers point up:\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn each_big_dependency_has_one_home() {
+    let mut wrong = Vec::new();
+    for (path, layer, text) in host_sources() {
+        for (dependency, homes) in HOMES {
+            let named = text.lines().any(|line| {
+                let line = line.trim_start();
+                !line.starts_with("//") && line.contains(&format!("{dependency}::"))
+            });
+            if named && !homes.contains(&layer.as_str()) {
+                wrong.push(format!("{} names {dependency}", path.display()));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "dependencies away from home:\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn files_are_short_and_say_what_they_hold() {
+    let mut wrong = Vec::new();
+    for (path, text) in sources() {
+        let lines = text.lines().count();
+        if lines > MAX_LINES {
+            wrong.push(format!("{}: {lines} lines, at most {MAX_LINES}", path.display()));
+        }
+        if !text.starts_with("//!") {
+            wrong.push(format!("{}: no `//!` header", path.display()));
+        }
+        if let Some(i) = text.lines().position(|line| line.chars().count() > MAX_WIDTH) {
+            wrong.push(format!("{}:{}: a line over {MAX_WIDTH} characters", path.display(), i + 1));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn nothing_is_left_open() {
+    let marks = [concat!("TO", "DO"), concat!("FIX", "ME"), concat!("#[ig", "nore]"), concat!("unimpl", "emented!(")];
+    let mut wrong = Vec::new();
+    for (path, text) in sources() {
+        for (i, line) in text.lines().enumerate() {
+            if marks.iter().any(|mark| line.contains(mark)) {
+                wrong.push(format!("{}:{}: {}", path.display(), i + 1, line.trim()));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
