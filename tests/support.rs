@@ -1,0 +1,37 @@
+//! What several tests need: the built binary, Python's readers, the data, and
+//! how large a run is asked for.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::path::{Path, PathBuf};
+
+/// The `quern` binary: `QUERN_BIN`, else the one beside the running test.
+pub fn quern_binary() -> PathBuf {
+    if let Some(path) = std::env::var_os("QUERN_BIN") {
+        return path.into();
+    }
+    let test = std::env::current_exe().unwrap();
+    let binary = test.parent().unwrap().parent().unwrap().join("quern");
+    assert!(binary.exists(), "{} is missing; run `make test`, which builds it", binary.display());
+    binary
+}
+
+/// The Python interpreter that has DuckDB, pyarrow and safetensors.
+pub fn python() -> PathBuf {
+    let path = std::env::var_os("QUERN_PYTHON").map_or_else(
+        || PathBuf::from(std::env::var_os("HOME").unwrap()).join(".cache/quern/python/bin/python"),
+        PathBuf::from,
+    );
+    assert!(path.exists(), "{} is missing; run `make test`, which installs it", path.display());
+    path
+}
+
+/// The folder of this package.
+pub fn tests_folder() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// How often to repeat: `small` in `make test`, `full` in `make soak`.
+pub fn repeats(small: u64, full: u64) -> u64 {
+    if std::env::var_os("QUERN_SOAK").is_some() { full } else { small }
+}
