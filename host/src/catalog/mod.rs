@@ -1,0 +1,9 @@
+//! Names to components and procs. Components are immutable by sha256 and
+//! versioned by name; one version of a name is the active one. Knows no
+//! WebAssembly: what a component declares comes from `proc`, which inspects it.
+
+mod declarations;
+pub mod spec;
+
+pub use declarations::Declarations;
+pub use spec::{Mode, ProcSpec};
