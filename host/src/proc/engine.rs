@@ -1,0 +1,332 @@
+//! The one WebAssembly engine of the process and the code it has compiled.
+//!
+//! Compiled code is kept in memory, and in a [`CodeCache`] folder when one is
+//! given. Such a file is machine code that is executed as it is: only the holder
+//! of a data folder writes there, files are named by the sha256 of the component
+//! and the engine's version and settings, end with their own checksum, and are
+//! never accepted from users.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
+
+use sha2::{Digest, Sha256};
+use wasmtime::component::{self, HasSelf, Linker};
+use wasmtime::{Config, InstanceAllocationStrategy, PoolingAllocationConfig, WasmBacktraceDetails};
+
+use super::interfaces::{Proc, ProcPre};
+use super::sandbox::State;
+use crate::base::{Error, Result};
+
+/// Time between two looks at the kill switch of a guest that computes.
+const TICK: Duration = Duration::from_millis(5);
+/// Instances that can exist at once in this process, over all its folders.
+const MAX_INSTANCES: u32 = 256;
+/// Elements of one guest table (function pointers, mostly).
+pub(super) const MAX_TABLE_ELEMENTS: usize = 100_000;
+/// Guest stack; a deeper recursion ends the instance.
+pub(super) const STACK_BYTES: usize = 512 << 10;
+/// Compiled components kept in memory.
+const KEPT_COMPONENTS: usize = 64;
+/// Length of the checksum at the end of a file of compiled code.
+const CHECKSUM_BYTES: usize = 32;
+
+/// Compiles components. One per process, from [`Engine::get`].
+pub struct Engine {
+    engine: wasmtime::Engine,
+    linker: Linker<State>,
+    ticker: Arc<Ticker>,
+    kept: Mutex<Kept>,
+}
+
+/// A component, compiled and linked against the host's interfaces.
+pub struct Component {
+    sha256: String,
+    pre: ProcPre<State>,
+    compiled: component::Component,
+}
+
+/// A folder for compiled code, inside a data folder whose holder we are.
+#[derive(Clone, Debug)]
+pub struct CodeCache {
+    folder: PathBuf,
+}
+
+/// Components in memory by sha256, with the time of their last use.
+#[derive(Default)]
+struct Kept {
+    components: HashMap<String, (Arc<Component>, u64)>,
+    clock: u64,
+}
+
+impl Engine {
+    /// The engine of this process.
+    pub fn get() -> Result<&'static Self> {
+        static ENGINE: OnceLock<Result<Engine, String>> = OnceLock::new();
+        let made = ENGINE.get_or_init(|| Self::new().map_err(|e| format!("{e:#}")));
+        made.as_ref().map_err(|reason| {
+            Error::Unsupported(format!(
+                "the WebAssembly engine does not start here: {reason} (it reserves address space; try `ulimit -v unlimited`)"
+            ))
+        })
+    }
+
+    fn new() -> wasmtime::Result<Self> {
+        let engine = wasmtime::Engine::new(&config())?;
+        let mut linker = Linker::new(&engine);
+        Proc::add_to_linker::<_, HasSelf<_>>(&mut linker, |state| state)?;
+        let ticker = Ticker::start(engine.clone())?;
+        Ok(Self { engine, linker, ticker, kept: Mutex::default() })
+    }
+
+    /// Compiles a component, or takes it from memory or `cache`.
+    pub fn compile(&self, bytes: &[u8], cache: Option<&CodeCache>) -> Result<Arc<Component>> {
+        let sha256 = sha256_hex(bytes);
+        self.find(&sha256, cache, |engine| engine.compile_now(bytes))
+    }
+
+    /// The component with this checksum, from memory or `cache`; else compiled
+    /// from what `bytes` gives, which must have the checksum.
+    pub fn load(
+        &self,
+        sha256: &str,
+        cache: Option<&CodeCache>,
+        bytes: impl FnOnce() -> Result<Vec<u8>>,
+    ) -> Result<Arc<Component>> {
+        self.find(sha256, cache, |engine| {
+            let bytes = bytes()?;
+            let found = sha256_hex(&bytes);
+            if found != sha256 {
+                return Err(Error::Corrupt {
+                    what: format!("component {sha256}"),
+                    reason: format!("the stored bytes have sha256 {found}; create the component again"),
+                });
+            }
+            engine.compile_now(&bytes)
+        })
+    }
+
+    fn find(
+        &self,
+        sha256: &str,
+        cache: Option<&CodeCache>,
+        make: impl FnOnce(&Self) -> Result<component::Component>,
+    ) -> Result<Arc<Component>> {
+        let file = cache.map(|cache| cache.file(&self.engine, sha256));
+        if let Some(component) = self.kept().get(sha256) {
+            if let Some(file) = file.filter(|file| !file.exists()) {
+                write_code(&file, &component.compiled);
+            }
+            return Ok(component);
+        }
+        let compiled = match file.as_deref().and_then(|file| self.read_code(file)) {
+            Some(compiled) => compiled,
+            None => {
+                let compiled = make(self)?;
+                if let Some(file) = &file {
+                    write_code(file, &compiled);
+                }
+                compiled
+            }
+        };
+        let component = Arc::new(self.link(sha256, compiled)?);
+        self.kept().put(component.clone());
+        Ok(component)
+    }
+
+    fn compile_now(&self, bytes: &[u8]) -> Result<component::Component> {
+        component::Component::from_binary(&self.engine, bytes).map_err(|e| unusable(format!("it does not compile: {}", root_cause(&e))))
+    }
+
+    fn link(&self, sha256: &str, compiled: component::Component) -> Result<Component> {
+        let pre = self
+            .linker
+            .instantiate_pre(&compiled)
+            .and_then(ProcPre::new)
+            .map_err(|e| unusable(format!("it does not fit `quern:udf@0.1.0`: {}", root_cause(&e))))?;
+        Ok(Component { sha256: sha256.to_owned(), pre, compiled })
+    }
+
+    /// Code of an earlier process, when the file is whole and fits this engine.
+    fn read_code(&self, file: &Path) -> Option<component::Component> {
+        let bytes = std::fs::read(file).ok()?;
+        let (code, checksum) = bytes.split_at_checked(bytes.len().checked_sub(CHECKSUM_BYTES)?)?;
+        if Sha256::digest(code)[..] != *checksum {
+            return None;
+        }
+        // SAFETY: the file lies in the folder of this process's data, which only
+        // its holder writes, its checksum holds, and its name carries the
+        // engine's compatibility hash, which `deserialize` checks again.
+        unsafe { component::Component::deserialize(&self.engine, code) }.ok()
+    }
+
+    fn kept(&self) -> std::sync::MutexGuard<'_, Kept> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The engine of wasmtime.
+    pub(super) fn wasmtime(&self) -> &wasmtime::Engine {
+        &self.engine
+    }
+
+    /// Keeps time ticking while the guard lives.
+    pub(super) fn ticking(&self) -> Ticking {
+        self.ticker.hold();
+        Ticking(self.ticker.clone())
+    }
+}
+
+impl Component {
+    /// Of the file, 64 hex digits.
+    pub fn sha256(&self) -> &str {
+        &self.sha256
+    }
+
+    /// Ready to be instantiated.
+    pub(super) fn pre(&self) -> &ProcPre<State> {
+        &self.pre
+    }
+}
+
+impl CodeCache {
+    /// Uses `folder`, which is made when the first code is written.
+    pub fn new(folder: impl Into<PathBuf>) -> Self {
+        Self { folder: folder.into() }
+    }
+
+    fn file(&self, engine: &wasmtime::Engine, sha256: &str) -> PathBuf {
+        use std::hash::{DefaultHasher, Hash, Hasher};
+        let mut hasher = DefaultHasher::new();
+        engine.precompile_compatibility_hash().hash(&mut hasher);
+        self.folder.join(format!("{sha256}-{:016x}.code", hasher.finish()))
+    }
+}
+
+impl Kept {
+    fn get(&mut self, sha256: &str) -> Option<Arc<Component>> {
+        self.clock += 1;
+        let (component, used) = self.components.get_mut(sha256)?;
+        *used = self.clock;
+        Some(component.clone())
+    }
+
+    fn put(&mut self, component: Arc<Component>) {
+        self.clock += 1;
+        if self.components.len() >= KEPT_COMPONENTS {
+            let oldest = self.components.iter().min_by_key(|(_, (_, used))| *used).map(|(sha256, _)| sha256.clone());
+            oldest.map(|sha256| self.components.remove(&sha256));
+        }
+        self.components.insert(component.sha256.clone(), (component, self.clock));
+    }
+}
+
+/// A cache that cannot be written costs time at the next start, nothing else.
+fn write_code(file: &Path, compiled: &component::Component) {
+    let Ok(mut bytes) = compiled.serialize() else { return };
+    let checksum = Sha256::digest(&bytes);
+    bytes.extend_from_slice(&checksum);
+    let beside = file.with_extension(format!("{}.part", std::process::id()));
+    let folder = file.parent().unwrap_or(Path::new("."));
+    let written = std::fs::create_dir_all(folder)
+        .and_then(|()| std::fs::write(&beside, &bytes))
+        .and_then(|()| std::fs::rename(&beside, file));
+    if written.is_err() {
+        let _ = std::fs::remove_file(&beside);
+    }
+}
+
+/// wasmtime's settings; the reasons are in `reference/wasm.md` §1.
+fn config() -> Config {
+    let mut pool = PoolingAllocationConfig::default();
+    pool.total_component_instances(MAX_INSTANCES)
+        .total_core_instances(4 * MAX_INSTANCES)
+        .total_memories(2 * MAX_INSTANCES)
+        .total_tables(4 * MAX_INSTANCES)
+        .total_stacks(0)
+        .total_gc_heaps(0)
+        .table_elements(MAX_TABLE_ELEMENTS)
+        .max_memory_size(4 << 30)
+        .linear_memory_keep_resident(64 << 10)
+        .max_unused_warm_slots(16);
+    let mut config = Config::new();
+    config
+        .allocation_strategy(InstanceAllocationStrategy::Pooling(pool))
+        .concurrency_support(false)
+        .epoch_interruption(true)
+        .max_wasm_stack(STACK_BYTES)
+        .wasm_backtrace_details(WasmBacktraceDetails::Enable)
+        .wasm_relaxed_simd(true)
+        .relaxed_simd_deterministic(true)
+        .gc_support(false)
+        .wasm_gc(false)
+        .wasm_function_references(false)
+        .wasm_exceptions(false)
+        .wasm_memory64(false)
+        .wasm_tail_call(false)
+        .wasm_wide_arithmetic(false);
+    config
+}
+
+/// Advances the engine's epoch while an instance exists, and sleeps otherwise.
+struct Ticker {
+    instances: AtomicU64,
+    lock: Mutex<()>,
+    wake: Condvar,
+}
+
+/// An instance that needs ticks.
+pub(super) struct Ticking(Arc<Ticker>);
+
+impl Ticker {
+    fn start(engine: wasmtime::Engine) -> std::io::Result<Arc<Self>> {
+        let ticker = Arc::new(Self { instances: AtomicU64::new(0), lock: Mutex::new(()), wake: Condvar::new() });
+        let own = ticker.clone();
+        std::thread::Builder::new().name("quern-epoch".into()).spawn(move || own.tick(&engine))?;
+        Ok(ticker)
+    }
+
+    fn tick(&self, engine: &wasmtime::Engine) {
+        loop {
+            let mut guard = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
+            while self.instances.load(Ordering::Acquire) == 0 {
+                guard = self.wake.wait(guard).unwrap_or_else(PoisonError::into_inner);
+            }
+            drop(guard);
+            std::thread::sleep(TICK);
+            engine.increment_epoch();
+        }
+    }
+
+    fn hold(&self) {
+        if self.instances.fetch_add(1, Ordering::AcqRel) == 0 {
+            let _guard = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
+            self.wake.notify_one();
+        }
+    }
+}
+
+impl Drop for Ticking {
+    fn drop(&mut self) {
+        self.0.instances.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+/// 64 hex digits.
+pub(super) fn sha256_hex(bytes: &[u8]) -> String {
+    use std::fmt::Write;
+    Sha256::digest(bytes).iter().fold(String::with_capacity(64), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+fn unusable(reason: String) -> Error {
+    Error::Component { what: "the file".into(), reason }
+}
+
+/// The innermost cause, without the backtrace that wasmtime adds.
+pub(super) fn root_cause(error: &wasmtime::Error) -> String {
+    error.root_cause().to_string()
+}

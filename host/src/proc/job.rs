@@ -1,0 +1,129 @@
+//! What an instance is given and what comes back: the types between `proc` and
+//! whoever runs procs.
+
+use std::sync::Arc;
+
+use super::{Component, ModelCache, Receipt};
+use crate::base::{Limits, Result, RunId};
+use crate::device::{KillSwitch, Quota};
+use crate::table::{OutputTable, TableView};
+use crate::tensor::Executor;
+
+/// One instance to be executed by [`super::instance`].
+pub struct InstanceJob {
+    /// The component that offers the proc.
+    pub component: Arc<Component>,
+    /// The proc's name in it.
+    pub proc: String,
+    /// The run this instance belongs to.
+    pub run: RunId,
+    /// This instance's place, below `shards`.
+    pub shard: u32,
+    /// Instances of the run.
+    pub shards: u32,
+    /// The run's seed.
+    pub seed: u64,
+    /// Parameters that have a value, defaults filled in.
+    pub params: Vec<(String, String)>,
+    /// Inputs in declared order, under the proc's names for them.
+    pub inputs: Vec<(String, TableView)>,
+    /// Outputs in declared order, under the proc's names for them.
+    pub outputs: Vec<(String, OutputTable)>,
+    /// What the instance may use.
+    pub limits: Limits,
+    /// Stops the instance; carries the run's deadline.
+    pub kill: KillSwitch,
+    /// Device memory of the run, shared by its instances.
+    pub quota: Arc<Quota>,
+    /// Is told what happens, as it happens.
+    pub observer: Arc<dyn Observer>,
+    /// Executes tensor programs.
+    pub executor: Arc<Executor>,
+    /// Models that are on the device already.
+    pub models: Arc<ModelCache>,
+    /// The sha256 (64 hex digits) that storage keeps for the model with this
+    /// uuid, if it was saved by a proc of this folder.
+    pub model_sha256: ModelChecksums,
+}
+
+/// Looks up the checksum of a stored model by its uuid (as text).
+pub type ModelChecksums = Arc<dyn Fn(&str) -> Result<Option<String>> + Send + Sync>;
+
+/// What an instance left.
+pub struct InstanceOutcome {
+    /// Ok completes the instance; its outputs are to be discarded otherwise.
+    pub result: Result<()>,
+    /// The outputs in declared order, with the rows that were made.
+    pub outputs: Vec<(String, OutputTable)>,
+    /// Results by name, in the order they were first set.
+    pub results: Vec<(String, String)>,
+    /// Models that the outputs hold; their checksums are to be kept at commit.
+    pub saved_models: Vec<SavedModel>,
+    /// What was used.
+    pub receipt: Receipt,
+}
+
+/// A model that an instance appended to an output.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SavedModel {
+    /// The output, by the proc's name for it.
+    pub output: String,
+    /// The row's uuid as text.
+    pub id: String,
+    /// The column `name`.
+    pub name: String,
+    /// Of the file in the column `model`, 64 hex digits.
+    pub sha256: String,
+    /// Of the file.
+    pub size_bytes: u64,
+}
+
+/// How serious a log line is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogLevel {
+    /// For finding faults, in detail.
+    Trace,
+    /// For finding faults.
+    Debug,
+    /// What happens.
+    Info,
+    /// Something is odd.
+    Warn,
+    /// Something failed; also the text of a panic.
+    Error,
+}
+
+impl LogLevel {
+    /// The word shown to users.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Trace => "trace",
+            Self::Debug => "debug",
+            Self::Info => "info",
+            Self::Warn => "warn",
+            Self::Error => "error",
+        }
+    }
+}
+
+impl std::fmt::Display for LogLevel {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Is told what an instance says while it runs. Called on the instance's thread,
+/// so it must be quick. Texts are at most `text_bytes` long, points at most
+/// `metric_points`, results at most `results`; the number of log lines is for
+/// the observer to bound, as [`super::Journal`] does.
+pub trait Observer: Send + Sync {
+    /// The status line and, when given, progress in 0..1.
+    fn status(&self, message: &str, fraction: Option<f32>);
+    /// A line of the log.
+    fn log(&self, level: LogLevel, message: &str);
+    /// A point of a series.
+    fn metric(&self, name: &str, step: u64, value: f64);
+    /// A result was set, or set again.
+    fn result(&self, name: &str, value: &str);
+}

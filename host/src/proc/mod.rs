@@ -1,0 +1,31 @@
+//! Components and their execution: inspect → compile → instantiate → call.
+//!
+//! * [`inspect`] looks at a file alone: is it a component, what does it import,
+//!   what does it declare.
+//! * [`Engine`] compiles it, once per content; [`Component`] is the result.
+//! * [`instance`] executes one instance of a proc on the calling thread, within
+//!   the limits of its [`InstanceJob`].
+//!
+//! `interfaces/` is the host side of `wit/`, same file names. Nothing of WASI is
+//! linked: what a component imports is all it can ever reach.
+
+mod engine;
+mod handles;
+mod inspect;
+mod instance;
+mod interfaces;
+mod job;
+mod journal;
+mod model_cache;
+mod model_file;
+mod receipt;
+mod sandbox;
+
+pub use engine::{CodeCache, Component, Engine};
+pub use inspect::{Inspection, inspect};
+pub use instance::instance;
+pub use job::{InstanceJob, InstanceOutcome, LogLevel, ModelChecksums, Observer, SavedModel};
+pub use journal::{Journal, LogLine, MetricPoint};
+pub use model_cache::ModelCache;
+pub use model_file::ModelFile;
+pub use receipt::{Moved, Receipt};
