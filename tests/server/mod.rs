@@ -1,0 +1,6 @@
+//! The layer `server`: who holds a folder, and how the others reach it.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod frame;
+mod lock;
