@@ -1,0 +1,160 @@
+//! Aligned memory and the pool that keeps freed pieces for the next taker, so
+//! that steps of a loop do not fault fresh pages in again and again.
+
+use std::alloc::{Layout, alloc_zeroed, dealloc};
+use std::collections::HashMap;
+use std::ptr::NonNull;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use crate::base::{Error, Result};
+
+/// Every block starts at a multiple of this and its size is one.
+pub const ALIGNMENT_BYTES: usize = 64;
+
+/// Freed memory that a pool keeps at most.
+const KEPT_BYTES: usize = 256 << 20;
+
+/// Larger blocks go back to the system at once.
+const KEPT_BLOCK_BYTES: usize = 64 << 20;
+
+/// A piece of memory, aligned and padded to [`ALIGNMENT_BYTES`].
+///
+/// Whoever writes through [`Block::as_ptr`] must know that nobody reads the
+/// same bytes at that time; [`super::Buffer`] and the executor keep this.
+pub struct Block {
+    start: NonNull<u8>,
+    size_bytes: usize,
+    pool: Weak<Pool>,
+}
+
+// SAFETY: a block owns plain bytes; who may touch them when is the users' contract above.
+unsafe impl Send for Block {}
+// SAFETY: as above.
+unsafe impl Sync for Block {}
+
+impl Block {
+    /// The first byte.
+    pub fn as_ptr(&self) -> *mut u8 {
+        self.start.as_ptr()
+    }
+
+    /// Usable size, a multiple of [`ALIGNMENT_BYTES`].
+    pub fn size_bytes(&self) -> usize {
+        self.size_bytes
+    }
+
+    /// A block of zeros straight from the system.
+    fn from_system(size_bytes: usize, pool: Weak<Pool>) -> Result<Self> {
+        let full = || Error::Limit {
+            limit: "device memory",
+            requested: size_bytes as u64,
+            allowed: 0,
+            unit: "bytes",
+            hint: "the machine has no memory left; free some or use smaller batches".to_owned(),
+        };
+        let layout = Layout::from_size_align(size_bytes, ALIGNMENT_BYTES).map_err(|_| full())?;
+        // SAFETY: the size is not 0, `Pool::take` rounds it up.
+        let start = unsafe { alloc_zeroed(layout) };
+        let start = NonNull::new(start).ok_or_else(full)?;
+        Ok(Self { start, size_bytes, pool })
+    }
+}
+
+impl Drop for Block {
+    fn drop(&mut self) {
+        if self.pool.upgrade().is_some_and(|pool| pool.keep(self.start, self.size_bytes)) {
+            return;
+        }
+        // SAFETY: allocated in `from_system` with this layout, and not kept by the pool.
+        unsafe { dealloc(self.start.as_ptr(), Layout::from_size_align_unchecked(self.size_bytes, ALIGNMENT_BYTES)) }
+    }
+}
+
+impl std::fmt::Debug for Block {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Block({} bytes)", self.size_bytes)
+    }
+}
+
+/// Freed blocks by size.
+#[derive(Debug, Default)]
+pub struct Pool {
+    free: Mutex<Free>,
+    this: Weak<Pool>,
+}
+
+/// What a pool keeps.
+#[derive(Debug, Default)]
+struct Free {
+    by_size: HashMap<usize, Vec<Kept>>,
+    kept_bytes: usize,
+}
+
+/// The start of a kept block, which only its new owner will touch.
+#[derive(Debug)]
+struct Kept(NonNull<u8>);
+
+// SAFETY: the pointer is the only one to memory that nobody uses.
+unsafe impl Send for Kept {}
+
+impl Pool {
+    /// An empty pool.
+    pub fn new() -> Arc<Self> {
+        Arc::new_cyclic(|this| Self { free: Mutex::default(), this: this.clone() })
+    }
+
+    /// A block of at least `size_bytes`; its content is arbitrary but initialised.
+    pub fn take(&self, size_bytes: usize) -> Result<Arc<Block>> {
+        let size_bytes = size_class(size_bytes);
+        let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(Kept(start)) = free.by_size.get_mut(&size_bytes).and_then(Vec::pop) {
+            free.kept_bytes -= size_bytes;
+            return Ok(Arc::new(Block { start, size_bytes, pool: self.this.clone() }));
+        }
+        drop(free);
+        // Zeroed, because reading uninitialised memory is undefined and fresh
+        // pages of the system are zero anyway.
+        Block::from_system(size_bytes, self.this.clone()).map(Arc::new)
+    }
+
+    /// A block of zeros.
+    pub fn take_zeroed(&self, size_bytes: usize) -> Result<Arc<Block>> {
+        Block::from_system(size_class(size_bytes), self.this.clone()).map(Arc::new)
+    }
+
+    /// Bytes of freed blocks kept for the next taker.
+    pub fn kept_bytes(&self) -> usize {
+        self.free.lock().unwrap_or_else(PoisonError::into_inner).kept_bytes
+    }
+
+    /// Keeps a freed block if there is room.
+    fn keep(&self, start: NonNull<u8>, size_bytes: usize) -> bool {
+        let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
+        let fits = size_bytes <= KEPT_BLOCK_BYTES && free.kept_bytes + size_bytes <= KEPT_BYTES;
+        if fits {
+            free.kept_bytes += size_bytes;
+            free.by_size.entry(size_bytes).or_default().push(Kept(start));
+        }
+        fits
+    }
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        let free = self.free.get_mut().unwrap_or_else(PoisonError::into_inner);
+        for (size_bytes, kept) in free.by_size.drain() {
+            for Kept(start) in kept {
+                // SAFETY: kept blocks were allocated with this layout and have no owner.
+                unsafe { dealloc(start.as_ptr(), Layout::from_size_align_unchecked(size_bytes, ALIGNMENT_BYTES)) }
+            }
+        }
+    }
+}
+
+/// Sizes are rounded up to an eighth of their power of two, so that few
+/// different ones occur and at most 12.5 % is lost.
+fn size_class(size_bytes: usize) -> usize {
+    let size_bytes = size_bytes.max(1);
+    let step = (size_bytes.checked_next_power_of_two().unwrap_or(usize::MAX / 2) / 8).max(ALIGNMENT_BYTES);
+    size_bytes.checked_next_multiple_of(step).unwrap_or(isize::MAX as usize)
+}

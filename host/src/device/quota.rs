@@ -1,0 +1,76 @@
+//! What a run holds of a device, against the limit `device_bytes`.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::base::{Limits, Result};
+
+/// A shared count of bytes with a ceiling. Clones count together.
+#[derive(Clone, Debug)]
+pub struct Quota(Arc<Counts>);
+
+/// The numbers behind a quota.
+#[derive(Debug)]
+struct Counts {
+    used_bytes: AtomicU64,
+    peak_bytes: AtomicU64,
+    allowed_bytes: u64,
+}
+
+impl Quota {
+    /// A quota of `allowed_bytes`.
+    pub fn new(allowed_bytes: u64) -> Self {
+        Self(Arc::new(Counts { used_bytes: AtomicU64::new(0), peak_bytes: AtomicU64::new(0), allowed_bytes }))
+    }
+
+    /// Counts `bytes` until the returned charge is dropped; `Error::Limit` with
+    /// the limit `device_bytes` when they do not fit.
+    pub fn charge(&self, bytes: u64) -> Result<Charge> {
+        let counts = &self.0;
+        let added = counts.used_bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |used| {
+            used.checked_add(bytes).filter(|sum| *sum <= counts.allowed_bytes)
+        });
+        match added {
+            Ok(before) => {
+                counts.peak_bytes.fetch_max(before + bytes, Ordering::Relaxed);
+                Ok(Charge { quota: self.clone(), bytes })
+            }
+            Err(used) => Err(Limits::exceeded("device_bytes", used.saturating_add(bytes), counts.allowed_bytes)),
+        }
+    }
+
+    /// Bytes counted now.
+    pub fn used_bytes(&self) -> u64 {
+        self.0.used_bytes.load(Ordering::Relaxed)
+    }
+
+    /// The most that was ever counted at once.
+    pub fn peak_bytes(&self) -> u64 {
+        self.0.peak_bytes.load(Ordering::Relaxed)
+    }
+
+    /// The ceiling.
+    pub fn allowed_bytes(&self) -> u64 {
+        self.0.allowed_bytes
+    }
+}
+
+/// Bytes counted against a quota; dropping it gives them back.
+#[derive(Debug)]
+pub struct Charge {
+    quota: Quota,
+    bytes: u64,
+}
+
+impl Charge {
+    /// The bytes it stands for.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+}
+
+impl Drop for Charge {
+    fn drop(&mut self) {
+        self.quota.0.used_bytes.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
