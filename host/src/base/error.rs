@@ -8,7 +8,7 @@ use std::path::PathBuf;
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// The cause that an [`Error`] keeps when another library failed.
-pub type Source = Box<dyn std::error::Error + Send + Sync + 'static>;
+type Source = Box<dyn std::error::Error + Send + Sync + 'static>;
 
 /// Everything that can go wrong below the command line.
 #[derive(Debug, thiserror::Error)]
