@@ -1,0 +1,152 @@
+//! Rust values as rows of a column, and back: what `Column::read` and
+//! `Column::write` do with Arrow buffers.
+
+use crate::bindings::quern::udf::types::Buffers;
+use crate::{Element, Error, Result};
+
+/// A Rust type that rows of a column can be read as.
+pub trait Cell: Sized {
+    /// The column types it holds without loss.
+    const COLUMN_TYPES: &'static [&'static str];
+
+    /// Whether it can tell that a row is null.
+    const HOLDS_NULL: bool = false;
+
+    /// One value per row. Rows that are null give any value.
+    #[doc(hidden)]
+    fn decode(buffers: &Buffers) -> Result<Vec<Self>>;
+}
+
+/// A Rust type that rows of a column can be written from.
+pub trait IntoCell: Sized {
+    /// The buffers of these rows.
+    #[doc(hidden)]
+    fn encode(rows: &[Self]) -> Buffers;
+}
+
+macro_rules! numbers {
+    ($($rust:ty: $($column_type:literal),+;)*) => {$(
+        impl Cell for $rust {
+            const COLUMN_TYPES: &'static [&'static str] = &[$($column_type),+];
+
+            fn decode(buffers: &Buffers) -> Result<Vec<Self>> {
+                Ok(Self::unpack(&buffers.values))
+            }
+        }
+
+        impl IntoCell for $rust {
+            fn encode(rows: &[Self]) -> Buffers {
+                Buffers { rows: rows.len() as u64, validity: None, offsets: None, values: Self::pack(rows) }
+            }
+        }
+    )*};
+}
+
+numbers! {
+    bool: "bool";
+    i8: "int8";
+    i16: "int16";
+    i32: "int32", "date";
+    i64: "int64", "time", "timestamp";
+    u8: "uint8";
+    u16: "uint16";
+    u32: "uint32", "ipv4";
+    u64: "uint64";
+    f32: "float32";
+    f64: "float64";
+}
+
+impl Cell for String {
+    const COLUMN_TYPES: &'static [&'static str] = &["utf8", "json"];
+
+    fn decode(buffers: &Buffers) -> Result<Vec<Self>> {
+        Vec::<u8>::decode(buffers)?.into_iter().map(|bytes| Ok(String::from_utf8(bytes)?)).collect()
+    }
+}
+
+impl Cell for Vec<u8> {
+    const COLUMN_TYPES: &'static [&'static str] = &["binary"];
+
+    fn decode(buffers: &Buffers) -> Result<Vec<Self>> {
+        let offsets = i64::unpack(buffers.offsets.as_deref().unwrap_or_default());
+        let part = |pair: &[i64]| {
+            let [start, end] = pair else { return None };
+            let range = usize::try_from(*start).ok()?..usize::try_from(*end).ok()?;
+            buffers.values.get(range).map(<[u8]>::to_vec)
+        };
+        let malformed = || Error::new(crate::ErrorCode::Internal, "offsets do not fit the values");
+        offsets.windows(2).map(|pair| part(pair).ok_or_else(malformed)).collect()
+    }
+}
+
+impl<V: Cell> Cell for Option<V> {
+    const COLUMN_TYPES: &'static [&'static str] = V::COLUMN_TYPES;
+    const HOLDS_NULL: bool = true;
+
+    fn decode(buffers: &Buffers) -> Result<Vec<Self>> {
+        let present = |row: usize| match &buffers.validity {
+            Some(bits) => bits.get(row / 8).is_some_and(|byte| byte >> (row % 8) & 1 == 1),
+            None => true,
+        };
+        Ok(V::decode(buffers)?.into_iter().enumerate().map(|(row, value)| present(row).then_some(value)).collect())
+    }
+}
+
+impl IntoCell for &str {
+    fn encode(rows: &[Self]) -> Buffers {
+        let mut offsets = vec![0_i64];
+        let mut values = Vec::new();
+        for row in rows {
+            values.extend_from_slice(row.as_bytes());
+            offsets.push(values.len() as i64);
+        }
+        Buffers { rows: rows.len() as u64, validity: None, offsets: Some(i64::pack(&offsets)), values }
+    }
+}
+
+impl IntoCell for String {
+    fn encode(rows: &[Self]) -> Buffers {
+        <&str>::encode(&rows.iter().map(String::as_str).collect::<Vec<_>>())
+    }
+}
+
+impl<V: IntoCell + Default + Clone> IntoCell for Option<V> {
+    fn encode(rows: &[Self]) -> Buffers {
+        let mut bits = vec![0_u8; rows.len().div_ceil(8)];
+        for (row, _) in rows.iter().enumerate().filter(|(_, value)| value.is_some()) {
+            if let Some(byte) = bits.get_mut(row / 8) {
+                *byte |= 1 << (row % 8);
+            }
+        }
+        let values: Vec<V> = rows.iter().map(|value| value.clone().unwrap_or_default()).collect();
+        Buffers { validity: Some(bits), ..V::encode(&values) }
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_travels_as_offsets_and_bytes() {
+        let buffers = <&str>::encode(&["mühle", "", "x"]);
+        assert_eq!((buffers.rows, buffers.values.as_slice()), (3, "mühlex".as_bytes()));
+        assert_eq!(i64::unpack(buffers.offsets.as_deref().unwrap()), [0, 6, 6, 7]);
+        assert_eq!(String::decode(&buffers).unwrap(), ["mühle", "", "x"]);
+    }
+
+    #[test]
+    fn nulls_travel_as_bits() {
+        let rows: Vec<Option<i32>> = (0..10).map(|i| (i % 3 != 1).then_some(i)).collect();
+        let buffers = Option::encode(&rows);
+        assert_eq!(buffers.validity.as_deref(), Some([0b0110_1101, 0b01].as_slice()));
+        assert_eq!(Option::<i32>::decode(&buffers).unwrap(), rows);
+    }
+
+    #[test]
+    fn offsets_outside_the_values_are_an_error() {
+        let buffers = Buffers { rows: 1, validity: None, offsets: Some(i64::pack(&[0, 9])), values: vec![1] };
+        assert!(Vec::<u8>::decode(&buffers).is_err());
+    }
+}

@@ -1,0 +1,117 @@
+//! Optimisers: one host call updates all variables.
+
+use crate::bindings::quern::udf::tensors;
+use crate::tape::raw_variables;
+use crate::{Module, Result, Tape, Tensor, Variable};
+
+/// Adam (Kingma & Ba 2015, algorithm 1) with decoupled weight decay (Loshchilov
+/// & Hutter 2019).
+pub struct Adam {
+    /// The learning rate; it may change from step to step.
+    pub rate: f64,
+    /// Decay of the first and the second moment, `(0.9, 0.999)`.
+    pub betas: (f64, f64),
+    /// Added to the root of the second moment, `1e-8`.
+    pub epsilon: f64,
+    /// Weight decay, 0.
+    pub decay: f64,
+    variables: Vec<Variable>,
+    first: Vec<Variable>,
+    second: Vec<Variable>,
+    steps: u64,
+}
+
+impl Adam {
+    /// For all variables of `module`.
+    pub fn new(module: &impl Module, rate: f64) -> Result<Self> {
+        let variables = variables(module);
+        let (first, second) = (zeros_like(&variables)?, zeros_like(&variables)?);
+        Ok(Self { rate, betas: (0.9, 0.999), epsilon: 1e-8, decay: 0.0, variables, first, second, steps: 0 })
+    }
+
+    /// One training step: builds the loss under a tape, updates the variables
+    /// and returns the loss, a scalar on the device. Read it (`item`) rarely.
+    pub fn step(&mut self, loss: impl FnOnce() -> Result<Tensor>) -> Result<Tensor> {
+        let tape = Tape::new(&self.variables);
+        let loss = loss()?;
+        let gradients = tape.gradients(&loss)?;
+        self.apply(&gradients)?;
+        Ok(loss)
+    }
+
+    /// Updates the variables with gradients in their order.
+    pub fn apply(&mut self, gradients: &[Tensor]) -> Result {
+        self.steps += 1;
+        Ok(tensors::adam(
+            &raw_variables(&self.variables),
+            &raw_tensors(gradients),
+            &raw_variables(&self.first),
+            &raw_variables(&self.second),
+            self.steps,
+            self.rate,
+            self.betas.0,
+            self.betas.1,
+            self.epsilon,
+            self.decay,
+        )?)
+    }
+}
+
+/// Stochastic gradient descent with momentum (Sutskever et al. 2013, as in
+/// PyTorch): v ← μ·v + g + decay·w, w ← w − rate·v.
+pub struct Sgd {
+    /// The learning rate; it may change from step to step.
+    pub rate: f64,
+    /// μ, fixed at the start; 0 needs no velocities.
+    momentum: f64,
+    /// Weight decay, 0.
+    pub decay: f64,
+    variables: Vec<Variable>,
+    velocities: Vec<Variable>,
+}
+
+impl Sgd {
+    /// For all variables of `module`.
+    pub fn new(module: &impl Module, rate: f64, momentum: f64) -> Result<Self> {
+        let variables = variables(module);
+        let velocities = if momentum == 0.0 { Vec::new() } else { zeros_like(&variables)? };
+        Ok(Self { rate, momentum, decay: 0.0, variables, velocities })
+    }
+
+    /// One training step, as [`Adam::step`].
+    pub fn step(&mut self, loss: impl FnOnce() -> Result<Tensor>) -> Result<Tensor> {
+        let tape = Tape::new(&self.variables);
+        let loss = loss()?;
+        let gradients = tape.gradients(&loss)?;
+        self.apply(&gradients)?;
+        Ok(loss)
+    }
+
+    /// Updates the variables with gradients in their order.
+    pub fn apply(&mut self, gradients: &[Tensor]) -> Result {
+        Ok(tensors::sgd(
+            &raw_variables(&self.variables),
+            &raw_tensors(gradients),
+            &raw_variables(&self.velocities),
+            self.rate,
+            self.momentum,
+            self.decay,
+        )?)
+    }
+}
+
+fn variables(module: &impl Module) -> Vec<Variable> {
+    module.variables().into_iter().map(|(_, variable)| variable).collect()
+}
+
+fn zeros_like(variables: &[Variable]) -> Result<Vec<Variable>> {
+    let zero = |variable: &Variable| {
+        let like = variable.value()?;
+        Ok(Variable::new(&Tensor::zeros(like.dtype(), &like.shape())?))
+    };
+    variables.iter().map(zero).collect()
+}
+
+fn raw_tensors(tensors: &[Tensor]) -> Vec<&tensors::Tensor> {
+    tensors.iter().map(Tensor::raw).collect()
+}

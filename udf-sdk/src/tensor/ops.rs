@@ -1,0 +1,205 @@
+//! The operations, one host call each. Shapes broadcast as in NumPy; operands
+//! have the same element type unless said otherwise; negative axes count from
+//! the end.
+
+use super::Tensor;
+use crate::nn::Activation;
+use crate::{DType, Result};
+
+macro_rules! unary {
+    ($($(#[$doc:meta])* $name:ident;)*) => {
+        impl Tensor {$(
+            $(#[$doc])*
+            pub fn $name(&self) -> Result<Tensor> {
+                Ok(Tensor::own(self.raw().$name()?))
+            }
+        )*}
+    };
+}
+
+macro_rules! binary {
+    ($($(#[$doc:meta])* $name:ident;)*) => {
+        impl Tensor {$(
+            $(#[$doc])*
+            pub fn $name(&self, b: &Tensor) -> Result<Tensor> {
+                Ok(Tensor::own(self.raw().$name(b.raw())?))
+            }
+        )*}
+    };
+}
+
+unary! {
+    /// max(a, 0).
+    relu;
+    /// 1 / (1 + e⁻ᵃ); float types only, as the functions below.
+    sigmoid;
+    /// Hyperbolic tangent.
+    tanh;
+    /// eᵃ.
+    exp;
+    /// Natural logarithm.
+    log;
+    /// Square root.
+    sqrt;
+}
+
+binary! {
+    /// a + b, as `&a + &b`.
+    add;
+    /// a − b, as `&a - &b`.
+    sub;
+    /// a · b, elementwise, as `&a * &b`.
+    mul;
+    /// a / b, as `&a / &b`; float types only.
+    div;
+    /// aᵇ; float types only.
+    pow;
+    /// The larger of a and b.
+    maximum;
+    /// The smaller of a and b.
+    minimum;
+    /// Boolean a = b.
+    equal;
+    /// Boolean a < b.
+    less;
+    /// Boolean a ≤ b.
+    less_equal;
+    /// Boolean a > b.
+    greater;
+    /// Boolean a ≥ b.
+    greater_equal;
+}
+
+impl Tensor {
+    /// scale · a + shift. The scalars may change from step to step at no cost.
+    pub fn affine(&self, scale: f64, shift: f64) -> Result<Tensor> {
+        Ok(Self::own(self.raw().affine(scale, shift)?))
+    }
+
+    /// a to the power of a scalar; float types only.
+    pub fn power(&self, exponent: f64) -> Result<Tensor> {
+        Ok(Self::own(self.raw().power(exponent)?))
+    }
+
+    /// a · a.
+    pub fn square(&self) -> Result<Tensor> {
+        self.mul(self)
+    }
+
+    /// `[.., m, k] × [.., k, n] → [.., m, n]`; float types.
+    pub fn matmul(&self, b: &Tensor) -> Result<Tensor> {
+        Ok(Self::own(self.raw().matmul(b.raw(), false, false)?))
+    }
+
+    /// aᵀ · b: `[.., k, m] × [.., k, n] → [.., m, n]`.
+    pub fn matmul_tn(&self, b: &Tensor) -> Result<Tensor> {
+        Ok(Self::own(self.raw().matmul(b.raw(), true, false)?))
+    }
+
+    /// a · bᵀ: `[.., m, k] × [.., n, k] → [.., m, n]`.
+    pub fn matmul_nt(&self, b: &Tensor) -> Result<Tensor> {
+        Ok(Self::own(self.raw().matmul(b.raw(), false, true)?))
+    }
+
+    /// `activation(x · weight + bias)`: `[n, i] × [i, o] (+ [o]) → [n, o]`, one
+    /// operation.
+    pub fn linear(&self, weight: &Tensor, bias: Option<&Tensor>, activation: Activation) -> Result<Tensor> {
+        Ok(Self::own(self.raw().linear(weight.raw(), bias.map(Self::raw), activation.name())?))
+    }
+
+    /// Exponentials that sum to 1 along `axis`.
+    pub fn softmax(&self, axis: i32) -> Result<Tensor> {
+        Ok(Self::own(self.raw().softmax(axis)?))
+    }
+
+    /// Logarithm of [`softmax`](Self::softmax), computed without overflow.
+    pub fn log_softmax(&self, axis: i32) -> Result<Tensor> {
+        Ok(Self::own(self.raw().log_softmax(axis)?))
+    }
+
+    /// Mean softmax cross-entropy of these logits `[n, classes]` against class
+    /// ids `[n]` of an integer type; a scalar. An id outside the classes makes
+    /// it NaN.
+    pub fn cross_entropy(&self, labels: &Tensor) -> Result<Tensor> {
+        Ok(Self::own(self.raw().cross_entropy(labels.raw())?))
+    }
+
+    /// Sum over `axes`, all when empty; they disappear from the shape.
+    pub fn sum(&self, axes: &[i32]) -> Result<Tensor> {
+        Ok(Self::own(self.raw().reduce_sum(axes, false)?))
+    }
+
+    /// Arithmetic mean over `axes`, all when empty; float types only.
+    pub fn mean(&self, axes: &[i32]) -> Result<Tensor> {
+        Ok(Self::own(self.raw().reduce_mean(axes, false)?))
+    }
+
+    /// Largest element over `axes`, all when empty; no axis of size 0.
+    pub fn max(&self, axes: &[i32]) -> Result<Tensor> {
+        Ok(Self::own(self.raw().reduce_max(axes, false)?))
+    }
+
+    /// As [`sum`](Self::sum), the axes stay with size 1.
+    pub fn sum_keep(&self, axes: &[i32]) -> Result<Tensor> {
+        Ok(Self::own(self.raw().reduce_sum(axes, true)?))
+    }
+
+    /// As [`mean`](Self::mean), the axes stay with size 1.
+    pub fn mean_keep(&self, axes: &[i32]) -> Result<Tensor> {
+        Ok(Self::own(self.raw().reduce_mean(axes, true)?))
+    }
+
+    /// As [`max`](Self::max), the axes stay with size 1.
+    pub fn max_keep(&self, axes: &[i32]) -> Result<Tensor> {
+        Ok(Self::own(self.raw().reduce_max(axes, true)?))
+    }
+
+    /// int64 index of the first largest element along `axis`, which disappears.
+    pub fn arg_max(&self, axis: i32) -> Result<Tensor> {
+        Ok(Self::own(self.raw().arg_max(axis)?))
+    }
+
+    /// Elements of `yes` where this boolean tensor is true, else of `no`.
+    pub fn choose(&self, yes: &Tensor, no: &Tensor) -> Result<Tensor> {
+        Ok(Self::own(self.raw().where_(yes.raw(), no.raw())?))
+    }
+
+    /// To another element type: to integers truncates toward zero and saturates
+    /// (NaN becomes 0), to boolean is `≠ 0`.
+    pub fn cast(&self, element: DType) -> Result<Tensor> {
+        Ok(Self::own(self.raw().cast(element)?))
+    }
+
+    /// The same elements in another shape of equal size.
+    pub fn reshape(&self, shape: &[u32]) -> Result<Tensor> {
+        Ok(Self::own(self.raw().reshape(shape)?))
+    }
+
+    /// Dimension i of the result is dimension `permutation[i]` of this.
+    pub fn transpose(&self, permutation: &[u32]) -> Result<Tensor> {
+        Ok(Self::own(self.raw().transpose(permutation)?))
+    }
+
+    /// Elements `[start, start + length)` along `axis`. `start` may change from
+    /// step to step at no cost.
+    pub fn slice(&self, axis: i32, start: u64, length: u64) -> Result<Tensor> {
+        Ok(Self::own(self.raw().slice(axis, start, length)?))
+    }
+
+    /// Rows `[start, start + length)`: [`slice`](Self::slice) of the first axis.
+    pub fn rows(&self, start: u64, length: u64) -> Result<Tensor> {
+        self.slice(0, start, length)
+    }
+
+    /// Elements of `axis` picked by an integer vector `[n]`. An index outside is
+    /// an error at execution.
+    pub fn gather(&self, axis: i32, indices: &Tensor) -> Result<Tensor> {
+        Ok(Self::own(self.raw().gather(axis, indices.raw())?))
+    }
+
+    /// Integer class ids `[..]` to `[.., classes]` with a 1 at each id; ids
+    /// outside give a row of zeros.
+    pub fn one_hot(&self, classes: u32, element: DType) -> Result<Tensor> {
+        Ok(Self::own(self.raw().one_hot(classes, element)?))
+    }
+}
