@@ -1,0 +1,234 @@
+//! Files to rows: IDX, CSV, Parquet and Arrow IPC, each read as batches of
+//! about [`BATCH_ROWS`] rows in bounded memory.
+//!
+//! [`open`] finds the format by the first bytes (`.gz` is taken off first),
+//! infers the schema, applies what the caller overrides, and checks as it reads:
+//! whatever is wrong with a file is one [`Error`] that names the file, the line
+//! or the bytes. Nothing here writes.
+
+mod csv;
+mod file;
+mod idx;
+mod ipc;
+mod parquet;
+
+use std::path::{Path, PathBuf};
+
+use arrow::datatypes::SchemaRef;
+use arrow::record_batch::RecordBatch;
+
+use super::convert;
+use crate::base::{ColumnType, Error, Result, Schema};
+use file::Content;
+
+pub use csv::CsvOptions;
+pub use idx::IdxOptions;
+
+/// Rows of one batch, more or less.
+pub const BATCH_ROWS: usize = 8192;
+
+/// The format of a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// The MNIST images' format: one array per file.
+    Idx,
+    /// Text with a delimiter.
+    Csv,
+    /// Apache Parquet.
+    Parquet,
+    /// Arrow IPC, the file or the stream form.
+    Ipc,
+}
+
+/// How to read files; the default infers everything.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// The format, when the first bytes shall not decide.
+    pub format: Option<Format>,
+    /// New names of all columns, in order.
+    pub names: Option<Vec<String>>,
+    /// Types of columns (by their new names) that shall not be inferred.
+    pub columns: Vec<ColumnOverride>,
+    /// For CSV.
+    pub csv: CsvOptions,
+    /// For IDX.
+    pub idx: IdxOptions,
+}
+
+/// The type of one column, said by the user.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ColumnOverride {
+    /// The column.
+    pub name: String,
+    /// Its type.
+    pub column_type: ColumnType,
+    /// Whether rows may lack a value.
+    pub nullable: bool,
+}
+
+impl std::str::FromStr for ColumnOverride {
+    type Err = Error;
+
+    /// Reads `name=type` or `name=type not null`.
+    fn from_str(text: &str) -> Result<Self> {
+        let (name, spelling) = text.split_once('=').ok_or_else(|| {
+            Error::Invalid(format!("column `{text}` has no type; write name=type, for example label=int32"))
+        })?;
+        let spelling = spelling.trim();
+        let bare = spelling.len().checked_sub("not null".len()).and_then(|at| {
+            let (head, tail) = (spelling.get(..at)?, spelling.get(at..)?);
+            tail.eq_ignore_ascii_case("not null").then_some(head)
+        });
+        Ok(Self {
+            name: name.trim().to_owned(),
+            column_type: bare.unwrap_or(spelling).parse()?,
+            nullable: bare.is_none(),
+        })
+    }
+}
+
+/// The rows of one or several files.
+pub struct Source {
+    schema: Schema,
+    arrow: SchemaRef,
+    rows: Option<u64>,
+    batches: Box<dyn Iterator<Item = Result<RecordBatch>> + Send>,
+}
+
+impl Source {
+    /// Rows of `schema` from `batches`, which must have it.
+    fn new(
+        schema: Schema,
+        rows: Option<u64>,
+        batches: impl Iterator<Item = Result<RecordBatch>> + Send + 'static,
+    ) -> Self {
+        Self { arrow: schema.to_arrow(), schema, rows, batches: Box::new(batches) }
+    }
+
+    /// The columns.
+    pub fn schema(&self) -> &Schema {
+        &self.schema
+    }
+
+    /// The columns in Arrow's form.
+    pub fn arrow_schema(&self) -> &SchemaRef {
+        &self.arrow
+    }
+
+    /// Rows in all, when the files say so before they are read.
+    pub fn rows(&self) -> Option<u64> {
+        self.rows
+    }
+}
+
+impl Iterator for Source {
+    type Item = Result<RecordBatch>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.batches.next()
+    }
+}
+
+impl std::fmt::Debug for Source {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Source").field("schema", &self.schema).field("rows", &self.rows).finish_non_exhaustive()
+    }
+}
+
+/// Opens files as one source: the columns of IDX files side by side, the rows of
+/// all others one after the other.
+pub fn open(paths: &[PathBuf], options: &Options) -> Result<Source> {
+    let mut contents = paths.iter().map(|path| Content::open(path)).collect::<Result<Vec<_>>>()?;
+    let Some(first) = contents.first_mut() else {
+        return Err(Error::Invalid("no file to read".into()));
+    };
+    let path = first.path().to_owned();
+    let format = match options.format {
+        Some(format) => format,
+        None => first.format()?,
+    };
+    match format {
+        Format::Csv => csv::open(contents, options),
+        Format::Idx => overridden(idx::open(contents, &options.idx)?, options, &path),
+        Format::Parquet => overridden(parquet::open(contents)?, options, &path),
+        Format::Ipc => overridden(ipc::open(contents)?, options, &path),
+    }
+}
+
+impl Source {
+    /// The same rows for a table that exists: its columns by name, in its order,
+    /// with its types.
+    pub fn conform(self, table: &str, wanted: &Schema) -> Result<Self> {
+        let mut positions = Vec::with_capacity(wanted.columns().len());
+        let within = || Some("the file".to_owned());
+        let names = || self.schema.columns().iter().map(|c| c.name.as_str());
+        for column in wanted.columns() {
+            match names().position(|name| name == column.name) {
+                Some(position) => positions.push(Some(position)),
+                None if column.nullable => positions.push(None),
+                None => return Err(Error::not_found("column", &column.name, within(), names())),
+            }
+        }
+        if let Some(extra) = names().find(|name| wanted.columns().iter().all(|column| column.name != *name)) {
+            let columns = wanted.columns().iter().map(|c| c.name.as_str());
+            return Err(Error::not_found("column", extra, Some(format!("table `{table}`")), columns));
+        }
+        let (rows, from, to) = (self.rows, self.schema.clone(), wanted.clone());
+        let place = format!("table `{table}`");
+        let batches = self.batches.map(move |batch| convert::columns(&batch?, &from, &positions, &to, &place));
+        Ok(Self::new(wanted.clone(), rows, batches))
+    }
+}
+
+/// Renames and retypes columns as the options say.
+fn overridden(source: Source, options: &Options, path: &Path) -> Result<Source> {
+    let mut columns = source.schema.columns().to_vec();
+    if let Some(names) = &options.names {
+        if names.len() != columns.len() {
+            let reason = format!("{} column names were given, the file has {} columns", names.len(), columns.len());
+            return Err(file::corrupt(path, reason));
+        }
+        columns.iter_mut().zip(names).for_each(|(column, name)| column.name.clone_from(name));
+    }
+    for given in &options.columns {
+        let names: Vec<String> = columns.iter().map(|column| column.name.clone()).collect();
+        let Some(column) = columns.iter_mut().find(|column| column.name == given.name) else {
+            return Err(Error::not_found("column", &given.name, Some(path.display().to_string()), names));
+        };
+        column.column_type = given.column_type.clone();
+        column.nullable = given.nullable;
+    }
+    let wanted = Schema::new(columns)?;
+    if wanted == source.schema {
+        return Ok(source);
+    }
+    let positions: Vec<Option<usize>> = (0..wanted.columns().len()).map(Some).collect();
+    let (rows, from, to) = (source.rows, source.schema.clone(), wanted.clone());
+    let place = path.display().to_string();
+    let batches = source.batches.map(move |batch| convert::columns(&batch?, &from, &positions, &to, &place));
+    Ok(Source::new(wanted, rows, batches))
+}
+
+/// The schema that holds what a file has.
+fn file_schema(path: &Path, arrow: &SchemaRef) -> Result<Schema> {
+    Schema::from_arrow(arrow).map_err(|e| file::corrupt(path, e.to_string()))
+}
+
+/// Refuses a further file with other columns.
+fn check_same(path: &Path, first: &Schema, schema: &Schema) -> Result<()> {
+    if first == schema {
+        return Ok(());
+    }
+    let list = |schema: &Schema| {
+        let columns = schema.columns().iter().map(|c| format!("{} {}", c.name, c.column_type));
+        columns.collect::<Vec<_>>().join(", ")
+    };
+    let reason = format!("its columns are {}, those of the first file are {}", list(schema), list(first));
+    Err(file::corrupt(path, reason))
+}
+
+/// A batch as it was read, with its columns in the form of `schema`.
+fn typed(batch: &RecordBatch, schema: &Schema, place: &str) -> Result<RecordBatch> {
+    let positions: Vec<Option<usize>> = (0..schema.columns().len()).map(Some).collect();
+    convert::columns(batch, schema, &positions, schema, place)
+}
