@@ -1,0 +1,114 @@
+//! Connections to the catalog: one that writes, behind a lock, and a few that
+//! read. The journal is a WAL, so readers never wait for the writer.
+
+use std::path::PathBuf;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
+use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
+
+use crate::base::{Error, Result};
+
+/// Idle readers kept open.
+const IDLE_READERS: usize = 4;
+
+/// How long to wait for a writer of another process.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// Names the catalog in a SQLite error.
+pub(super) fn sql<T>(result: rusqlite::Result<T>) -> Result<T> {
+    result.map_err(|e| Error::library("the catalog (catalog.sqlite) refused an operation", e))
+}
+
+/// An unsigned number in the catalog, where numbers are signed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct U(pub(super) u64);
+
+impl ToSql for U {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        let signed = i64::try_from(self.0).map_err(|e| rusqlite::Error::ToSqlConversionFailure(Box::new(e)))?;
+        Ok(ToSqlOutput::from(signed))
+    }
+}
+
+impl FromSql for U {
+    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+        let signed = value.as_i64()?;
+        u64::try_from(signed).map(Self).map_err(|_| FromSqlError::OutOfRange(signed))
+    }
+}
+
+/// The connections of one folder.
+pub(super) struct Connections {
+    path: PathBuf,
+    vfs: Option<String>,
+    writer: Mutex<Connection>,
+    readers: Mutex<Vec<Connection>>,
+}
+
+/// The writing connection, held.
+pub(super) struct Writer<'a>(MutexGuard<'a, Connection>);
+
+impl Writer<'_> {
+    /// Begins the one short transaction of a commit.
+    pub(super) fn begin(&mut self) -> Result<Transaction<'_>> {
+        sql(self.0.transaction_with_behavior(TransactionBehavior::Immediate))
+    }
+
+    /// The connection outside of any transaction.
+    pub(super) fn connection(&self) -> &Connection {
+        &self.0
+    }
+}
+
+impl Connections {
+    /// Opens the catalog file, which is created when it does not exist.
+    pub(super) fn open(path: PathBuf, vfs: Option<&str>) -> Result<Self> {
+        let vfs = vfs.map(str::to_owned);
+        let writer = connect(&path, vfs.as_deref())?;
+        sql(writer.pragma_update(None, "journal_mode", "wal"))?;
+        Ok(Self { path, vfs, writer: Mutex::new(writer), readers: Mutex::default() })
+    }
+
+    /// Waits for the writing connection.
+    pub(super) fn writer(&self) -> Writer<'_> {
+        // A panic elsewhere leaves no transaction behind: dropping one rolls it back.
+        Writer(self.writer.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Runs `work` in one read transaction: everything it reads is of one commit.
+    pub(super) fn read<T>(&self, work: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
+        let idle = self.readers.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let mut connection = match idle {
+            Some(connection) => connection,
+            None => {
+                let connection = connect(&self.path, self.vfs.as_deref())?;
+                sql(connection.pragma_update(None, "query_only", true))?;
+                connection
+            }
+        };
+        let transaction = sql(connection.transaction())?;
+        let outcome = work(&transaction);
+        sql(transaction.finish())?;
+        let mut readers = self.readers.lock().unwrap_or_else(PoisonError::into_inner);
+        if readers.len() < IDLE_READERS {
+            readers.push(connection);
+        }
+        outcome
+    }
+}
+
+fn connect(path: &std::path::Path, vfs: Option<&str>) -> Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let opened = match vfs {
+        Some(vfs) => Connection::open_with_flags_and_vfs(path, flags, vfs),
+        None => Connection::open_with_flags(path, flags),
+    };
+    let refused = |e| Error::library(format!("cannot open the catalog {}", path.display()), e);
+    let connection = opened.map_err(refused)?;
+    connection.busy_timeout(BUSY_TIMEOUT).map_err(refused)?;
+    connection.pragma_update(None, "synchronous", "full").map_err(refused)?;
+    connection.pragma_update(None, "foreign_keys", false).map_err(refused)?;
+    Ok(connection)
+}

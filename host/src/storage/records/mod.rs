@@ -1,0 +1,15 @@
+//! What the catalog keeps beside tables: components, runs and what runs said.
+//! Plain rows in SQLite; histories are indexed by what they are asked for.
+//!
+//! All are written through [`super::Write`], so that a run's record and its
+//! output rows become visible in one transaction.
+
+mod components;
+mod history;
+mod models;
+mod runs;
+
+pub use components::ComponentRecord;
+pub use history::{LogLine, MetricPoint, ResultRecord};
+pub use models::ModelRecord;
+pub use runs::{InstanceRecord, RunFilter, RunRecord, RunState};

@@ -1,0 +1,77 @@
+//! Checksums of saved models. The safetensors format has none, so the catalog
+//! keeps the sha256 of each model's bytes, verified when it is loaded.
+
+use rusqlite::{OptionalExtension, Row, params};
+
+use crate::base::{Result, RunId};
+use crate::storage::connections::{U, sql};
+use crate::storage::{Storage, Write};
+
+/// A model that a run saved.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ModelRecord {
+    /// The column `id` of its row: a uuid as text.
+    pub id: String,
+    /// The table the row was saved to.
+    pub table: String,
+    /// Its name.
+    pub name: String,
+    /// Of the bytes of the column `model`, 64 hex digits.
+    pub sha256: String,
+    /// Size of those bytes.
+    pub size_bytes: u64,
+    /// When it was saved, microseconds since 1970.
+    pub created_us: i64,
+    /// The run that saved it.
+    pub run: Option<RunId>,
+}
+
+impl ModelRecord {
+    fn from_row(row: &Row<'_>) -> rusqlite::Result<Self> {
+        Ok(Self {
+            id: row.get(0)?,
+            table: row.get(1)?,
+            name: row.get(2)?,
+            sha256: row.get(3)?,
+            size_bytes: row.get::<_, U>(4)?.0,
+            created_us: row.get(5)?,
+            run: row.get::<_, Option<U>>(6)?.map(|id| RunId(id.0)),
+        })
+    }
+}
+
+const COLUMNS: &str = "model_id, table_name, name, sha256, size_bytes, created_us, run_id";
+
+impl Write {
+    /// Notes the checksum of a model whose row is appended by the same `Write`.
+    pub fn put_model(&mut self, model: ModelRecord) {
+        self.record(move |connection| {
+            let (size, run) = (U(model.size_bytes), model.run.map(|run| U(run.0)));
+            sql(connection.execute(
+                &format!("INSERT OR REPLACE INTO quern_model ({COLUMNS}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)"),
+                params![model.id, model.table, model.name, model.sha256, size, model.created_us, run],
+            ))
+            .map(drop)
+        });
+    }
+}
+
+impl Storage {
+    /// What is known of the model with this id; none when no run saved it here.
+    pub fn model(&self, id: &str) -> Result<Option<ModelRecord>> {
+        self.read(|connection| {
+            let text = format!("SELECT {COLUMNS} FROM quern_model WHERE model_id = ?1");
+            sql(connection.query_row(&text, [id], ModelRecord::from_row).optional())
+        })
+    }
+
+    /// All models that runs saved, oldest first.
+    pub fn models(&self) -> Result<Vec<ModelRecord>> {
+        self.read(|connection| {
+            let text = format!("SELECT {COLUMNS} FROM quern_model ORDER BY created_us, model_id");
+            let mut statement = sql(connection.prepare(&text))?;
+            let rows = sql(statement.query_map([], ModelRecord::from_row))?;
+            sql(rows.collect())
+        })
+    }
+}
