@@ -18,7 +18,7 @@ pub struct Declarations {
 }
 
 /// Columns that every model table has beside the declared ones.
-pub(super) const MODEL_COLUMNS: [(&str, ColumnType); 4] = [
+pub const MODEL_COLUMNS: [(&str, ColumnType); 4] = [
     ("model", ColumnType::Binary),
     ("name", ColumnType::Utf8),
     ("id", ColumnType::Uuid),
@@ -168,6 +168,12 @@ fn push<T>(kind: &'static str, list: &mut Vec<T>, item: T, key: fn(&T) -> &Strin
 }
 
 fn checked_name(kind: &'static str, name: &str) -> Result<String> {
+    check_word(kind, name)?;
+    Ok(name.to_owned())
+}
+
+/// Refuses names that are not 1 to 128 letters, digits, `_` and `-`.
+pub(super) fn check_word(kind: &'static str, name: &str) -> Result<()> {
     let allowed = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
     if name.is_empty() || name.len() > 128 || !name.chars().all(allowed) {
         let shown: String = name.chars().take(64).collect();
@@ -175,7 +181,7 @@ fn checked_name(kind: &'static str, name: &str) -> Result<String> {
             "{kind} name {shown:?} cannot be used: names have 1 to 128 letters, digits, `_` and `-`"
         )));
     }
-    Ok(name.to_owned())
+    Ok(())
 }
 
 fn checked_doc(doc: &str) -> Result<String> {

@@ -2,8 +2,12 @@
 //! versioned by name; one version of a name is the active one. Knows no
 //! WebAssembly: what a component declares comes from `proc`, which inspects it.
 
+mod components;
 mod declarations;
 pub mod spec;
 
-pub use declarations::Declarations;
+pub use components::{Catalog, NewComponent, Resolved};
+pub use declarations::{Declarations, MODEL_COLUMNS};
 pub use spec::{Mode, ProcSpec};
+
+use declarations::check_word;

@@ -1,0 +1,22 @@
+//! Rows on devices. [`Tables`] keeps columns of shards on a device: each is one
+//! growable buffer that is loaded from storage at first use and appended in
+//! place, so that a snapshot is a prefix of it and becomes a tensor without a
+//! copy. A [`TableView`] is what an instance sees; while it lives its columns
+//! are not evicted. An [`OutputTable`] holds the rows that an instance makes.
+
+mod cache;
+mod cell;
+mod check;
+mod column;
+mod growing;
+mod output;
+mod resident;
+mod store;
+mod view;
+
+pub use cache::{Shards, Tables};
+pub use cell::Cell;
+pub use column::{ColumnCopy, DeviceColumn};
+pub use output::{OutputBudget, OutputTable};
+pub use store::RawColumn;
+pub use view::TableView;

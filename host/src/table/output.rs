@@ -1,0 +1,234 @@
+//! Rows that an instance makes. An output has a number of reserved rows and one
+//! store per column; every write is checked against the column's type and the
+//! reserved rows, and charged to the instance's limit `output_bytes` before
+//! memory is taken. At the end it becomes Arrow batches, mostly without a copy.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use arrow::array::{ArrayRef, RecordBatch};
+
+use super::DeviceColumn;
+use super::cell::Cell;
+use super::store::{RawColumn, Store};
+use crate::base::{Column, DType, Error, Limits, Result, Schema};
+
+/// The limit `output_bytes` of one instance, shared by its outputs.
+#[derive(Clone, Debug)]
+pub struct OutputBudget {
+    used_bytes: Arc<AtomicU64>,
+    limit_bytes: u64,
+}
+
+impl OutputBudget {
+    /// Nothing used of `limit_bytes`.
+    pub fn new(limit_bytes: u64) -> Self {
+        Self { used_bytes: Arc::default(), limit_bytes }
+    }
+
+    /// Bytes charged so far.
+    pub fn used_bytes(&self) -> u64 {
+        self.used_bytes.load(Ordering::Relaxed)
+    }
+
+    fn charge(&self, bytes: u64) -> Result<()> {
+        let mut used = self.used_bytes.load(Ordering::Relaxed);
+        loop {
+            let next = used.saturating_add(bytes);
+            if next > self.limit_bytes {
+                return Err(Limits::exceeded("output_bytes", next, self.limit_bytes));
+            }
+            match self.used_bytes.compare_exchange_weak(used, next, Ordering::Relaxed, Ordering::Relaxed) {
+                Ok(_) => return Ok(()),
+                Err(now) => used = now,
+            }
+        }
+    }
+
+    fn release(&self, bytes: u64) {
+        self.used_bytes.fetch_sub(bytes, Ordering::Relaxed);
+    }
+}
+
+/// Rows of one output table while an instance makes them.
+#[derive(Debug)]
+pub struct OutputTable {
+    name: String,
+    schema: Schema,
+    rows: usize,
+    stores: Vec<Store>,
+    budget: OutputBudget,
+}
+
+impl OutputTable {
+    /// An empty output with the columns of `schema`. `name` is used in messages.
+    pub fn new(name: &str, schema: Schema, budget: OutputBudget) -> Result<Self> {
+        let stores = schema.columns().iter().map(Store::new).collect::<Result<_>>()?;
+        Ok(Self { name: name.to_owned(), schema, rows: 0, stores, budget })
+    }
+
+    /// The proc's name for it.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Its columns.
+    pub fn schema(&self) -> &Schema {
+        &self.schema
+    }
+
+    /// Rows reserved so far.
+    pub fn rows(&self) -> u64 {
+        self.rows as u64
+    }
+
+    /// Position and description of a column.
+    pub fn column(&self, name: &str) -> Result<(usize, &Column)> {
+        self.schema.column(&self.name, name)
+    }
+
+    /// Sets the number of rows. New rows are null where the column is nullable,
+    /// else zero or empty; rows beyond are forgotten.
+    pub fn resize(&mut self, rows: u64) -> Result<()> {
+        let row_bytes: u64 = self.stores.iter().map(Store::row_bytes).sum();
+        let before = (self.rows as u64).saturating_mul(row_bytes);
+        let after = rows.saturating_mul(row_bytes);
+        if after > before {
+            self.budget.charge(after - before)?;
+        } else {
+            self.budget.release(before - after);
+        }
+        let rows = usize::try_from(rows).map_err(|_| Error::OutOfRange(format!("{rows} rows cannot be reserved")))?;
+        for store in &mut self.stores {
+            store.resize(rows);
+        }
+        self.rows = rows;
+        Ok(())
+    }
+
+    /// Overwrites rows of column `index` from `start` with buffers in Arrow
+    /// layout, which come from a guest and are checked.
+    pub fn write(&mut self, index: usize, start: u64, data: &RawColumn<'_>) -> Result<()> {
+        let start = self.range(index, start, data.rows)?;
+        let (column, store) = self.at(index)?;
+        let grown_bytes = store.check(column, data)?;
+        self.budget.charge(grown_bytes)?;
+        let (_, store) = self.at(index)?;
+        store.write(start, data);
+        Ok(())
+    }
+
+    /// The bytes of rows `[start, start + shape[0])` of column `index` for a
+    /// tensor of this element type and shape, to be overwritten by the caller.
+    /// The rows become valid.
+    pub fn tensor_target(&mut self, index: usize, start: u64, dtype: DType, shape: &[usize]) -> Result<&mut [u8]> {
+        let (column, _) = self.at(index)?;
+        let Some((&rows, row_shape)) = shape.split_first() else {
+            return Err(Error::TypeMismatch(format!("a scalar cannot be written to column `{}`", column.name)));
+        };
+        if column.column_type.row_tensor() != Some((dtype, row_shape)) {
+            return Err(Error::TypeMismatch(format!(
+                "column `{}` is {}, the tensor is {dtype} {shape:?}",
+                column.name, column.column_type
+            )));
+        }
+        let start = self.range(index, start, rows as u64)?;
+        let (_, store) = self.at(index)?;
+        store.fixed_target(start, rows)
+    }
+
+    /// Overwrites rows of column `index` from `start` with all rows of `source`.
+    pub fn copy_from(&mut self, index: usize, start: u64, source: &DeviceColumn) -> Result<()> {
+        let (column, store) = self.at(index)?;
+        if column.column_type != *source.column_type() {
+            return Err(Error::TypeMismatch(format!(
+                "column `{}` is {}, the source is {}",
+                column.name,
+                column.column_type,
+                source.column_type()
+            )));
+        }
+        let grown_bytes = store.check_copy(column, source)?;
+        let start = self.range(index, start, source.rows())?;
+        self.budget.charge(grown_bytes)?;
+        let (_, store) = self.at(index)?;
+        store.copy_from(start, source)
+    }
+
+    /// Appends one row; columns that are not named get null or the default of
+    /// their type. Nothing is appended when a cell does not fit.
+    pub fn push(&mut self, cells: &[(usize, Cell<'_>)]) -> Result<()> {
+        let row = self.rows as u64;
+        self.resize(row + 1)?;
+        for (index, cell) in cells {
+            if let Err(error) = self.write_cell(*index, row, cell) {
+                self.resize(row)?;
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
+    /// The rows as Arrow batches with exactly the types of the schema; none when
+    /// there are no rows.
+    pub fn into_batches(mut self) -> Result<Vec<RecordBatch>> {
+        let schema = self.schema.to_arrow();
+        let mut batches = Vec::new();
+        for (start, rows) in self.chunks() {
+            let whole = rows == self.rows;
+            let arrays =
+                self.stores.iter_mut().zip(self.schema.columns()).map(|(store, column)| {
+                    if whole { store.take(column) } else { store.copy_range(column, start, rows) }
+                });
+            let arrays = arrays.collect::<Result<Vec<ArrayRef>>>()?;
+            let batch = RecordBatch::try_new(Arc::clone(&schema), arrays);
+            batches.push(batch.map_err(|e| Error::library("build the rows of an output", e))?);
+        }
+        Ok(batches)
+    }
+
+    /// Ranges of rows whose text fits 32-bit offsets.
+    fn chunks(&self) -> Vec<(usize, usize)> {
+        let (mut start, mut chunks) = (0, Vec::new());
+        while start < self.rows {
+            let rows = self.stores.iter().map(|s| s.rows_that_fit(start, self.rows)).min().unwrap_or(self.rows);
+            let rows = rows.clamp(1, self.rows - start);
+            chunks.push((start, rows));
+            start += rows;
+        }
+        chunks
+    }
+
+    fn write_cell(&mut self, index: usize, row: u64, cell: &Cell<'_>) -> Result<()> {
+        let (column, _) = self.at(index)?;
+        match cell.encode(column)? {
+            None => Ok(()),
+            Some(encoded) => self.write(index, row, &encoded.as_raw()),
+        }
+    }
+
+    fn at(&mut self, index: usize) -> Result<(&Column, &mut Store)> {
+        match (self.schema.columns().get(index), self.stores.get_mut(index)) {
+            (Some(column), Some(store)) => Ok((column, store)),
+            _ => Err(Error::OutOfRange(format!("output `{}` has no column {index}", self.name))),
+        }
+    }
+
+    /// `start` when rows `[start, start + rows)` are reserved.
+    fn range(&self, index: usize, start: u64, rows: u64) -> Result<usize> {
+        match start.checked_add(rows) {
+            Some(end) if end <= self.rows as u64 => {
+                usize::try_from(start).map_err(|_| Error::OutOfRange(format!("row {start} cannot be addressed")))
+            }
+            _ => {
+                let column = self.schema.columns().get(index).map_or("", |c| c.name.as_str());
+                Err(Error::OutOfRange(format!(
+                    "rows {start} to {} of column `{column}` are not reserved; output `{}` has {} rows, call `resize` first",
+                    start.saturating_add(rows),
+                    self.name,
+                    self.rows
+                )))
+            }
+        }
+    }
+}

@@ -1,0 +1,196 @@
+//! The columns of one part of a table on the device, and how they are loaded.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::growing::Growing;
+use super::{DeviceColumn, Tables};
+use crate::base::{Column, ColumnType, Error, Result};
+use crate::device::KillSwitch;
+use crate::storage::{ScanOptions, Snapshot, Storage, TableState};
+
+/// The rows that a [`Resident`] holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Part {
+    /// Of one shard.
+    Shard(u32),
+    /// Of several shards, one after the other.
+    Gathered,
+}
+
+/// Where rows come from: fixed for the life of a view.
+#[derive(Clone)]
+pub(super) struct Source {
+    pub(super) snapshot: Arc<Snapshot>,
+    pub(super) table: Arc<TableState>,
+    pub(super) part: Part,
+}
+
+/// Columns of one part. Held by the cache and by views.
+pub(super) struct Resident {
+    columns: Vec<Mutex<Option<Loaded>>>,
+    /// Rows of the part below a row id.
+    counts: Mutex<BTreeMap<u64, u64>>,
+    size_bytes: AtomicU64,
+}
+
+struct Loaded {
+    growing: Growing,
+    /// Rows with a lower row id are in it.
+    next_row_id: u64,
+}
+
+/// Bytes brought to the device and copied on it.
+#[derive(Debug, Default)]
+pub(super) struct Moved {
+    pub(super) loaded_bytes: AtomicU64,
+    pub(super) gathered_bytes: AtomicU64,
+}
+
+/// What a load needs beside its source.
+pub(super) struct Loading<'a> {
+    pub(super) tables: &'a Tables,
+    pub(super) source: &'a Source,
+    pub(super) rows: u64,
+    pub(super) kill: &'a KillSwitch,
+    pub(super) moved: &'a Moved,
+}
+
+impl Resident {
+    pub(super) fn new(columns: usize) -> Self {
+        let columns = std::iter::repeat_with(|| Mutex::new(None)).take(columns).collect();
+        Self { columns, counts: Mutex::default(), size_bytes: AtomicU64::new(0) }
+    }
+
+    /// Device memory held.
+    pub(super) fn size_bytes(&self) -> u64 {
+        self.size_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Rows of the part at the source's snapshot. Shards are counted by their
+    /// row ids, once, and from then on only what was added.
+    pub(super) fn count_rows(&self, storage: &Storage, source: &Source) -> Result<u64> {
+        let table = &source.table;
+        let shard = match source.part {
+            Part::Shard(shard) if table.shards > 1 => shard,
+            _ => return Ok(table.rows),
+        };
+        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        let (from_row_id, mut rows) =
+            counts.range(..=table.next_row_id).next_back().map_or((0, 0), |(id, n)| (*id, *n));
+        if from_row_id < table.next_row_id {
+            let options =
+                ScanOptions { shard: Some(shard), columns: Some(Vec::new()), from_row_id, ..ScanOptions::default() };
+            for batch in storage.scan_with(&source.snapshot, table, &options)? {
+                rows += batch?.num_rows() as u64;
+            }
+            counts.insert(table.next_row_id, rows);
+        }
+        Ok(rows)
+    }
+
+    /// Column `index` up to the source's snapshot, loaded as far as it is not there.
+    pub(super) fn column(&self, index: usize, loading: &Loading<'_>) -> Result<DeviceColumn> {
+        let table = &loading.source.table;
+        let (Some(slot), Some(column)) = (self.columns.get(index), table.schema.columns().get(index)) else {
+            return Err(Error::Internal(format!("column {index} is outside table `{}`", table.name)));
+        };
+        let mut slot = slot.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(loaded) = slot.as_ref().filter(|loaded| loaded.next_row_id >= table.next_row_id) {
+            return loaded.growing.view(loading.rows);
+        }
+        let known = slot.as_ref().map_or(0, |loaded| loaded.growing.rows());
+        let expected_bytes = expected_row_bytes(column).saturating_mul(loading.rows.saturating_sub(known));
+        loading.tables.make_room(loading.source, expected_bytes)?;
+        // What is taken out here is put back whole or not at all.
+        let loaded = slot.take();
+        let held_bytes = loaded.as_ref().map_or(0, |loaded| loaded.growing.capacity_bytes());
+        self.size_bytes.fetch_sub(held_bytes, Ordering::Relaxed);
+        let loaded = match loaded {
+            Some(loaded) => loaded,
+            None => {
+                let growing = Growing::new(&loading.tables.device().pool, column, loading.rows)?;
+                Loaded { growing, next_row_id: 0 }
+            }
+        };
+        let loaded = slot.insert(loading.extend(loaded, index)?);
+        self.size_bytes.fetch_add(loaded.growing.capacity_bytes(), Ordering::Relaxed);
+        loaded.growing.view(loading.rows)
+    }
+
+    /// Column `index` if it is on the device up to a row id.
+    fn loaded_column(&self, index: usize, next_row_id: u64, rows: u64) -> Option<DeviceColumn> {
+        let slot = self.columns.get(index)?.try_lock().ok()?;
+        let loaded = slot.as_ref().filter(|loaded| loaded.next_row_id >= next_row_id)?;
+        loaded.growing.view(rows).ok()
+    }
+}
+
+impl Loading<'_> {
+    /// Adds the rows that are missing.
+    fn extend(&self, mut loaded: Loaded, index: usize) -> Result<Loaded> {
+        let table = &self.source.table;
+        match self.source.part {
+            Part::Shard(shard) => self.append_shard(&mut loaded, index, shard)?,
+            Part::Gathered => {
+                for shard in 0..table.shards {
+                    match self.shard_on_device(index, shard)? {
+                        Some(column) => {
+                            loaded.growing.append_column(&column)?;
+                            self.moved.gathered_bytes.fetch_add(column.size_bytes(), Ordering::Relaxed);
+                        }
+                        None => self.append_shard(&mut loaded, index, shard)?,
+                    }
+                }
+            }
+        }
+        if loaded.growing.rows() < self.rows {
+            return Err(Error::Internal(format!(
+                "table `{}` has {} rows here, storage gave {}",
+                table.name,
+                self.rows,
+                loaded.growing.rows()
+            )));
+        }
+        loaded.next_row_id = table.next_row_id;
+        Ok(loaded)
+    }
+
+    /// Adds the rows of a shard from storage, those not yet there.
+    fn append_shard(&self, loaded: &mut Loaded, index: usize, shard: u32) -> Result<()> {
+        let table = &self.source.table;
+        let options = ScanOptions {
+            shard: (table.shards > 1).then_some(shard),
+            columns: Some(vec![index]),
+            from_row_id: loaded.next_row_id,
+            ..ScanOptions::default()
+        };
+        for batch in self.tables.storage().scan_with(&self.source.snapshot, table, &options)? {
+            self.kill.check()?;
+            let batch = batch?;
+            if let Some(array) = batch.columns().first() {
+                loaded.growing.append(array)?;
+                self.moved.loaded_bytes.fetch_add(array.get_buffer_memory_size() as u64, Ordering::Relaxed);
+            }
+        }
+        Ok(())
+    }
+
+    /// A shard's column, when another view brought it to the device.
+    fn shard_on_device(&self, index: usize, shard: u32) -> Result<Option<DeviceColumn>> {
+        let source = Source { part: Part::Shard(shard), ..self.source.clone() };
+        let Some(resident) = self.tables.resident_shard(&source, shard) else { return Ok(None) };
+        let rows = resident.count_rows(self.tables.storage(), &source)?;
+        Ok(resident.loaded_column(index, source.table.next_row_id, rows))
+    }
+}
+
+/// Device memory of a row, as far as it is known before it is read.
+fn expected_row_bytes(column: &Column) -> u64 {
+    match (&column.column_type, column.column_type.row_bytes()) {
+        (ColumnType::List(_), _) => 0,
+        (_, Some(width)) => width as u64 + u64::from(column.nullable),
+        (_, None) => 8 + 16,
+    }
+}

@@ -1,0 +1,306 @@
+//! The memory of one output column and its way into Arrow.
+
+use arrow::array::{ArrayData, ArrayRef, make_array, new_null_array};
+use arrow::buffer::{BooleanBuffer, Buffer, MutableBuffer, NullBuffer};
+use arrow::datatypes::DataType;
+
+use super::{DeviceColumn, check};
+use crate::base::{Column, ColumnType, DType, Error, Result};
+
+/// Rows of one column in the layout of `buffers` in `wit/types.wit`.
+#[derive(Clone, Copy, Debug)]
+pub struct RawColumn<'a> {
+    /// Number of rows.
+    pub rows: u64,
+    /// Bitmap, least significant bit first, 1 = present; absent when no row is null.
+    pub validity: Option<&'a [u8]>,
+    /// `rows + 1` × i64 from 0, for types of variable width.
+    pub offsets: Option<&'a [u8]>,
+    /// Packed values (bool as one byte), or the bytes that `offsets` divides.
+    pub values: &'a [u8],
+}
+
+impl RawColumn<'_> {
+    /// Whether row `row` is present.
+    pub(super) fn is_present(&self, row: usize) -> bool {
+        self.validity.is_none_or(|bits| bits.get(row / 8).is_some_and(|byte| byte >> (row % 8) & 1 == 1))
+    }
+
+    /// The bytes of row `row` of a column of variable width, checked before.
+    pub(super) fn row(&self, row: usize) -> &[u8] {
+        let at = |i: usize| {
+            let bytes = self.offsets.and_then(|o| o.get(i * 8..i * 8 + 8)).and_then(|b| b.try_into().ok());
+            usize::try_from(i64::from_le_bytes(bytes.unwrap_or_default())).unwrap_or_default()
+        };
+        self.values.get(at(row)..at(row + 1)).unwrap_or_default()
+    }
+}
+
+/// The memory of one output column.
+#[derive(Debug)]
+pub(super) struct Store {
+    values: Values,
+    /// One byte per row, when the column is nullable.
+    present: Option<Vec<u8>>,
+    rows: usize,
+}
+
+#[derive(Debug)]
+enum Values {
+    /// `width` bytes a row.
+    Fixed { width: usize, bytes: MutableBuffer },
+    /// Where each row's bytes are in `bytes`, which only grows.
+    Spans { spans: Vec<(usize, usize)>, bytes: Vec<u8> },
+    /// A type that procs cannot write; every row is null.
+    Nulls,
+}
+
+/// Memory of the span of a row of variable width.
+const SPAN_BYTES: u64 = 16;
+/// Bytes of text in one batch: fits the 32-bit offsets of Arrow's utf8.
+const CHUNK_BYTES: usize = 1 << 30;
+
+impl Store {
+    pub(super) fn new(column: &Column) -> Result<Self> {
+        let values = match (&column.column_type, column.column_type.row_bytes()) {
+            (_, Some(width)) => Values::Fixed { width, bytes: MutableBuffer::new(0) },
+            (ColumnType::List(_), None) if column.nullable => Values::Nulls,
+            (ColumnType::List(_), None) => {
+                return Err(Error::Unsupported(format!(
+                    "column `{}` is {}: procs can leave lists null but not write them, and it is not nullable",
+                    column.name, column.column_type
+                )));
+            }
+            _ => Values::Spans { spans: Vec::new(), bytes: Vec::new() },
+        };
+        Ok(Self { values, present: column.nullable.then(Vec::new), rows: 0 })
+    }
+
+    /// Bytes that each reserved row takes, without the bytes of spans.
+    pub(super) fn row_bytes(&self) -> u64 {
+        let values = match &self.values {
+            Values::Fixed { width, .. } => *width as u64,
+            Values::Spans { .. } => SPAN_BYTES,
+            Values::Nulls => 1,
+        };
+        values + u64::from(self.present.is_some())
+    }
+
+    pub(super) fn resize(&mut self, rows: usize) {
+        match &mut self.values {
+            Values::Fixed { width, bytes } => bytes.resize(rows * *width, 0),
+            Values::Spans { spans, .. } => spans.resize(rows, (0, 0)),
+            Values::Nulls => {}
+        }
+        if let Some(present) = &mut self.present {
+            present.resize(rows, 0);
+        }
+        self.rows = rows;
+    }
+
+    /// Checks buffers from a guest; answers the bytes that a write would add.
+    pub(super) fn check(&self, column: &Column, data: &RawColumn<'_>) -> Result<u64> {
+        match &self.values {
+            Values::Fixed { width, .. } => check::fixed(column, *width, data).map(|()| 0),
+            Values::Spans { .. } => check::spans(column, data).map(|()| data.values.len() as u64),
+            Values::Nulls => Err(unwritable(column)),
+        }
+    }
+
+    /// Overwrites checked rows.
+    pub(super) fn write(&mut self, start: usize, data: &RawColumn<'_>) {
+        let rows = usize::try_from(data.rows).unwrap_or_default();
+        match &mut self.values {
+            Values::Fixed { width, bytes } => {
+                if let Some(target) = bytes.get_mut(start * *width..(start + rows) * *width) {
+                    target.copy_from_slice(data.values);
+                }
+            }
+            Values::Spans { spans, bytes } => {
+                for row in 0..rows {
+                    if let Some(span) = spans.get_mut(start + row) {
+                        let text = if data.is_present(row) { data.row(row) } else { &[] };
+                        *span = (bytes.len(), text.len());
+                        bytes.extend_from_slice(text);
+                    }
+                }
+            }
+            Values::Nulls => {}
+        }
+        if let Some(present) = &mut self.present {
+            let target = present.iter_mut().skip(start).take(rows);
+            target.enumerate().for_each(|(row, byte)| *byte = u8::from(data.is_present(row)));
+        }
+    }
+
+    /// The bytes of `rows` rows from `start`, which become present.
+    pub(super) fn fixed_target(&mut self, start: usize, rows: usize) -> Result<&mut [u8]> {
+        if let Some(present) = &mut self.present {
+            present.iter_mut().skip(start).take(rows).for_each(|byte| *byte = 1);
+        }
+        match &mut self.values {
+            Values::Fixed { width, bytes } => bytes.get_mut(start * *width..(start + rows) * *width),
+            _ => None,
+        }
+        .ok_or_else(|| Error::Internal("rows outside an output column".into()))
+    }
+
+    /// Whether a device column can be copied here; the bytes that it adds.
+    pub(super) fn check_copy(&self, column: &Column, source: &DeviceColumn) -> Result<u64> {
+        if !column.nullable && source.null_count() > 0 {
+            return Err(Error::Invalid(format!("column `{}` is not nullable, the source has nulls", column.name)));
+        }
+        match &self.values {
+            Values::Fixed { .. } => Ok(0),
+            Values::Spans { .. } => Ok(source.values().len() as u64),
+            Values::Nulls => Err(unwritable(column)),
+        }
+    }
+
+    /// Overwrites rows from `start` with all of `source`.
+    pub(super) fn copy_from(&mut self, start: usize, source: &DeviceColumn) -> Result<()> {
+        let rows = usize::try_from(source.rows()).map_err(|_| Error::OutOfRange("too many rows".into()))?;
+        match &mut self.values {
+            Values::Fixed { .. } => self.fixed_target(start, rows)?.copy_from_slice(source.values()),
+            Values::Spans { spans, bytes } => {
+                for row in 0..rows {
+                    if let Some(span) = spans.get_mut(start + row) {
+                        let text = source.row_bytes(row)?;
+                        *span = (bytes.len(), text.len());
+                        bytes.extend_from_slice(text);
+                    }
+                }
+            }
+            Values::Nulls => {}
+        }
+        if let Some(present) = &mut self.present {
+            let target = present.iter_mut().skip(start).take(rows);
+            target.enumerate().for_each(|(row, byte)| *byte = u8::from(source.is_present(row)));
+        }
+        Ok(())
+    }
+
+    /// How many rows from `start` fit one batch.
+    pub(super) fn rows_that_fit(&self, start: usize, end: usize) -> usize {
+        let Values::Spans { spans, .. } = &self.values else { return end - start };
+        let mut bytes = 0;
+        let lengths = spans.iter().skip(start).map(|(_, length)| *length);
+        lengths
+            .take_while(|length| {
+                bytes += length;
+                bytes <= CHUNK_BYTES
+            })
+            .count()
+    }
+
+    /// All rows as an Arrow array; the memory moves where it can.
+    pub(super) fn take(&mut self, column: &Column) -> Result<ArrayRef> {
+        let nulls = self.nulls(0, self.rows);
+        match &mut self.values {
+            Values::Fixed { bytes, .. } => {
+                let bytes = std::mem::replace(bytes, MutableBuffer::new(0));
+                fixed_array(column, bytes.into(), self.rows, nulls)
+            }
+            Values::Spans { spans, bytes }
+                if is_in_order(spans, bytes.len()) && column.column_type != ColumnType::Json =>
+            {
+                let bytes = std::mem::take(bytes);
+                spans_array(column, offsets(spans), Buffer::from_vec(bytes), nulls)
+            }
+            _ => self.copy_range(column, 0, self.rows),
+        }
+    }
+
+    /// Some rows as an Arrow array.
+    pub(super) fn copy_range(&self, column: &Column, start: usize, rows: usize) -> Result<ArrayRef> {
+        let nulls = self.nulls(start, rows);
+        match &self.values {
+            Values::Fixed { width, bytes } => {
+                let bytes = bytes.get(start * width..(start + rows) * width).unwrap_or_default();
+                fixed_array(column, Buffer::from(bytes), rows, nulls)
+            }
+            Values::Spans { spans, bytes } => {
+                let default: &[u8] = if column.column_type == ColumnType::Json { b"null" } else { b"" };
+                let (mut ends, mut packed) = (vec![0], Vec::new());
+                for (at, length) in spans.iter().skip(start).take(rows) {
+                    let text = bytes.get(*at..at + length).unwrap_or_default();
+                    packed.extend_from_slice(if text.is_empty() { default } else { text });
+                    ends.push(packed.len());
+                }
+                spans_array(column, ends, Buffer::from_vec(packed), nulls)
+            }
+            Values::Nulls => Ok(new_null_array(&column.column_type.arrow_type(), rows)),
+        }
+    }
+
+    fn nulls(&self, start: usize, rows: usize) -> Option<NullBuffer> {
+        let present = self.present.as_ref()?;
+        let bits: BooleanBuffer = present.iter().skip(start).take(rows).map(|byte| *byte != 0).collect();
+        Some(NullBuffer::new(bits)).filter(|nulls| nulls.null_count() > 0)
+    }
+}
+
+fn unwritable(column: &Column) -> Error {
+    Error::Unsupported(format!("column `{}` is {}, which procs cannot write", column.name, column.column_type))
+}
+
+/// Whether the non-empty spans lie one after the other and fill all bytes.
+fn is_in_order(spans: &[(usize, usize)], bytes: usize) -> bool {
+    let mut end = 0;
+    spans.iter().filter(|(_, length)| *length > 0).all(|(at, length)| {
+        let follows = *at == end;
+        end += length;
+        follows
+    }) && end == bytes
+}
+
+fn offsets(spans: &[(usize, usize)]) -> Vec<usize> {
+    let mut end = 0;
+    let ends = spans.iter().map(|(_, length)| {
+        end += length;
+        end
+    });
+    std::iter::once(0).chain(ends).collect()
+}
+
+/// An array of a type of variable width; `ends` are offsets into `bytes`.
+fn spans_array(column: &Column, ends: Vec<usize>, bytes: Buffer, nulls: Option<NullBuffer>) -> Result<ArrayRef> {
+    let arrow_type = column.column_type.arrow_type();
+    let rows = ends.len() - 1;
+    let offsets = if arrow_type == DataType::LargeBinary {
+        Buffer::from_iter(ends.into_iter().map(|end| i64::try_from(end).unwrap_or(i64::MAX)))
+    } else {
+        Buffer::from_iter(ends.into_iter().map(|end| i32::try_from(end).unwrap_or(i32::MAX)))
+    };
+    build(ArrayData::builder(arrow_type).len(rows).nulls(nulls).add_buffer(offsets).add_buffer(bytes))
+}
+
+/// An array of a type of fixed width from packed rows.
+fn fixed_array(column: &Column, bytes: Buffer, rows: usize, nulls: Option<NullBuffer>) -> Result<ArrayRef> {
+    let arrow_type = column.column_type.arrow_type();
+    let builder = ArrayData::builder(arrow_type.clone()).len(rows).nulls(nulls);
+    match (&column.column_type, &arrow_type) {
+        (ColumnType::Tensor { dtype, .. }, DataType::FixedSizeList(item, length)) => {
+            let elements = rows * usize::try_from(*length).unwrap_or_default();
+            let child = ArrayData::builder(item.data_type().clone()).len(elements);
+            let child = child.add_buffer(packed_bits(*dtype, bytes));
+            let child = child.build().map_err(|e| Error::library("build an output column", e))?;
+            build(builder.add_child_data(child))
+        }
+        (ColumnType::Number(dtype), _) => build(builder.add_buffer(packed_bits(*dtype, bytes))),
+        _ => build(builder.add_buffer(bytes)),
+    }
+}
+
+/// Bools leave their bytes for Arrow's bits; all else stays as it is.
+fn packed_bits(dtype: DType, bytes: Buffer) -> Buffer {
+    if dtype != DType::Bool {
+        return bytes;
+    }
+    bytes.iter().map(|byte| *byte != 0).collect::<BooleanBuffer>().into_inner()
+}
+
+fn build(builder: arrow::array::ArrayDataBuilder) -> Result<ArrayRef> {
+    let data = builder.build().map_err(|e| Error::library("build an output column", e))?;
+    Ok(make_array(data))
+}
