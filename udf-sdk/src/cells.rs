@@ -140,7 +140,7 @@ mod tests {
     fn nulls_travel_as_bits() {
         let rows: Vec<Option<i32>> = (0..10).map(|i| (i % 3 != 1).then_some(i)).collect();
         let buffers = Option::encode(&rows);
-        assert_eq!(buffers.validity.as_deref(), Some([0b0110_1101, 0b01].as_slice()));
+        assert_eq!(buffers.validity.as_deref(), Some([0b0110_1101, 0b11].as_slice()));
         assert_eq!(Option::<i32>::decode(&buffers).unwrap(), rows);
     }
 

@@ -14,7 +14,8 @@ pub struct Proc {
 }
 
 impl Proc {
-    pub(crate) fn open() -> Self {
+    #[doc(hidden)]
+    pub fn open() -> Self {
         let own = |raw: Vec<tables::Table>| raw.into_iter().map(Table::own).collect();
         Self { inputs: own(tables::inputs()), outputs: own(tables::outputs()) }
     }

@@ -55,7 +55,6 @@ use crate::{Error, ErrorCode, Proc, Result};
 macro_rules! procs {
     ($($(#[doc = $doc:literal])* $mode:ident $name:ident { $($items:tt)* })+) => {
         const _: () = {
-            #[allow(dead_code)]
             struct Entry;
 
             impl $crate::__private::Guest for Entry {
@@ -79,6 +78,14 @@ macro_rules! procs {
 
             #[cfg(target_arch = "wasm32")]
             $crate::bindings::export_entry!(Entry with_types_in $crate::bindings);
+
+            // Natively nothing is exported, so that plain functions of the crate can
+            // be tested; this keeps the compiler from calling the procs unused.
+            #[cfg(not(target_arch = "wasm32"))]
+            const _: fn() = <Entry as $crate::__private::Guest>::describe;
+            #[cfg(not(target_arch = "wasm32"))]
+            const _: fn(::std::string::String) -> ::std::result::Result<(), $crate::__private::HostError> =
+                <Entry as $crate::__private::Guest>::run;
         };
     };
 }
@@ -267,8 +274,11 @@ impl Declaration {
     }
 }
 
+/// The function behind a proc.
+type Body = fn(&Proc) -> Result;
+
 /// Runs the proc of that name.
-pub fn dispatch(name: &str, procs: &[(&str, fn(&Proc) -> Result)]) -> Result<(), HostError> {
+pub fn dispatch(name: &str, procs: &[(&str, Body)]) -> Result<(), HostError> {
     let outcome = match procs.iter().find(|(known, _)| *known == name) {
         Some((_, proc)) => proc(&Proc::open()),
         None => {
