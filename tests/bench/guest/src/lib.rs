@@ -1,0 +1,34 @@
+//! Procs that measure the boundary between guest and host: one that does
+//! nothing, and loops over calls of the host.
+
+use std::hint::black_box;
+
+use quern_udf::prelude::*;
+
+procs! {
+    /// Does nothing: its run is the cost of an instance.
+    nondistributed empty {}
+    /// Asks the host `count` times for the instance's shard.
+    nondistributed calls { param count: int = 1000000; }
+    /// Asks `count` times for the element type of a tensor: a call with a handle.
+    nondistributed handle_calls { param count: int = 1000000; }
+}
+
+fn empty(_: &Proc) -> Result {
+    Ok(())
+}
+
+fn calls(p: &Proc) -> Result {
+    for _ in 0..p.param::<u64>("count")? {
+        black_box(p.shard());
+    }
+    Ok(())
+}
+
+fn handle_calls(p: &Proc) -> Result {
+    let tensor = Tensor::zeros(Float32, &[1])?;
+    for _ in 0..p.param::<u64>("count")? {
+        black_box(tensor.dtype());
+    }
+    Ok(())
+}
