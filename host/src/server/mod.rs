@@ -5,10 +5,23 @@
 //! `quern` is its client. Both go through [`Connection`]: a request is handled by
 //! the same code whether it came from this process or over the socket.
 
+mod client;
 mod frame;
+mod handler;
+mod holder;
 mod lock;
+mod protocol;
 mod socket;
+mod view;
+mod wire;
 
+pub use client::{BACKGROUND_LOG, Connection};
 pub use frame::{MAX_BODY_BYTES, MAX_HEADER_BYTES, read_frame, write_frame};
+pub use handler::Sink;
+pub use holder::{Holder, Patience};
 pub use lock::{FolderLock, LOCK_FILE, holder_pid};
+pub use protocol::{
+    Event, Failure, Hello, Import, ImportMode, ModelRef, PROTOCOL, Reply, Request, Role, RunQuery,
+};
 pub use socket::{SOCKET_FILE, connect, listen};
+pub use view::{ComponentView, ImportDone, InspectionView, InstanceView, LogView, ModelView, RunView};

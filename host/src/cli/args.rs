@@ -1,0 +1,89 @@
+//! Values of arguments: pairs, sizes and times.
+
+use std::time::Duration;
+
+/// A `name=value` argument.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Pair {
+    /// What stands before the first `=`.
+    pub(super) name: String,
+    /// What stands after it.
+    pub(super) value: String,
+}
+
+impl std::str::FromStr for Pair {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.split_once('=') {
+            Some((name, value)) if !name.trim().is_empty() => {
+                Ok(Self { name: name.trim().to_owned(), value: value.to_owned() })
+            }
+            _ => Err("write name=value".to_owned()),
+        }
+    }
+}
+
+/// A `--limit name=value` argument.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct LimitArg {
+    /// The limit's name.
+    pub(super) name: String,
+    /// Its value in the unit that its name ends with.
+    pub(super) value: u64,
+}
+
+impl std::str::FromStr for LimitArg {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let pair: Pair = text.parse()?;
+        let value = if pair.name.ends_with("_bytes") {
+            parse_bytes(&pair.value)?
+        } else if pair.name.ends_with("_ms") {
+            u64::try_from(parse_duration(&pair.value)?.as_millis()).map_err(|_| "too long".to_owned())?
+        } else {
+            pair.value.parse().map_err(|_| format!("`{}` is not a whole number", pair.value))?
+        };
+        Ok(Self { name: pair.name, value })
+    }
+}
+
+/// `1048576`, `512KiB`, `256MiB`, `4GiB`.
+pub(super) fn parse_bytes(text: &str) -> Result<u64, String> {
+    let (number, unit) = split_unit(text);
+    let shift = match unit.to_ascii_lowercase().as_str() {
+        "" | "b" => 0,
+        "k" | "kib" => 10,
+        "m" | "mib" => 20,
+        "g" | "gib" => 30,
+        "t" | "tib" => 40,
+        _ => return Err(format!("`{text}` is not a size; write bytes, or a number with KiB, MiB or GiB")),
+    };
+    let number: u64 = number.parse().map_err(|_| format!("`{text}` is not a size; write for example 512MiB"))?;
+    number.checked_mul(1 << shift).ok_or_else(|| format!("`{text}` is larger than any memory"))
+}
+
+/// `500ms`, `10s`, `2.5min`, `1h`; a bare number is milliseconds.
+pub(super) fn parse_duration(text: &str) -> Result<Duration, String> {
+    let (number, unit) = split_unit(text);
+    let ms = match unit.to_ascii_lowercase().as_str() {
+        "" | "ms" => 1.0,
+        "s" | "sec" => 1e3,
+        "m" | "min" => 60e3,
+        "h" => 3600e3,
+        _ => return Err(format!("`{text}` is not a time; write a number with ms, s, min or h")),
+    };
+    match number.parse::<f64>() {
+        // 100 years, so that no sum of times overflows.
+        Ok(n) if n * ms >= 1.0 && n * ms < 3.2e12 => Ok(Duration::from_millis((n * ms) as u64)),
+        _ => Err(format!("`{text}` is not a time; write for example 10s")),
+    }
+}
+
+fn split_unit(text: &str) -> (&str, &str) {
+    let text = text.trim();
+    let at = text.find(|c: char| c.is_ascii_alphabetic()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(at);
+    (number.trim(), unit)
+}

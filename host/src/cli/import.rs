@@ -1,0 +1,151 @@
+//! `quern import`: files become rows of a table.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use clap::{ArgGroup, Args, ValueEnum};
+
+use super::context::Context;
+use super::output::{bytes, count, duration};
+use super::report::unexpected;
+use crate::server::{Event, Import as Request, ImportDone, ImportMode, Reply, Request as AnyRequest};
+
+const EXAMPLES: &str = "\
+Examples:
+  quern import flights.csv --table flights
+  quern import 2026-*.parquet --table trips --shard-by vendor_id --shards 8
+  quern import train-images-idx3-ubyte.gz train-labels-idx1-ubyte.gz --table digits --names data,label
+  quern import more.csv --table flights --append --column delay=float32 --column 'code=utf8 not null'";
+
+/// Read files into a table: IDX, CSV, Parquet or Arrow IPC
+///
+/// The format, the columns and their types are taken from the files. IDX files
+/// given together are the columns of one table; files of other formats are read
+/// one after the other. A name that ends in .gz is unpacked. An import is one
+/// commit: all rows, or, where a file is bad, none.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES, group = ArgGroup::new("mode").args(["append", "replace"]))]
+pub(super) struct Import {
+    /// The files
+    #[arg(required = true, value_name = "FILE")]
+    files: Vec<PathBuf>,
+    /// The table; it is created
+    #[arg(long, short, value_name = "TABLE")]
+    table: String,
+    /// Add the rows to the table, if there is one
+    #[arg(long)]
+    append: bool,
+    /// Drop the table first, if there is one
+    #[arg(long)]
+    replace: bool,
+    /// The files' format [default: seen from their first bytes]
+    #[arg(long, value_enum, value_name = "FORMAT")]
+    format: Option<FileFormat>,
+    /// Names of all columns, in order
+    #[arg(long, value_delimiter = ',', value_name = "NAME,…")]
+    names: Option<Vec<String>>,
+    /// Type of a column, where the inferred one does not suit; repeatable
+    #[arg(long = "column", value_name = "NAME=TYPE")]
+    columns: Vec<String>,
+    /// Shards of a new table [default: 4]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    shards: Option<u32>,
+    /// Every instance of a proc sees all rows of the new table
+    #[arg(long, conflicts_with_all = ["shards", "shard_by"])]
+    replicated: bool,
+    /// Columns whose hash decides a row's shard
+    #[arg(long, value_delimiter = ',', value_name = "COLUMN,…")]
+    shard_by: Vec<String>,
+    /// CSV: the character between fields [default: ,]
+    #[arg(long, value_name = "CHAR")]
+    delimiter: Option<char>,
+    /// CSV: whether the first line holds the names [default: seen from its text]
+    #[arg(long, value_name = "BOOL")]
+    header: Option<bool>,
+    /// IDX: put a column `id` of row numbers in front
+    #[arg(long)]
+    ids: bool,
+    /// IDX: of labels of N classes make the columns onehot_label and readable_label
+    #[arg(long, value_name = "N")]
+    one_hot: Option<u32>,
+}
+
+/// Formats that can be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum FileFormat {
+    Idx,
+    Csv,
+    Parquet,
+    Arrow,
+}
+
+impl Import {
+    /// Imports and says what came of it.
+    pub(super) fn run(self, context: &Context) -> Result<()> {
+        let request = self.request()?;
+        let done = import(context, request)?;
+        if context.json {
+            return context.print_json(&done);
+        }
+        Ok(context.print(&summary(&done))?)
+    }
+
+    fn request(self) -> Result<Request> {
+        let absolute = |file: &PathBuf| {
+            std::path::absolute(file).with_context(|| format!("cannot find the folder of {}", file.display()))
+        };
+        Ok(Request {
+            files: self.files.iter().map(absolute).collect::<Result<_>>()?,
+            table: self.table,
+            mode: match (self.append, self.replace) {
+                (true, _) => ImportMode::Append,
+                (_, true) => ImportMode::Replace,
+                _ => ImportMode::Create,
+            },
+            format: self.format.and_then(|f| f.to_possible_value()).map(|f| f.get_name().to_owned()),
+            names: self.names,
+            columns: self.columns,
+            shards: self.shards,
+            replicated: self.replicated,
+            shard_by: self.shard_by,
+            delimiter: self.delimiter,
+            header: self.header,
+            ids: self.ids,
+            one_hot_classes: self.one_hot,
+        })
+    }
+}
+
+/// Sends an import and draws its progress.
+pub(super) fn import(context: &Context, request: Request) -> Result<ImportDone> {
+    let mut progress = context.progress(&format!("importing {}", request.table));
+    let reply = context.connection()?.call(AnyRequest::Import(request), Vec::new(), &mut |event| {
+        if let Event::Progress { fraction, message } = event {
+            progress.set(fraction, &message);
+        }
+        Ok(())
+    })?;
+    progress.finish();
+    match reply {
+        Reply::Imported(done) => Ok(done),
+        other => Err(unexpected(&other)),
+    }
+}
+
+/// `60,000 rows → digits  (id int32, data tensor(uint8,[28,28])) …`
+fn summary(done: &ImportDone) -> String {
+    let time = Duration::from_secs_f64(done.seconds.max(1e-6));
+    let rate = (done.rows as f64 / time.as_secs_f64()) as u64;
+    format!(
+        "{} row{} into table {} in {} ({} rows/s, {} read)\n{} · {}\n",
+        count(done.rows),
+        if done.rows == 1 { "" } else { "s" },
+        done.table,
+        duration(time),
+        count(rate),
+        bytes(done.file_bytes),
+        done.columns.join(", "),
+        done.sharding,
+    )
+}

@@ -1,0 +1,86 @@
+//! The command line, one file per subcommand. Each subcommand is a struct of
+//! parsed arguments whose `run` turns them into a request, sends it over the
+//! [`crate::server::Connection`] and shows what comes back.
+//!
+//! Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted.
+
+mod args;
+mod context;
+mod demo;
+mod import;
+mod interrupt;
+mod model;
+mod output;
+mod proc;
+mod report;
+mod run;
+mod serve;
+mod sql;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use context::{Context, Global};
+
+/// Examples below the help of `quern`.
+const EXAMPLES: &str = "\
+Examples:
+  quern import digits.csv --table digits       a file becomes a table
+  quern sql \"select count(*) from digits\"      one statement
+  quern sql                                    a shell with history and completion
+  quern proc new my-proc                       a proc to start from
+  quern demo mnist                             the whole story on real data
+
+The folder is --data DIR, else $QUERN_DATA, else ./quern-data.";
+
+/// A database that keeps tables on devices and runs your WebAssembly procs
+/// right there.
+#[derive(Debug, Parser)]
+#[command(name = "quern", version, after_help = EXAMPLES, max_term_width = 100)]
+struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Import(import::Import),
+    Sql(sql::SqlCommand),
+    #[command(subcommand)]
+    Proc(proc::ProcCommand),
+    #[command(subcommand)]
+    Run(run::RunCommand),
+    #[command(subcommand)]
+    Model(model::ModelCommand),
+    Serve(serve::Serve),
+    #[command(subcommand)]
+    Demo(demo::DemoCommand),
+}
+
+impl Command {
+    fn run(self, context: &Context) -> anyhow::Result<()> {
+        match self {
+            Self::Import(command) => command.run(context),
+            Self::Sql(command) => command.run(context),
+            Self::Proc(command) => command.run(context),
+            Self::Run(command) => command.run(context),
+            Self::Model(command) => command.run(context),
+            Self::Serve(command) => command.run(context),
+            Self::Demo(command) => command.run(context),
+        }
+    }
+}
+
+/// Parses the arguments, does what they say, reports an error.
+pub fn main() -> ExitCode {
+    let Cli { global, command } = Cli::parse();
+    let context = Context::new(global);
+    let done = command.run(&context).and_then(|()| context.close());
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => report::failed(&context, &error),
+    }
+}

@@ -1,0 +1,82 @@
+//! `quern model export`: a model as a safetensors file.
+
+use std::path::PathBuf;
+
+use anyhow::{Result, bail};
+use clap::Args;
+
+use crate::base::Error;
+use crate::cli::context::Context;
+use crate::cli::output::bytes;
+use crate::cli::report::unexpected;
+use crate::server::{Event, ModelRef, ModelView, Reply, Request};
+
+const EXAMPLES: &str = "\
+Examples:
+  quern model export mnist mnist.safetensors
+  python -c \"import safetensors.numpy as s; print(s.load_file('mnist.safetensors').keys())\"";
+
+/// Write a model to a safetensors file
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct Export {
+    #[command(flatten)]
+    model: ModelArgs,
+    /// The file to write
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+    /// Overwrite the file if there is one
+    #[arg(long)]
+    force: bool,
+}
+
+/// Which model.
+#[derive(Clone, Debug, Args)]
+pub(super) struct ModelArgs {
+    /// The model's id, or its name for the newest of that name
+    #[arg(value_name = "MODEL")]
+    model: String,
+    /// Its table, where several have a model of that name
+    #[arg(long, value_name = "TABLE")]
+    table: Option<String>,
+}
+
+impl ModelArgs {
+    /// As requests have it.
+    pub(super) fn into_ref(self) -> ModelRef {
+        ModelRef { model: self.model, table: self.table }
+    }
+}
+
+impl Export {
+    pub(super) fn run(self, context: &Context) -> Result<()> {
+        if self.file.exists() && !self.force {
+            bail!("{} exists already; use --force to overwrite it", self.file.display());
+        }
+        let (view, file) = fetch(context, self.model)?;
+        std::fs::write(&self.file, &file).map_err(|e| Error::io("write", &self.file, e))?;
+        if context.json {
+            return context.print_json(&serde_json::json!({ "model": view, "file": self.file }));
+        }
+        let size = bytes(file.len() as u64);
+        Ok(context.print(&format!("exported model {} ({}) to {}, {size}\n", view.name, view.id, self.file.display()))?)
+    }
+}
+
+/// A model and its file.
+pub(super) fn fetch(context: &Context, model: ModelArgs) -> Result<(ModelView, Vec<u8>)> {
+    let mut file = Vec::new();
+    let reply = context.connection()?.call(Request::ExportModel(model.into_ref()), Vec::new(), &mut |event| {
+        if let Event::Bytes(piece) = event {
+            file.extend_from_slice(&piece);
+        }
+        Ok(())
+    })?;
+    match reply {
+        Reply::Models(models) => match models.into_iter().next() {
+            Some(view) => Ok((view, file)),
+            None => Err(unexpected(&Reply::Models(Vec::new()))),
+        },
+        other => Err(unexpected(&other)),
+    }
+}

@@ -1,0 +1,42 @@
+//! `quern model`: the models that procs have saved.
+
+mod delete;
+mod export;
+mod list;
+mod show;
+
+use anyhow::Result;
+use clap::Subcommand;
+
+use super::context::Context;
+use super::report::unexpected;
+use crate::server::{ModelView, Reply, Request};
+
+/// List, export and delete models
+#[derive(Debug, Subcommand)]
+pub(super) enum ModelCommand {
+    List(list::List),
+    Show(show::Show),
+    Export(export::Export),
+    Delete(delete::Delete),
+}
+
+impl ModelCommand {
+    /// Does what the subcommand says.
+    pub(super) fn run(self, context: &Context) -> Result<()> {
+        match self {
+            Self::List(command) => command.run(context),
+            Self::Show(command) => command.run(context),
+            Self::Export(command) => command.run(context),
+            Self::Delete(command) => command.run(context),
+        }
+    }
+}
+
+/// All models, oldest first.
+fn models(context: &Context) -> Result<Vec<ModelView>> {
+    match context.connection()?.call(Request::Models, Vec::new(), &mut |_| Ok(()))? {
+        Reply::Models(models) => Ok(models),
+        other => Err(unexpected(&other)),
+    }
+}

@@ -1,0 +1,210 @@
+//! `quern proc execute`: a run, in the foreground unless a server holds the folder.
+
+use std::time::Duration;
+
+use anyhow::{Result, anyhow};
+use clap::Args;
+
+use crate::base::{Limits, RunId};
+use crate::cli::args::{LimitArg, Pair, parse_duration};
+use crate::cli::context::Context;
+use crate::cli::interrupt;
+use crate::cli::output::Progress;
+use crate::cli::report::{Interrupted, unexpected};
+use crate::cli::run::{log_line, receipts};
+use crate::run::{InputRef, Request as RunRequest};
+use crate::server::{Connection, Event, Reply, Request, Role, RunView};
+use crate::storage::RunState;
+
+const EXAMPLES: &str = "\
+Examples:
+  quern proc execute sum-of-squares --input points --output sums
+  quern proc execute mnist.train --input digits:data,label --output models --param epochs=3 --seed 1
+  quern proc execute slow --input t --deadline 10s --limit guest_memory_bytes=512MiB
+  quern proc execute slow --input t --detach      goes on when this terminal is closed
+
+Without a server the run is in the foreground: Ctrl-C kills it. Where `quern serve`
+holds the folder, the command returns at once with the run's number; --wait stays.";
+
+/// Execute a proc
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct Execute {
+    /// `proc` or `component.proc`
+    #[arg(value_name = "PROC")]
+    proc: String,
+    /// A table to read, in the proc's order, with the columns it may see; repeatable
+    #[arg(long = "input", short, value_name = "TABLE[:COL,…]")]
+    inputs: Vec<String>,
+    /// A table to append to, in the proc's order, created where missing; repeatable
+    #[arg(long = "output", short, value_name = "TABLE")]
+    outputs: Vec<String>,
+    /// A parameter; repeatable
+    #[arg(long = "param", short, value_name = "NAME=VALUE")]
+    params: Vec<Pair>,
+    /// Seed of random numbers [default: drawn, and kept with the run]
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
+    /// A word to find the run by
+    #[arg(long, value_name = "TAG")]
+    tag: Option<String>,
+    /// Kill the run after this time
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    deadline: Option<Duration>,
+    /// Another value for a limit; repeatable
+    #[arg(long = "limit", value_name = "NAME=VALUE")]
+    limits: Vec<LimitArg>,
+    /// Stay until the run ends, also where a server executes it
+    #[arg(long, conflicts_with = "detach")]
+    wait: bool,
+    /// Let a server in the background execute it, started where there is none
+    #[arg(long)]
+    detach: bool,
+}
+
+impl Execute {
+    pub(super) fn run(self, context: &Context) -> Result<()> {
+        let (wait, detach) = (self.wait, self.detach);
+        let request = self.request()?;
+        let detached;
+        let connection = match detach {
+            true => {
+                detached = context.detached()?;
+                &detached
+            }
+            false => context.connection()?,
+        };
+        let served = connection.remote_holder().is_some_and(|holder| holder.role == Role::Server);
+        interrupt::listen();
+        let run = start(connection, request)?;
+        if detach || (served && !wait) {
+            if context.json {
+                return context.print_json(&serde_json::json!({ "run": run }));
+            }
+            context.print(&format!("run {run} started\n"))?;
+            context.note(&format!("`quern run logs {run} -f` follows it, `quern run kill {run}` stops it"));
+            return Ok(());
+        }
+        let progress = context.progress(&format!("run {run}"));
+        let ended = follow(context, connection, run, progress)?;
+        finish(context, &ended)
+    }
+
+    fn request(self) -> Result<RunRequest> {
+        let mut limits = Limits::default();
+        for limit in &self.limits {
+            limits.set(&limit.name, limit.value)?;
+        }
+        if let Some(deadline) = self.deadline {
+            limits.set("deadline_ms", u64::try_from(deadline.as_millis())?)?;
+        }
+        let user = std::env::var("USER").ok().filter(|user| !user.is_empty());
+        Ok(RunRequest {
+            proc: self.proc,
+            inputs: self.inputs.iter().map(|text| parse_input(text)).collect::<Result<_>>()?,
+            outputs: self.outputs,
+            params: self.params.into_iter().map(|pair| (pair.name, pair.value)).collect(),
+            tag: self.tag,
+            user,
+            seed: self.seed,
+            limits,
+        })
+    }
+}
+
+/// Starts a run.
+pub(in crate::cli) fn start(connection: &Connection, request: RunRequest) -> Result<RunId> {
+    match connection.call(Request::Execute(request), Vec::new(), &mut |_| Ok(()))? {
+        Reply::Started(run) => Ok(run),
+        other => Err(unexpected(&other)),
+    }
+}
+
+/// Shows a run until it ends: a bar, its log above it. Ctrl-C kills the run.
+pub(in crate::cli) fn follow(
+    context: &Context,
+    connection: &Connection,
+    run: RunId,
+    mut progress: Progress,
+) -> Result<RunView> {
+    let mut killed = false;
+    let follow = Request::Follow { run, logs: !context.quiet };
+    let reply = connection.call(follow, Vec::new(), &mut |event| {
+        match event {
+            Event::Run(view) => progress.set(view.fraction(), &status(&view)),
+            Event::Logs(lines) => {
+                for line in &lines {
+                    progress.line(log_line(context.err, line).trim_end());
+                }
+            }
+            _ => {}
+        }
+        if interrupt::asked() && !killed {
+            killed = true;
+            progress.line(&context.err.dim(&format!("killing run {run}; Ctrl-C again leaves at once")));
+            // A run that ended meanwhile cannot be killed, which is as good.
+            let _ = connection.call(Request::Kill { run }, Vec::new(), &mut |_| Ok(()));
+        }
+        Ok(())
+    })?;
+    progress.finish();
+    match reply {
+        Reply::Run(view) => Ok(*view),
+        other => Err(unexpected(&other)),
+    }
+}
+
+/// The status line, with the state where that says more.
+fn status(run: &RunView) -> String {
+    match run.run_state() {
+        RunState::Running => run.status().to_owned(),
+        _ => run.state.clone(),
+    }
+}
+
+/// The error of a run that did not complete.
+pub(in crate::cli) fn check(run: &RunView) -> Result<()> {
+    match run.run_state() {
+        RunState::Complete => Ok(()),
+        RunState::Killed if interrupt::asked() => Err(Interrupted.into()),
+        _ => {
+            let reason = run.error.as_deref().unwrap_or("it gave no reason");
+            Err(anyhow!("run {} ended with state {}: {reason}", run.id, run.state))
+        }
+    }
+}
+
+/// Shows what a run that ended has left.
+fn finish(context: &Context, run: &RunView) -> Result<()> {
+    if context.json {
+        context.print_json(run)?;
+        return check(run);
+    }
+    check(run)?;
+    let mut text = format!("run {} complete\n", run.id);
+    for instance in &run.instances {
+        let Some(results) = instance.results.as_object() else { continue };
+        for (name, value) in results {
+            let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+            text.push_str(&format!("shard {}  {name} = {value}\n", instance.shard));
+        }
+    }
+    if !context.quiet {
+        text.push_str(&receipts(run, context.out));
+    }
+    Ok(context.print(&text)?)
+}
+
+/// `table` or `table:column,column`.
+fn parse_input(text: &str) -> Result<InputRef> {
+    let (table, columns) = match text.split_once(':') {
+        Some((table, columns)) => {
+            (table, Some(columns.split(',').map(|name| name.trim().to_owned()).collect::<Vec<_>>()))
+        }
+        None => (text, None),
+    };
+    if table.is_empty() || columns.iter().flatten().any(String::is_empty) {
+        return Err(anyhow!("input `{text}` names no table or column; write TABLE or TABLE:COLUMN,COLUMN"));
+    }
+    Ok(InputRef { table: table.to_owned(), columns })
+}

@@ -1,0 +1,47 @@
+//! `quern proc`: from a new project to a run.
+
+mod build;
+mod create;
+mod delete;
+mod execute;
+mod inspect;
+mod list;
+mod new;
+mod show;
+
+use anyhow::Result;
+use clap::Subcommand;
+
+use super::context::Context;
+
+pub(super) use create::create;
+pub(super) use execute::{check, follow, start};
+
+/// Write, build, create, execute and delete procs
+#[derive(Debug, Subcommand)]
+pub(super) enum ProcCommand {
+    New(new::New),
+    Build(build::Build),
+    Inspect(inspect::Inspect),
+    Create(create::Create),
+    List(list::List),
+    Show(show::Show),
+    Execute(execute::Execute),
+    Delete(delete::Delete),
+}
+
+impl ProcCommand {
+    /// Does what the subcommand says.
+    pub(super) fn run(self, context: &Context) -> Result<()> {
+        match self {
+            Self::New(command) => command.run(context),
+            Self::Build(command) => command.run(context),
+            Self::Inspect(command) => command.run(context),
+            Self::Create(command) => command.run(context),
+            Self::List(command) => command.run(context),
+            Self::Show(command) => command.run(context),
+            Self::Execute(command) => command.run(context),
+            Self::Delete(command) => command.run(context),
+        }
+    }
+}

@@ -1,0 +1,96 @@
+//! `quern run list`.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use clap::Args;
+
+use super::painted_state;
+use crate::cli::context::Context;
+use crate::cli::output::{Align, Grid, duration, percent, since};
+use crate::cli::report::unexpected;
+use crate::server::{Reply, Request, RunQuery, RunView};
+
+const EXAMPLES: &str = "\
+Examples:
+  quern run list
+  quern run list --state running
+  quern run list --tag nightly --limit 5 --json";
+
+/// List the newest runs
+#[derive(Debug, Args)]
+#[command(visible_alias = "ls", after_help = EXAMPLES)]
+pub(super) struct List {
+    /// Only runs in this state: queued, running, complete, error or killed
+    #[arg(long, value_name = "STATE")]
+    state: Option<String>,
+    /// Only runs of this proc
+    #[arg(long, value_name = "PROC")]
+    proc: Option<String>,
+    /// Only runs with this tag
+    #[arg(long, value_name = "TAG")]
+    tag: Option<String>,
+    /// At most so many
+    #[arg(long, short = 'n', default_value_t = 20, value_name = "N")]
+    limit: u32,
+}
+
+impl List {
+    pub(super) fn run(self, context: &Context) -> Result<()> {
+        let query = RunQuery { state: self.state, proc: self.proc, tag: self.tag, limit: Some(self.limit) };
+        let runs = match context.connection()?.call(Request::Runs(query), Vec::new(), &mut |_| Ok(()))? {
+            Reply::Runs(runs) => runs,
+            other => return Err(unexpected(&other)),
+        };
+        if context.json {
+            return context.print_json(&runs);
+        }
+        if runs.is_empty() {
+            context.note("no runs; `quern proc execute PROC` starts one");
+            return Ok(());
+        }
+        let mut grid = Grid::new([
+            ("run", Align::Right),
+            ("state", Align::Left),
+            ("proc", Align::Left),
+            ("started", Align::Left),
+            ("time", Align::Right),
+            ("tag", Align::Left),
+            ("status", Align::Left),
+        ]);
+        for run in &runs {
+            grid.row([
+                run.id.to_string(),
+                painted_state(context.out, &run.state),
+                format!("{}.{}", run.component, run.proc),
+                since(run.started_us.unwrap_or(run.submitted_us)),
+                run_time(run).map_or_else(|| "–".to_owned(), duration),
+                run.tag.clone().unwrap_or_else(|| "–".to_owned()),
+                status(run),
+            ]);
+        }
+        Ok(context.print(&grid.render(context.out))?)
+    }
+}
+
+/// How long the run took, or takes until now.
+fn run_time(run: &RunView) -> Option<Duration> {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).ok()?.as_micros();
+    let end = run.finished_us.or_else(|| i64::try_from(now).ok())?;
+    u64::try_from(end - run.started_us?).ok().map(Duration::from_micros)
+}
+
+/// One line: the error, or the status with progress.
+fn status(run: &RunView) -> String {
+    const SHOWN_CHARS: usize = 80;
+    let text = match (&run.error, run.run_state().is_final(), run.fraction()) {
+        (Some(error), _, _) => error.clone(),
+        (None, false, Some(fraction)) => format!("{} {}", percent((fraction * 1000.0) as u64, 1000, 0), run.status()),
+        _ => run.status().to_owned(),
+    };
+    let line = text.lines().next().unwrap_or_default();
+    if line.chars().count() <= SHOWN_CHARS {
+        return line.to_owned();
+    }
+    line.chars().take(SHOWN_CHARS - 1).chain(['…']).collect()
+}

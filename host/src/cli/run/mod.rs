@@ -1,0 +1,35 @@
+//! `quern run`: what was executed, and what is executing.
+
+mod kill;
+mod list;
+mod logs;
+mod show;
+
+use anyhow::Result;
+use clap::Subcommand;
+
+use super::context::Context;
+
+pub(super) use logs::log_line;
+pub(super) use show::{painted_state, receipts};
+
+/// Look at runs, follow and kill them
+#[derive(Debug, Subcommand)]
+pub(super) enum RunCommand {
+    List(list::List),
+    Show(show::Show),
+    Logs(logs::Logs),
+    Kill(kill::Kill),
+}
+
+impl RunCommand {
+    /// Does what the subcommand says.
+    pub(super) fn run(self, context: &Context) -> Result<()> {
+        match self {
+            Self::List(command) => command.run(context),
+            Self::Show(command) => command.run(context),
+            Self::Logs(command) => command.run(context),
+            Self::Kill(command) => command.run(context),
+        }
+    }
+}

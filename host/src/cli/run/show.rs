@@ -1,0 +1,136 @@
+//! `quern run show`: everything about one run.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use clap::Args;
+
+use crate::base::RunId;
+use crate::cli::context::Context;
+use crate::cli::output::{Align, Grid, Paint, bytes, count, duration, timestamp};
+use crate::cli::report::unexpected;
+use crate::server::{Reply, Request, RunView};
+
+const EXAMPLES: &str = "\
+Examples:
+  quern run show 7
+  quern run show 7 --json";
+
+/// Show a run: its request, instances, results and receipts
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct Show {
+    /// The run
+    #[arg(value_name = "RUN")]
+    run: u64,
+}
+
+impl Show {
+    pub(super) fn run(self, context: &Context) -> Result<()> {
+        let request = Request::Run { run: RunId(self.run) };
+        let run = match context.connection()?.call(request, Vec::new(), &mut |_| Ok(()))? {
+            Reply::Run(run) => run,
+            other => return Err(unexpected(&other)),
+        };
+        if context.json {
+            return context.print_json(&run);
+        }
+        Ok(context.print(&describe(&run, context.out))?)
+    }
+}
+
+/// The word of a state in its colour.
+pub(crate) fn painted_state(paint: Paint, state: &str) -> String {
+    match state {
+        "complete" => paint.green(state),
+        "error" | "killed" => paint.red(state),
+        "running" => paint.cyan(state),
+        other => other.to_owned(),
+    }
+}
+
+/// The receipts of a run, one line per instance and one for all.
+pub(crate) fn receipts(run: &RunView, paint: Paint) -> String {
+    let right = ["wall", "guest", "device", "rows in", "rows out", "moved in", "moved out", "guest mem", "device mem"];
+    let mut grid = Grid::new(
+        [("shard", Align::Right)].into_iter().chain(right.map(|name| (name, Align::Right))).chain([("on", Align::Left)]),
+    );
+    for instance in &run.instances {
+        let Some(receipt) = &instance.receipt else { continue };
+        let ms = |ms: f64| duration(Duration::from_secs_f64(ms.max(0.0) / 1e3));
+        grid.row([
+            instance.shard.to_string(),
+            ms(receipt.wall_ms),
+            ms(receipt.guest_ms),
+            ms(receipt.device_ms),
+            count(receipt.rows_in),
+            count(receipt.rows_out),
+            bytes(receipt.moved.inputs_bytes + receipt.moved.parameters_bytes),
+            bytes(receipt.moved.reads_bytes + receipt.moved.outputs_bytes),
+            bytes(receipt.peak_guest_bytes),
+            bytes(receipt.peak_device_bytes),
+            receipt.device.clone(),
+        ]);
+    }
+    if grid.is_empty() { String::new() } else { grid.render(paint) }
+}
+
+fn describe(run: &RunView, paint: Paint) -> String {
+    let mut text = String::new();
+    let mut line = |name: &str, value: &str| {
+        if !value.is_empty() {
+            text.push_str(&format!("{}{value}\n", paint.dim(&format!("{name:<11}"))));
+        }
+    };
+    let time = |us: Option<i64>| us.map(|us| timestamp(us) + " UTC").unwrap_or_default();
+    line("run", &format!("{}  {}", run.id, painted_state(paint, &run.state)));
+    line("proc", &format!("{}.{}  ({})", run.component, run.proc, run.sha256.get(..12).unwrap_or(&run.sha256)));
+    line("tag", run.tag.as_deref().unwrap_or_default());
+    line("user", &run.user);
+    line("inputs", &brief(&run.inputs));
+    line("outputs", &brief(&run.outputs));
+    line("params", &brief(&run.params));
+    line("seed", &run.seed.to_string());
+    line("snapshot", &run.snapshot.map(|s| s.to_string()).unwrap_or_default());
+    line("submitted", &time(Some(run.submitted_us)));
+    line("started", &time(run.started_us));
+    line("finished", &time(run.finished_us));
+    line("error", run.error.as_deref().unwrap_or_default());
+    for instance in &run.instances {
+        let shard = format!("shard {}", instance.shard);
+        line(&shard, &format!("{}  {}", painted_state(paint, &instance.state), instance.status));
+        if let Some(results) = instance.results.as_object().filter(|results| !results.is_empty()) {
+            line("", &results.iter().map(|(k, v)| format!("{k} = {}", plain(v))).collect::<Vec<_>>().join(", "));
+        }
+    }
+    let receipts = receipts(run, paint);
+    if !receipts.is_empty() {
+        text.push('\n');
+        text.push_str(&receipts);
+    }
+    text
+}
+
+/// Inputs, outputs or parameters on one line.
+fn brief(value: &serde_json::Value) -> String {
+    let of = |item: &serde_json::Value| match item {
+        serde_json::Value::Object(map) => match (map.get("table"), map.get("columns")) {
+            (Some(table), Some(serde_json::Value::Array(columns))) => {
+                format!("{}({})", plain(table), columns.iter().map(plain).collect::<Vec<_>>().join(", "))
+            }
+            (Some(table), _) => plain(table),
+            _ => map.iter().map(|(k, v)| format!("{k} = {}", plain(v))).collect::<Vec<_>>().join(", "),
+        },
+        serde_json::Value::Array(pair) => pair.iter().map(plain).collect::<Vec<_>>().join(" = "),
+        other => plain(other),
+    };
+    match value {
+        serde_json::Value::Null => String::new(),
+        serde_json::Value::Array(items) => items.iter().map(of).collect::<Vec<_>>().join(", "),
+        other => of(other),
+    }
+}
+
+fn plain(value: &serde_json::Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+}

@@ -1,0 +1,126 @@
+//! What the shell's editor knows: words to complete, what stands out, when a
+//! statement is complete.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use arrow::array::{Array, AsArray};
+use arrow::datatypes::DataType;
+use reedline::{
+    Completer, CompletionResult, Highlighter, Span, StyledText, Suggestion, ValidationResult, Validator,
+};
+
+use super::lex::{Kind, is_complete, pieces};
+use super::query;
+use crate::cli::context::Context;
+
+/// Words of the language that are worth completing.
+const KEYWORDS: [&str; 84] = [
+    "ALL", "AND", "AS", "ASC", "AVG", "BETWEEN", "BY", "CASE", "CAST", "COALESCE", "COUNT", "CREATE", "CROSS", "CSV",
+    "DELETE", "DESC", "DESCRIBE", "DISTINCT", "DROP", "ELSE", "END", "EXCEPT", "EXECUTE", "EXISTS", "EXPLAIN", "FALSE",
+    "FROM", "FULL", "FUNCTION", "FUNCTIONS", "GROUP", "HAVING", "IF", "IMPORT", "IN", "INNER", "INPUT_TABLE",
+    "INPUT_TABLE_NAMES", "INSERT", "INTERSECT", "INTO", "IS", "JOIN", "KILL", "KV_PAIRS", "LEFT", "LIKE", "LIMIT",
+    "MAX", "MIN", "NOT", "NULL", "OFFSET", "ON", "OPTIONS", "OR", "ORDER", "OUTER", "OUTPUT_TABLES",
+    "OUTPUT_TABLE_NAMES", "OVER", "PARAMS", "PARTITION", "REPLACE", "REPLICATED", "RIGHT", "ROUND", "RUN", "RUNS",
+    "SELECT", "SET", "SHARD", "SHARDS", "SHOW", "STATUS", "SUM", "TABLE", "TABLES", "THEN", "TRUE", "UNION", "VALUES",
+    "WHEN", "WHERE",
+];
+
+/// Names in the folder: of tables, columns, procs.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Names(Arc<RwLock<BTreeSet<String>>>);
+
+impl Names {
+    /// Looks the names up again; what is there stays where that fails.
+    pub(super) fn refresh(&self, context: &Context) {
+        let mut names = BTreeSet::new();
+        let catalogs = [
+            "select table_schema, table_name, column_name from information_schema.columns",
+            "select component, name from quern.procs",
+        ];
+        for statement in catalogs {
+            let Ok(batches) = query(context, statement) else { continue };
+            for column in batches.iter().flat_map(|batch| batch.columns()) {
+                names.extend(texts(column));
+            }
+        }
+        if !names.is_empty() {
+            *self.0.write().unwrap_or_else(PoisonError::into_inner) = names;
+        }
+    }
+
+    /// Names and keywords that begin with `start`; keywords in its case.
+    fn beginning_with(&self, start: &str) -> Vec<String> {
+        let fits = |word: &str| word.get(..start.len()).is_some_and(|head| head.eq_ignore_ascii_case(start));
+        let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let mut found: Vec<String> = known.iter().filter(|name| fits(name)).cloned().collect();
+        let lower = start.chars().any(|c| c.is_ascii_lowercase());
+        let keywords = KEYWORDS.iter().filter(|word| fits(word));
+        found.extend(keywords.map(|word| if lower { word.to_ascii_lowercase() } else { (*word).to_owned() }));
+        found
+    }
+}
+
+fn texts(column: &dyn Array) -> Vec<String> {
+    let owned = |text: Option<&str>| text.map(str::to_owned);
+    match column.data_type() {
+        DataType::Utf8 => column.as_string::<i32>().iter().filter_map(owned).collect(),
+        DataType::Utf8View => column.as_string_view().iter().filter_map(owned).collect(),
+        _ => Vec::new(),
+    }
+}
+
+/// Completes the word before the cursor.
+pub(super) struct WordCompleter(pub(super) Names);
+
+impl Completer for WordCompleter {
+    fn complete(&mut self, line: &str, position: usize) -> CompletionResult {
+        let before = line.get(..position).unwrap_or(line);
+        let start = before.rfind(|c: char| !c.is_alphanumeric() && c != '_').map_or(0, |at| {
+            at + before.get(at..).and_then(|rest| rest.chars().next()).map_or(1, char::len_utf8)
+        });
+        let word = before.get(start..).unwrap_or_default();
+        if word.is_empty() {
+            return CompletionResult::fresh(Vec::new());
+        }
+        let suggestion = |value| Suggestion {
+            value,
+            span: Span { start, end: position },
+            append_whitespace: true,
+            ..Suggestion::default()
+        };
+        CompletionResult::fresh(self.0.beginning_with(word).into_iter().map(suggestion).collect::<Vec<_>>())
+    }
+}
+
+/// Keywords stand out, comments step back.
+pub(super) struct Colours {
+    /// Whether there are any.
+    pub(super) on: bool,
+}
+
+impl Highlighter for Colours {
+    fn highlight(&self, line: &str, _: usize) -> StyledText {
+        let mut text = StyledText::new();
+        for piece in pieces(line) {
+            text.push((Default::default(), piece.text.to_owned()));
+            let Some((style, _)) = text.buffer.last_mut().filter(|_| self.on) else { continue };
+            match piece.kind {
+                Kind::Word => style.is_bold = KEYWORDS.iter().any(|word| word.eq_ignore_ascii_case(piece.text)),
+                Kind::Text => style.is_italic = true,
+                Kind::Comment => style.is_dimmed = true,
+                Kind::Name | Kind::Other => {}
+            }
+        }
+        text
+    }
+}
+
+/// Enter ends a statement where it is complete, else begins a line.
+pub(super) struct UntilSemicolon;
+
+impl Validator for UntilSemicolon {
+    fn validate(&self, text: &str) -> ValidationResult {
+        if is_complete(text) { ValidationResult::Complete } else { ValidationResult::Incomplete }
+    }
+}

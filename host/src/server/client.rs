@@ -1,0 +1,289 @@
+//! The way of a command to its folder: as the holder itself, or over the socket
+//! to the one who holds it.
+
+use std::fs::{DirBuilder, OpenOptions};
+use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::time::{Duration, Instant};
+
+use super::frame::write_frame;
+use super::handler::Sink;
+use super::holder::{Holder, Patience, check_hello};
+use super::lock::{FolderLock, holder_pid};
+use super::protocol::{Failure, Hello, Reply, Request, Role};
+use super::socket::connect;
+use super::wire::{ToClient, ToHolder, event, read_from_holder};
+use crate::base::{Error, Result};
+use crate::database::Options;
+
+/// How long a holder may take to answer a hello before it is given up.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// How long a background holder may take to start.
+const START: Duration = Duration::from_secs(20);
+
+/// Between two tries.
+const RETRY: Duration = Duration::from_millis(10);
+
+/// Where the messages of a background holder go, in its folder.
+pub const BACKGROUND_LOG: &str = "quern.log";
+
+/// A command's way to its folder.
+#[derive(Debug)]
+pub struct Connection {
+    folder: PathBuf,
+    options: Options,
+    role: Role,
+    link: Mutex<Link>,
+}
+
+#[derive(Clone, Debug)]
+enum Link {
+    Local(Arc<Holder>),
+    Remote(Arc<Remote>),
+    Closed,
+}
+
+/// A holder in another process.
+#[derive(Debug)]
+struct Remote {
+    hello: Hello,
+    /// A connection that waits for its next request.
+    idle: Mutex<Option<UnixStream>>,
+}
+
+/// What a request over the socket came to.
+enum Outcome {
+    Reply(Reply),
+    /// The holder left without looking at the request.
+    HolderLeft,
+}
+
+impl Connection {
+    /// Becomes the holder of `folder`, or a client of the one there is. The
+    /// folder is created where it is missing.
+    pub fn open(folder: &Path, options: &Options, role: Role) -> Result<Self> {
+        create_folder(folder)?;
+        let folder = folder.canonicalize().map_err(|e| Error::io("open", folder, e))?;
+        let link = open_link(&folder, options, role)?;
+        Ok(Self { folder, options: options.clone(), role, link: Mutex::new(link) })
+    }
+
+    /// Becomes a client of a holder that outlives this process: of the one there
+    /// is, else of one that is started in the background and leaves when idle.
+    pub fn open_detached(folder: &Path, options: &Options) -> Result<Self> {
+        create_folder(folder)?;
+        let folder = folder.canonicalize().map_err(|e| Error::io("open", folder, e))?;
+        let remote = match dial(&folder, PATIENCE)? {
+            Some(found) => found,
+            None => start_background(&folder, options)?,
+        };
+        let link = Mutex::new(Link::Remote(Arc::new(remote)));
+        Ok(Self { folder, options: options.clone(), role: Role::Command, link })
+    }
+
+    /// The folder, absolute.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// The other process that holds the folder, when it is not this one.
+    pub fn remote_holder(&self) -> Option<Hello> {
+        match self.link() {
+            Link::Remote(remote) => Some(remote.hello.clone()),
+            _ => None,
+        }
+    }
+
+    /// The holder, when it is this process.
+    pub fn local_holder(&self) -> Option<Arc<Holder>> {
+        match self.link() {
+            Link::Local(holder) => Some(holder),
+            _ => None,
+        }
+    }
+
+    /// Sends a request, with `body` where it has one, and gives its events to
+    /// `sink`. An error of the sink ends the request.
+    pub fn call(&self, request: Request, body: Vec<u8>, sink: Sink<'_>) -> Result<Reply, Failure> {
+        loop {
+            match self.link() {
+                Link::Local(holder) => return Ok(holder.call(request, body, sink)?),
+                Link::Closed => return Err(Error::Internal("the connection is closed".into()).into()),
+                Link::Remote(remote) => match remote.call(&self.folder, &request, &body, sink)? {
+                    Outcome::Reply(reply) => return Ok(reply),
+                    // Perhaps it is now on us to hold the folder.
+                    Outcome::HolderLeft => {
+                        let link = open_link(&self.folder, &self.options, self.role)?;
+                        *self.link.lock().unwrap_or_else(PoisonError::into_inner) = link;
+                    }
+                },
+            }
+        }
+    }
+
+    /// Ends the connection. A holder stays until others no longer need it;
+    /// `waiting` is asked meanwhile.
+    pub fn close(&self, waiting: &mut dyn FnMut(&str) -> Patience) -> Result<()> {
+        let mut link = self.link.lock().unwrap_or_else(PoisonError::into_inner);
+        match std::mem::replace(&mut *link, Link::Closed) {
+            // Others with a reference are requests of this process; the last of
+            // them to end closes the holder by dropping it.
+            Link::Local(holder) => Arc::try_unwrap(holder).map_or(Ok(()), |holder| holder.close(waiting)),
+            Link::Remote(_) | Link::Closed => Ok(()),
+        }
+    }
+
+    fn link(&self) -> Link {
+        self.link.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl Remote {
+    fn call(&self, folder: &Path, request: &Request, body: &[u8], sink: Sink<'_>) -> Result<Outcome, Failure> {
+        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let mut stream = match idle {
+            Some(stream) => stream,
+            None => match dial(folder, PATIENCE)? {
+                Some(again) if again.hello.pid == self.hello.pid => {
+                    let stream = again.idle.into_inner().unwrap_or_else(PoisonError::into_inner);
+                    let Some(stream) = stream else { return Ok(Outcome::HolderLeft) };
+                    stream
+                }
+                _ => return Ok(Outcome::HolderLeft),
+            },
+        };
+        let sent = write_frame(&mut stream, &ToHolder::Request(request.clone()), body);
+        loop {
+            let (header, body) = match (read_from_holder(&mut stream), &sent) {
+                (Ok(frame), _) => frame,
+                // The request did not reach it, and there is no other word from it.
+                (Err(_), Err(_)) => return Ok(Outcome::HolderLeft),
+                (Err(error), Ok(())) => return Err(self.lost(&error)),
+            };
+            match header {
+                ToClient::Event(header) => sink(event(header, body)?)?,
+                ToClient::Reply(reply) => {
+                    *self.idle.lock().unwrap_or_else(PoisonError::into_inner) = Some(stream);
+                    return Ok(Outcome::Reply(reply));
+                }
+                ToClient::Failure(failure) => {
+                    *self.idle.lock().unwrap_or_else(PoisonError::into_inner) = Some(stream);
+                    return Err(failure);
+                }
+                ToClient::Goodbye => return Ok(Outcome::HolderLeft),
+                ToClient::Hello(_) => {}
+            }
+        }
+    }
+
+    fn lost(&self, error: &Error) -> Failure {
+        Failure {
+            message: format!("process {}, which held the folder, ended before it answered: {}", self.hello.pid, error.chain()),
+            hint: Some("what was asked is done completely or not at all; look before you ask again".into()),
+        }
+    }
+}
+
+/// Takes the lock, or finds who has it, until one of the two works.
+fn open_link(folder: &Path, options: &Options, role: Role) -> Result<Link> {
+    let started = Instant::now();
+    loop {
+        if let Some(lock) = FolderLock::try_acquire(folder)? {
+            return Ok(Link::Local(Arc::new(Holder::start(folder, lock, options, role)?)));
+        }
+        // Nobody listens for a moment while a holder starts or leaves.
+        if let Some(remote) = dial(folder, PATIENCE)? {
+            return Ok(Link::Remote(Arc::new(remote)));
+        }
+        if started.elapsed() > PATIENCE {
+            return Err(Error::Held { folder: folder.to_owned(), pid: holder_pid(folder) });
+        }
+        std::thread::sleep(RETRY);
+    }
+}
+
+/// Connects and says hello. None where nobody listens; an error where the one
+/// who listens does not answer in time or speaks another protocol.
+fn dial(folder: &Path, patience: Duration) -> Result<Option<Remote>> {
+    let (send, answer) = mpsc::channel();
+    // In a thread, because connecting itself blocks when a stopped holder's
+    // queue is full. A thread that is given up ends with the process.
+    let dialling = folder.to_owned();
+    let thread = std::thread::Builder::new().name("quern-dial".into()).spawn(move || {
+        let _ = send.send(greet(&dialling));
+    });
+    thread.map_err(|e| Error::io("connect to the holder of", folder, e))?;
+    match answer.recv_timeout(patience) {
+        Ok(Ok(Some((stream, hello)))) => {
+            check_hello(folder, &hello)?;
+            Ok(Some(Remote { hello, idle: Mutex::new(Some(stream)) }))
+        }
+        Ok(other) => Ok(other?.map(|(stream, hello)| Remote { hello, idle: Mutex::new(Some(stream)) })),
+        Err(_) => Err(Error::Held { folder: folder.to_owned(), pid: holder_pid(folder) }),
+    }
+}
+
+/// Connects and exchanges hellos.
+fn greet(folder: &Path) -> Result<Option<(UnixStream, Hello)>> {
+    let Ok(mut stream) = connect(folder) else { return Ok(None) };
+    if write_frame(&mut stream, &ToHolder::Hello(Hello::ours(Role::Command)), &[]).is_err() {
+        return Ok(None);
+    }
+    match read_from_holder(&mut stream) {
+        Ok((ToClient::Hello(hello), _)) => Ok(Some((stream, hello))),
+        Ok((ToClient::Failure(failure), _)) => Err(Error::Denied(failure.message)),
+        // It leaves.
+        _ => Ok(None),
+    }
+}
+
+/// Starts `quern serve` in a session of its own and waits until it answers.
+fn start_background(folder: &Path, options: &Options) -> Result<Remote> {
+    let program = std::env::current_exe().map_err(|e| Error::io("find", "the quern program", e))?;
+    let log_path = folder.join(BACKGROUND_LOG);
+    let log = OpenOptions::new().create(true).append(true).open(&log_path).map_err(|e| Error::io("open", &log_path, e))?;
+    let mut command = Command::new(&program);
+    command.arg("--data").arg(folder).arg("--quiet");
+    if let Some(cores) = options.cores {
+        command.arg("--cores").arg(cores.to_string());
+    }
+    command.args(["serve", "--idle-exit", "10s"]);
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+    // SAFETY: `setsid` is async-signal-safe and touches no memory of the parent.
+    // Its only failure, of a process that leads a group already, does no harm.
+    unsafe {
+        command.pre_exec(|| {
+            libc::setsid();
+            Ok(())
+        });
+    }
+    let mut child = command.spawn().map_err(|e| Error::io("start", &program, e))?;
+    let started = Instant::now();
+    loop {
+        if let Some(remote) = dial(folder, PATIENCE)? {
+            return Ok(remote);
+        }
+        let ended = child.try_wait().ok().flatten();
+        if ended.is_some() || started.elapsed() > START {
+            let reason = match ended {
+                Some(status) => format!("it ended with {status}; its messages are in {}", log_path.display()),
+                None => format!("it did not answer within {} s", START.as_secs()),
+            };
+            return Err(Error::Invalid(format!("the background holder of {} does not start: {reason}", folder.display())));
+        }
+        std::thread::sleep(RETRY);
+    }
+}
+
+/// Creates the folder, for its owner only.
+fn create_folder(folder: &Path) -> Result<()> {
+    if folder.is_dir() {
+        return Ok(());
+    }
+    DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(|e| Error::io("create", folder, e))
+}

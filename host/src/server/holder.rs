@@ -1,0 +1,306 @@
+//! The process that holds a folder: it has the lock, owns the database and
+//! answers on the socket, in threads of its own, while its own command works.
+//!
+//! Steps: lock → listen → answer hellos → open the database → handle requests.
+//! So a client knows at once that somebody is there, even where opening takes
+//! long. The way out is the reverse: no new requests, those in flight end, the
+//! others are told goodbye, the database closes, the socket goes, the lock last.
+
+use std::collections::HashMap;
+use std::net::Shutdown;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use super::frame::{read_frame, write_frame};
+use super::handler::{Sink, handle};
+use super::lock::FolderLock;
+use super::protocol::{Failure, Hello, PROTOCOL, Reply, Request, Role};
+use super::socket::{SOCKET_FILE, connect, listen};
+use super::wire::{ToClient, ToHolder, write_event};
+use crate::base::{Error, Result};
+use crate::database::{Database, Options};
+
+/// Clients at one time; more are refused.
+const MAX_CLIENTS: usize = 64;
+
+/// How long a client may take to say hello.
+const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How often the way out looks whether others still need this process.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+
+/// What to do about others that still need this process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Patience {
+    /// Wait until they are done.
+    Wait,
+    /// Kill their runs, and wait for that.
+    Kill,
+}
+
+/// The holder of one folder.
+#[derive(Debug)]
+pub struct Holder {
+    shared: Arc<Shared>,
+    accepting: Option<JoinHandle<()>>,
+    /// Released last: fields are dropped in order.
+    _lock: FolderLock,
+}
+
+/// What the threads of a holder share.
+#[derive(Debug)]
+struct Shared {
+    folder: PathBuf,
+    role: Role,
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// Set once it is open.
+    database: Option<Arc<Database>>,
+    closing: bool,
+    /// Requests of clients that are being handled.
+    in_flight: usize,
+    /// A way to each client, to say goodbye.
+    clients: HashMap<u64, UnixStream>,
+    accepted: u64,
+    last_used: Option<Instant>,
+}
+
+impl Holder {
+    /// Opens the folder that `lock` is for and serves others.
+    pub(super) fn start(folder: &Path, lock: FolderLock, options: &Options, role: Role) -> Result<Self> {
+        let shared = Arc::new(Shared {
+            folder: folder.to_owned(),
+            role,
+            state: Mutex::default(),
+            changed: Condvar::new(),
+        });
+        let listener = listen(folder)?;
+        let accepting = std::thread::Builder::new()
+            .name("quern-accept".into())
+            .spawn({
+                let shared = shared.clone();
+                move || accept(&shared, &listener)
+            })
+            .map_err(|e| Error::io("serve", folder, e))?;
+        // From here on dropping `holder` undoes everything.
+        let holder = Self { shared, accepting: Some(accepting), _lock: lock };
+        let database = Database::open(folder, options)?;
+        holder.shared.lock().database = Some(Arc::new(database));
+        holder.shared.changed.notify_all();
+        Ok(holder)
+    }
+
+    /// Handles a request of this process.
+    pub(super) fn call(&self, request: Request, body: Vec<u8>, sink: Sink<'_>) -> Result<Reply> {
+        let database = self.shared.lock().database.clone();
+        handle(&*database.ok_or_else(left)?, request, body, sink)
+    }
+
+    /// For how long nobody has asked anything and no run was active.
+    pub fn idle_for(&self) -> Duration {
+        let mut state = self.shared.lock();
+        let busy = state.in_flight > 0 || state.database.as_ref().is_some_and(|d| d.active_runs() > 0);
+        let last = *state.last_used.get_or_insert_with(Instant::now);
+        if busy {
+            state.last_used = Some(Instant::now());
+            return Duration::ZERO;
+        }
+        last.elapsed()
+    }
+
+    /// Stops holding the folder, once nobody needs this process any more.
+    /// `waiting` is asked again and again with a line that says for what.
+    pub fn close(mut self, waiting: &mut dyn FnMut(&str) -> Patience) -> Result<()> {
+        while let Some(reason) = self.shared.close_if_unused() {
+            if waiting(&reason) == Patience::Kill {
+                let database = self.shared.lock().database.clone();
+                if let Some(database) = database {
+                    database.kill_all("the end of the process that held the folder")?;
+                }
+            }
+            std::thread::sleep(LOOK_EVERY);
+        }
+        self.leave();
+        Ok(())
+    }
+
+    /// The way out; does nothing the second time.
+    fn leave(&mut self) {
+        let Some(accepting) = self.accepting.take() else { return };
+        let (clients, quiet) = {
+            let mut state = self.shared.lock();
+            state.closing = true;
+            (std::mem::take(&mut state.clients), state.in_flight == 0)
+        };
+        self.shared.changed.notify_all();
+        // Accepting ends when it next wakes up and sees that we are closing.
+        if connect(&self.shared.folder).is_ok() {
+            let _ = accepting.join();
+        }
+        for mut client in clients.into_values() {
+            let _ = client.set_write_timeout(Some(Duration::from_millis(100)));
+            if quiet {
+                let _ = write_frame(&mut client, &ToClient::Goodbye, &[]);
+            }
+            let _ = client.shutdown(Shutdown::Both);
+        }
+        let database = self.shared.lock().database.take();
+        drop(database);
+        let _ = std::fs::remove_file(self.shared.folder.join(SOCKET_FILE));
+    }
+}
+
+impl Drop for Holder {
+    fn drop(&mut self) {
+        self.leave();
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Begins to close and returns nothing, or says what this process is needed for.
+    fn close_if_unused(&self) -> Option<String> {
+        let mut state = self.lock();
+        let runs = state.database.as_ref().map_or(0, |database| database.active_runs());
+        let requests = state.in_flight;
+        if runs == 0 && requests == 0 {
+            state.closing = true;
+            return None;
+        }
+        let of = |n: usize, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
+        Some(match (runs, requests) {
+            (0, n) => format!("{} of other terminals", of(n, "request")),
+            (n, _) => format!("{} that other terminals started", of(n, "run")),
+        })
+    }
+
+    /// The database, as soon as it is open, for one request. None when closing.
+    fn enter(&self) -> Option<InFlight<'_>> {
+        let mut state = self.lock();
+        loop {
+            match (&state.database, state.closing) {
+                (_, true) => return None,
+                (Some(database), _) => {
+                    let database = Some(database.clone());
+                    state.in_flight += 1;
+                    return Some(InFlight { shared: self, database });
+                }
+                (None, _) => state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner),
+            }
+        }
+    }
+}
+
+/// A request of a client that is being handled.
+struct InFlight<'a> {
+    shared: &'a Shared,
+    database: Option<Arc<Database>>,
+}
+
+impl Drop for InFlight<'_> {
+    fn drop(&mut self) {
+        // The holder drops the last reference once no request is in flight.
+        self.database = None;
+        let mut state = self.shared.lock();
+        state.in_flight = state.in_flight.saturating_sub(1);
+        state.last_used = Some(Instant::now());
+    }
+}
+
+/// Accepts clients until the holder closes.
+fn accept(shared: &Arc<Shared>, listener: &UnixListener) {
+    loop {
+        let stream = match listener.accept() {
+            Ok((stream, _)) => stream,
+            Err(_) => {
+                // Out of descriptors, for example; it may pass.
+                std::thread::sleep(LOOK_EVERY);
+                continue;
+            }
+        };
+        let mut state = shared.lock();
+        if state.closing {
+            return;
+        }
+        if state.clients.len() >= MAX_CLIENTS {
+            drop(state);
+            refuse(stream);
+            continue;
+        }
+        state.accepted += 1;
+        let id = state.accepted;
+        if let Ok(way) = stream.try_clone() {
+            state.clients.insert(id, way);
+            drop(state);
+            let shared_too = shared.clone();
+            let serve = move || {
+                // A client that breaks off concerns nobody but itself.
+                let _ = serve_client(&shared_too, stream);
+                shared_too.lock().clients.remove(&id);
+            };
+            if std::thread::Builder::new().name("quern-client".into()).spawn(serve).is_err() {
+                shared.lock().clients.remove(&id);
+            }
+        }
+    }
+}
+
+/// Tells a client that there are too many.
+fn refuse(mut stream: UnixStream) {
+    let message = format!("{MAX_CLIENTS} other terminals use the folder already");
+    let failure = Failure { message, hint: Some("end some of them, or try again later".into()) };
+    let _ = stream.set_write_timeout(Some(Duration::from_millis(100)));
+    let _ = write_frame(&mut stream, &ToClient::Failure(failure), &[]);
+}
+
+/// Answers one client until it leaves.
+fn serve_client(shared: &Shared, mut stream: UnixStream) -> Result<()> {
+    let io = |e| Error::library("the connection to a client broke", e);
+    stream.set_read_timeout(Some(HELLO_TIMEOUT)).map_err(io)?;
+    match read_frame(&mut stream)? {
+        Some((ToHolder::Hello(_), _)) => {}
+        _ => return Ok(()),
+    }
+    write_frame(&mut stream, &ToClient::Hello(Hello::ours(shared.role)), &[])?;
+    stream.set_read_timeout(None).map_err(io)?;
+    while let Some((header, body)) = read_frame(&mut stream)? {
+        let ToHolder::Request(request) = header else { continue };
+        let entered = shared.enter();
+        let Some(database) = entered.as_ref().and_then(|entered| entered.database.as_ref()) else {
+            return write_frame(&mut stream, &ToClient::Goodbye, &[]);
+        };
+        let reply = handle(database, request, body, &mut |event| write_event(&mut stream, event));
+        let answer = match reply {
+            Ok(reply) => ToClient::Reply(reply),
+            Err(error) => ToClient::Failure(error.into()),
+        };
+        write_frame(&mut stream, &answer, &[])?;
+    }
+    Ok(())
+}
+
+/// Whether the other side speaks our protocol.
+pub(super) fn check_hello(folder: &Path, hello: &Hello) -> Result<()> {
+    if hello.protocol == PROTOCOL {
+        return Ok(());
+    }
+    Err(Error::Unsupported(format!(
+        "folder {} is held by process {} of quern {}, which speaks version {} of the protocol, this one ({}) speaks {PROTOCOL}; use the same quern, or stop that process (kill {})",
+        folder.display(), hello.pid, hello.version, hello.protocol, env!("CARGO_PKG_VERSION"), hello.pid
+    )))
+}
+
+/// The error of a request after the way out began.
+fn left() -> Error {
+    Error::Internal("the folder is closed already".into())
+}

@@ -1,0 +1,265 @@
+//! What travels between a command and the folder's holder.
+//!
+//! A client says [`Hello`], the holder answers with its own. Then the client
+//! sends requests, one at a time; for each the holder sends any number of events
+//! and one reply. A holder that ends says goodbye to the clients that wait for
+//! nothing, so that they can go elsewhere.
+
+use std::path::PathBuf;
+
+use arrow::datatypes::SchemaRef;
+use arrow::record_batch::RecordBatch;
+use serde::{Deserialize, Serialize};
+
+use super::view::{ComponentView, ImportDone, InspectionView, LogView, ModelView, RunView};
+use crate::base::{Error, RunId};
+use crate::run::Request as RunRequest;
+use crate::sql::Done;
+
+/// Version of this protocol. Both sides must speak the same.
+pub const PROTOCOL: u32 = 1;
+
+/// What each side says first.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hello {
+    /// [`PROTOCOL`] of the one who speaks.
+    pub protocol: u32,
+    /// Its version of quern.
+    pub version: String,
+    /// Its process.
+    pub pid: u32,
+    /// What it is; of a client without meaning.
+    pub role: Role,
+}
+
+impl Hello {
+    /// Of this process.
+    pub fn ours(role: Role) -> Self {
+        Self { protocol: PROTOCOL, version: env!("CARGO_PKG_VERSION").to_owned(), pid: std::process::id(), role }
+    }
+}
+
+/// Why a process holds a folder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// For one command; it leaves when that is done.
+    Command,
+    /// To serve others until it is told to stop, or is idle.
+    Server,
+}
+
+/// What a command asks of the folder.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Request {
+    /// Executes statements. Events: per statement its rows, or what it did.
+    Sql {
+        /// One or more statements.
+        text: String,
+    },
+    /// Reads files into a table. Events: progress.
+    Import(Import),
+    /// Looks at the component in the body.
+    Inspect {
+        /// What messages call it, for example its path.
+        what: String,
+    },
+    /// Stores the component in the body.
+    CreateComponent {
+        /// Its name.
+        name: String,
+        /// Whether a component of that name gets a new version.
+        replace: bool,
+    },
+    /// Lets a component no longer be executed.
+    DropComponent {
+        /// Its name.
+        name: String,
+    },
+    /// The components that can be executed.
+    Components,
+    /// One component by its name or by a proc's name.
+    Component {
+        /// `component`, `proc` or `component.proc`.
+        name: String,
+    },
+    /// Starts a run.
+    Execute(RunRequest),
+    /// Tells of a run until it ends. Events: its state, log lines.
+    Follow {
+        /// The run.
+        run: RunId,
+        /// Whether log lines are told of, from the first.
+        logs: bool,
+    },
+    /// Stops a run.
+    Kill {
+        /// The run.
+        run: RunId,
+    },
+    /// The newest runs.
+    Runs(RunQuery),
+    /// One run with its instances.
+    Run {
+        /// The run.
+        run: RunId,
+    },
+    /// Log lines of a run, as events.
+    Logs {
+        /// The run.
+        run: RunId,
+    },
+    /// All stored models.
+    Models,
+    /// The file of one model. Events: its bytes, in pieces.
+    ExportModel(ModelRef),
+    /// Deletes the row of one model.
+    DeleteModel(ModelRef),
+}
+
+/// Files to read into a table.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Import {
+    /// The files, absolute.
+    pub files: Vec<PathBuf>,
+    /// The table.
+    pub table: String,
+    /// Whether rows are added, the table replaced, or must not exist.
+    pub mode: ImportMode,
+    /// `idx`, `csv`, `parquet` or `arrow`; by content where absent.
+    pub format: Option<String>,
+    /// New names of all columns, in order.
+    pub names: Option<Vec<String>>,
+    /// `name=type` for columns that shall not be inferred.
+    pub columns: Vec<String>,
+    /// Shards of a new table.
+    pub shards: Option<u32>,
+    /// Whether a new table is replicated.
+    pub replicated: bool,
+    /// Columns whose hash decides the shard.
+    pub shard_by: Vec<String>,
+    /// CSV: the character between fields.
+    pub delimiter: Option<char>,
+    /// CSV: whether the first line holds names; guessed where absent.
+    pub header: Option<bool>,
+    /// IDX: puts a column `id` of row numbers in front.
+    pub ids: bool,
+    /// IDX: makes `onehot_label` and `readable_label` of labels of so many classes.
+    pub one_hot_classes: Option<u32>,
+}
+
+/// What an import does with a table that exists.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ImportMode {
+    /// Refuses.
+    #[default]
+    Create,
+    /// Adds rows, and creates the table where there is none.
+    Append,
+    /// Drops it first, in the same commit.
+    Replace,
+}
+
+/// Which runs to list.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct RunQuery {
+    /// `queued`, `running`, `complete`, `error` or `killed`.
+    pub state: Option<String>,
+    /// Only of this proc.
+    pub proc: Option<String>,
+    /// Only with this tag.
+    pub tag: Option<String>,
+    /// At most so many.
+    pub limit: Option<u32>,
+}
+
+/// A stored model.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ModelRef {
+    /// Its id, or its name for the newest of that name.
+    pub model: String,
+    /// The table, where more than one has such a model.
+    pub table: Option<String>,
+}
+
+/// What happens while a request is handled.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// Rows begin.
+    Schema(SchemaRef),
+    /// Some of the rows.
+    Batch(RecordBatch),
+    /// A statement without rows is done.
+    Done(Done),
+    /// How far the work is.
+    Progress {
+        /// From 0 to 1, where known.
+        fraction: Option<f64>,
+        /// A line about it.
+        message: String,
+    },
+    /// Where a run stands.
+    Run(Box<RunView>),
+    /// Lines of a run's log.
+    Logs(Vec<LogView>),
+    /// A piece of a file.
+    Bytes(Vec<u8>),
+}
+
+/// What a request leads to.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reply {
+    /// It is done.
+    Done,
+    /// An import is done.
+    Imported(ImportDone),
+    /// What a component is.
+    Inspection(Box<InspectionView>),
+    /// Components.
+    Components(Vec<ComponentView>),
+    /// A run was started.
+    Started(RunId),
+    /// A run with its instances.
+    Run(Box<RunView>),
+    /// Runs, the newest first.
+    Runs(Vec<RunView>),
+    /// Models.
+    Models(Vec<ModelView>),
+}
+
+/// An error as it is shown, here or at the other end of the socket.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[error("{message}")]
+pub struct Failure {
+    /// The error and its causes on one line.
+    pub message: String,
+    /// What may help.
+    pub hint: Option<String>,
+}
+
+impl From<&Error> for Failure {
+    fn from(error: &Error) -> Self {
+        let hint = match error {
+            Error::NotFound { suggestion: Some(_), .. } => None,
+            Error::NotFound { kind: "table", .. } => Some("`quern sql \"show tables\"` lists the tables"),
+            Error::NotFound { kind: "proc" | "component", .. } => {
+                Some("`quern proc list` lists what was created, `quern proc create FILE` adds a component")
+            }
+            Error::NotFound { kind: "run", .. } => Some("`quern run list` lists the runs"),
+            Error::NotFound { kind: "model", .. } => Some("`quern model list` lists the models"),
+            _ => None,
+        };
+        Self { message: error.chain(), hint: hint.map(str::to_owned) }
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self::from(&error)
+    }
+}

@@ -1,0 +1,264 @@
+//! Components, runs, logs and models as they are shown: over the socket, and by
+//! `--json`. Field names are a promise to scripts.
+
+use serde::{Deserialize, Serialize};
+
+use crate::base::{RunId, SnapshotId};
+use crate::catalog::ProcSpec;
+use crate::proc::{Inspection, Receipt};
+use crate::storage::{ComponentRecord, InstanceRecord, LogLine, ModelRecord, RunRecord, RunState};
+
+/// A component.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ComponentView {
+    /// Its name.
+    pub name: String,
+    /// Counted from 1 for each name.
+    pub version: u64,
+    /// Of its bytes, 64 hex digits.
+    pub sha256: String,
+    /// Size of its bytes.
+    pub size_bytes: u64,
+    /// When it was created, microseconds since 1970.
+    pub created_us: i64,
+    /// What it offers.
+    pub procs: Vec<ProcSpec>,
+}
+
+impl From<ComponentRecord> for ComponentView {
+    fn from(record: ComponentRecord) -> Self {
+        Self {
+            procs: serde_json::from_str(&record.procs).unwrap_or_default(),
+            name: record.name,
+            version: record.version,
+            sha256: record.sha256,
+            size_bytes: record.size_bytes,
+            created_us: record.created_us,
+        }
+    }
+}
+
+/// What a component file is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InspectionView {
+    /// Of the file, 64 hex digits.
+    pub sha256: String,
+    /// Size of the file.
+    pub size_bytes: u64,
+    /// Imported interfaces.
+    pub imports: Vec<String>,
+    /// Exported interfaces.
+    pub exports: Vec<String>,
+    /// What the imports allow, in words.
+    pub capabilities: String,
+    /// The procs it declares.
+    pub procs: Vec<ProcSpec>,
+}
+
+impl From<Inspection> for InspectionView {
+    fn from(found: Inspection) -> Self {
+        Self {
+            sha256: found.sha256,
+            size_bytes: found.size_bytes,
+            imports: found.imports,
+            exports: found.exports,
+            capabilities: found.capabilities,
+            procs: found.procs,
+        }
+    }
+}
+
+/// A run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RunView {
+    /// Its number.
+    pub id: RunId,
+    /// The proc.
+    pub proc: String,
+    /// The component that offers it.
+    pub component: String,
+    /// The component's bytes.
+    pub sha256: String,
+    /// What the caller called the run.
+    pub tag: Option<String>,
+    /// Who asked for it.
+    pub user: String,
+    /// `queued`, `running`, `complete`, `error` or `killed`.
+    pub state: String,
+    /// Parameters.
+    pub params: serde_json::Value,
+    /// Inputs.
+    pub inputs: serde_json::Value,
+    /// Outputs.
+    pub outputs: serde_json::Value,
+    /// What it read.
+    pub snapshot: Option<SnapshotId>,
+    /// Seed of its random numbers.
+    pub seed: u64,
+    /// When it was asked for, microseconds since 1970.
+    pub submitted_us: i64,
+    /// When it left the queue.
+    pub started_us: Option<i64>,
+    /// When it ended.
+    pub finished_us: Option<i64>,
+    /// Why it ended without completing.
+    pub error: Option<String>,
+    /// Its instances, where asked for.
+    pub instances: Vec<InstanceView>,
+}
+
+impl RunView {
+    /// Of a run and its instances.
+    pub fn new(run: RunRecord, instances: Vec<InstanceRecord>) -> Self {
+        Self {
+            params: json(&run.params),
+            inputs: json(&run.inputs),
+            outputs: json(&run.outputs),
+            instances: instances.into_iter().map(InstanceView::from).collect(),
+            id: run.id,
+            proc: run.proc,
+            component: run.component,
+            sha256: run.sha256,
+            tag: run.tag,
+            user: run.user,
+            state: run.state.name().to_owned(),
+            snapshot: run.snapshot,
+            seed: run.seed,
+            submitted_us: run.submitted_us,
+            started_us: run.started_us,
+            finished_us: run.finished_us,
+            error: run.error,
+        }
+    }
+
+    /// Where it stands.
+    pub fn run_state(&self) -> RunState {
+        self.state.parse().unwrap_or(RunState::Error)
+    }
+
+    /// Progress of all instances together, 0 to 1, where any of them tells it.
+    pub fn fraction(&self) -> Option<f64> {
+        let known = self.instances.iter().any(|i| i.fraction.is_some());
+        let of = |i: &InstanceView| if i.state == RunState::Complete.name() { 1.0 } else { i.fraction.unwrap_or(0.0) };
+        known.then(|| self.instances.iter().map(of).sum::<f64>() / self.instances.len().max(1) as f64)
+    }
+
+    /// The status line: of the instance that says something, the last in order.
+    pub fn status(&self) -> &str {
+        let mut said = self.instances.iter().rev().filter(|i| !i.status.is_empty());
+        let running = said.clone().find(|i| i.state == RunState::Running.name());
+        running.or_else(|| said.next()).map_or("", |i| i.status.as_str())
+    }
+}
+
+/// One instance of a run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct InstanceView {
+    /// The shard it sees.
+    pub shard: u32,
+    /// Where it stands.
+    pub state: String,
+    /// Its last status line.
+    pub status: String,
+    /// Progress, 0 to 1.
+    pub fraction: Option<f64>,
+    /// Its closing message, or why it failed.
+    pub message: Option<String>,
+    /// Results by name.
+    pub results: serde_json::Value,
+    /// What it used, once it has ended.
+    pub receipt: Option<Receipt>,
+}
+
+impl From<InstanceRecord> for InstanceView {
+    fn from(record: InstanceRecord) -> Self {
+        Self {
+            results: json(&record.results),
+            receipt: serde_json::from_str(&record.receipt).ok(),
+            shard: record.shard,
+            state: record.state.name().to_owned(),
+            status: record.status,
+            fraction: record.fraction,
+            message: record.message,
+        }
+    }
+}
+
+/// A line of a run's log.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogView {
+    /// The instance's shard.
+    pub shard: u32,
+    /// Counted from 1 over the whole run.
+    pub seq: u64,
+    /// When it was said, microseconds since 1970.
+    pub time_us: i64,
+    /// `trace`, `debug`, `info`, `warn` or `error`.
+    pub level: String,
+    /// What was said.
+    pub text: String,
+}
+
+impl From<LogLine> for LogView {
+    fn from(line: LogLine) -> Self {
+        Self { shard: line.shard, seq: line.seq, time_us: line.time_us, level: line.level, text: line.text }
+    }
+}
+
+/// A stored model.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ModelView {
+    /// The column `id` of its row.
+    pub id: String,
+    /// Its name.
+    pub name: String,
+    /// The table that holds it.
+    pub table: String,
+    /// Of its file, 64 hex digits; none where no run of this folder saved it.
+    pub sha256: Option<String>,
+    /// Size of its file.
+    pub size_bytes: u64,
+    /// When it was saved, microseconds since 1970.
+    pub created_us: i64,
+    /// The run that saved it.
+    pub run: Option<RunId>,
+}
+
+impl From<ModelRecord> for ModelView {
+    fn from(record: ModelRecord) -> Self {
+        Self {
+            id: record.id,
+            name: record.name,
+            table: record.table,
+            sha256: Some(record.sha256),
+            size_bytes: record.size_bytes,
+            created_us: record.created_us,
+            run: record.run,
+        }
+    }
+}
+
+/// What an import did.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ImportDone {
+    /// The table.
+    pub table: String,
+    /// Rows added.
+    pub rows: u64,
+    /// Columns of the table as `name type`.
+    pub columns: Vec<String>,
+    /// `4 shards, random`, …
+    pub sharding: String,
+    /// Time from the first byte read to the commit, seconds.
+    pub seconds: f64,
+    /// Bytes of the files.
+    pub file_bytes: u64,
+}
+
+/// A stored text as JSON; as a string where it is none.
+fn json(text: &str) -> serde_json::Value {
+    if text.is_empty() {
+        return serde_json::Value::Null;
+    }
+    serde_json::from_str(text).unwrap_or_else(|_| text.into())
+}
