@@ -52,11 +52,6 @@ pub(super) fn check_existing(proc: &ProcSpec, spec: &OutputSpec, table: &str, sc
     }
 }
 
-/// Whether a new table for this output is replicated: models are read whole.
-pub(super) fn is_replicated(spec: &OutputSpec) -> bool {
-    spec.models
-}
-
 /// How many shards a new table of a proc's output has.
 pub(super) fn new_shards(mode: Mode, instances: u32) -> u32 {
     match mode {

@@ -1,0 +1,105 @@
+//! Where instances execute. A descriptor goes in, a manifest comes out; nothing
+//! else passes, so that another machine can take an instance later. Whoever
+//! makes the descriptors commits the manifests, in one place.
+
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+
+use crate::base::{Error, Limits, Result, RunId, Schema};
+use crate::device::{KillSwitch, Quota};
+use crate::proc::{Observer, Receipt, SavedModel};
+use crate::storage::{ComponentRecord, Snapshot, TableState};
+use crate::table::Shards;
+
+/// What one instance is to do.
+#[derive(Clone)]
+pub struct Descriptor {
+    /// The run.
+    pub run: RunId,
+    /// The component that offers the proc.
+    pub component: ComponentRecord,
+    /// The proc.
+    pub proc: String,
+    /// The instance's number.
+    pub shard: u32,
+    /// Instances of the run.
+    pub shards: u32,
+    /// The run's seed.
+    pub seed: u64,
+    /// Parameters that have a value.
+    pub params: Vec<(String, String)>,
+    /// What it reads, in declared order.
+    pub inputs: Vec<InputShard>,
+    /// What it appends to, in declared order: the proc's names and the columns.
+    pub outputs: Vec<(String, Schema)>,
+    /// What it may use.
+    pub limits: Limits,
+}
+
+/// Rows that an instance reads.
+#[derive(Clone)]
+pub struct InputShard {
+    /// The proc's name for them.
+    pub name: String,
+    /// The state of all tables that the run reads.
+    pub snapshot: Arc<Snapshot>,
+    /// The table in that state.
+    pub table: Arc<TableState>,
+    /// Which of its rows.
+    pub shards: Shards,
+    /// Places of the visible columns, in order.
+    pub columns: Vec<usize>,
+}
+
+/// How an instance is reached while it runs.
+#[derive(Clone)]
+pub struct Contact {
+    /// Ends it.
+    pub kill: KillSwitch,
+    /// Device memory of the run, shared by its instances.
+    pub quota: Quota,
+    /// Is told what it says.
+    pub observer: Arc<dyn Observer>,
+}
+
+/// What an instance left.
+pub struct Manifest {
+    /// The instance's number.
+    pub shard: u32,
+    /// Its rows and models; or why there are none.
+    pub made: Result<Made>,
+    /// Results by name.
+    pub results: Vec<(String, String)>,
+    /// What it used.
+    pub receipt: Receipt,
+}
+
+/// What a completed instance made.
+#[derive(Default)]
+pub struct Made {
+    /// Rows of each output, in declared order.
+    pub outputs: Vec<Vec<RecordBatch>>,
+    /// Models among those rows.
+    pub models: Vec<SavedModel>,
+}
+
+/// Takes the manifest of an instance, once.
+pub type Done = Box<dyn FnOnce(Manifest) + Send>;
+
+/// Executes instances.
+pub trait Backend: Send + Sync {
+    /// Makes a component ready, so that its instances start quickly.
+    fn prepare(&self, component: &ComponentRecord) -> Result<()>;
+
+    /// Starts an instance and returns; `done` is called when it has ended. Dropped
+    /// without a call it fails the instance.
+    fn start(&self, descriptor: Descriptor, contact: Contact, done: Done);
+}
+
+impl Manifest {
+    /// Of an instance that made nothing.
+    pub(super) fn failed(shard: u32, error: Error) -> Self {
+        Self { shard, made: Err(error), results: Vec::new(), receipt: Receipt::default() }
+    }
+}

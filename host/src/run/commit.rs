@@ -1,0 +1,105 @@
+//! The end of a run: all outputs and the record in one transaction of storage,
+//! after which neither kill nor deadline applies; or the record alone.
+
+use super::backend::Made;
+use super::history::now_us;
+use super::live::Live;
+use super::plan::{Output, Plan, Target};
+use super::runs::Inner;
+use crate::base::{Error, Result, Sharding};
+use crate::catalog::Mode;
+use crate::storage::{AppendTo, ModelRecord, Write};
+
+/// How often a commit is made again because another one created its table first.
+const ATTEMPTS: u32 = 4;
+
+/// Appends what all instances made, in shard order, and ends the run.
+pub(super) fn commit(inner: &Inner, live: &Live, plan: &Plan, made: &[Made]) -> Result<()> {
+    let mut attempt = 1;
+    loop {
+        let mut write = stage(inner, live, plan, made)?;
+        if attempt == 1 {
+            live.begin_commit()?;
+        }
+        let concluded = live.conclude(Ok(()));
+        live.store(&concluded, &mut write);
+        match write.commit() {
+            Ok(_) => {
+                live.end(concluded);
+                return Ok(());
+            }
+            Err(Error::Exists { kind: "table", .. }) if attempt < ATTEMPTS => attempt += 1,
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Stores why the run ended without completing.
+pub(super) fn record_failure(inner: &Inner, live: &Live, error: &Error) {
+    let concluded = live.conclude(Err(error));
+    let mut write = inner.storage.begin();
+    live.store(&concluded, &mut write);
+    // When storage fails too, the record stays as it was and the next open
+    // says that the process ended; who waits is told now.
+    drop(write.commit());
+    live.end(concluded);
+}
+
+/// Writes the rows to files that nothing names yet.
+fn stage(inner: &Inner, live: &Live, plan: &Plan, made: &[Made]) -> Result<Write> {
+    let proc = &live.resolved.proc;
+    let mut write = inner.storage.begin();
+    write.describe(&format!("proc:{}", proc.name), &format!("run {}", live.id));
+    let now = inner.storage.snapshot()?;
+    for (place, output) in plan.outputs.iter().enumerate() {
+        let target = match (&output.target, now.table(&output.table)) {
+            (Target::Existing(table), _) => {
+                write.expect_table(table);
+                output.target.clone()
+            }
+            // Another commit made it meanwhile: as good, if it is the same.
+            (Target::New { .. }, Ok(table)) if table.schema == output.schema => Target::Existing(table),
+            (Target::New { sharding, shards }, _) => {
+                write.create_table(&output.table, &output.schema, sharding.clone(), *shards)?;
+                output.target.clone()
+            }
+        };
+        for (shard, rows) in (0..).zip(made) {
+            let batches = rows.outputs.get(place).into_iter().flatten().filter(|batch| batch.num_rows() > 0);
+            let mut batches = batches.cloned().map(Ok::<_, Error>).peekable();
+            if batches.peek().is_some() {
+                let to = placement(output, &target, (proc.mode, plan.instances), shard);
+                write.append(&output.table, to, batches)?;
+            }
+        }
+    }
+    for model in made.iter().flat_map(|rows| &rows.models) {
+        let table = plan.outputs.iter().find(|output| output.name == model.output);
+        write.put_model(ModelRecord {
+            id: model.id.clone(),
+            table: table.map_or_else(|| model.output.clone(), |output| output.table.clone()),
+            name: model.name.clone(),
+            sha256: model.sha256.clone(),
+            size_bytes: model.size_bytes,
+            created_us: now_us(),
+            run: Some(live.id),
+        });
+    }
+    Ok(write)
+}
+
+/// Where an instance's rows go. Rows of a distributed proc stay in its shard
+/// where the table is divided alike; storage refuses keys that belong elsewhere.
+fn placement(output: &Output, target: &Target, (mode, instances): (Mode, u32), shard: u32) -> AppendTo {
+    let (sharding, shards) = match target {
+        Target::Existing(table) => (&table.sharding, table.shards),
+        Target::New { sharding, shards } => (sharding, *shards),
+    };
+    match sharding {
+        // Model files are large and never kept in the catalog, so they go to files.
+        Sharding::Replicated => AppendTo::Shard(0),
+        Sharding::Random if output.models => AppendTo::Shard(0),
+        _ if mode == Mode::Distributed && shards == instances => AppendTo::Shard(shard),
+        _ => AppendTo::Deal,
+    }
+}

@@ -1,0 +1,135 @@
+//! What the instances of a run say while it runs, bounded: status lines, the
+//! last log lines of each, metric points and results, numbered over the run.
+
+use std::collections::VecDeque;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use crate::base::{Limits, RunId};
+use crate::proc::LogLevel;
+use crate::storage::{LogLine, MetricPoint, ResultRecord};
+
+/// What was said so far.
+pub(super) struct History {
+    run: RunId,
+    limits: Limits,
+    said: Vec<Said>,
+    last_log: u64,
+    metrics: Vec<MetricPoint>,
+}
+
+/// What one instance said.
+#[derive(Default)]
+struct Said {
+    status: String,
+    fraction: Option<f64>,
+    lines: VecDeque<LogLine>,
+    dropped_lines: u64,
+    metric_points: u64,
+    results: Vec<(String, String)>,
+}
+
+impl History {
+    pub(super) fn new(run: RunId, limits: &Limits, instances: u32) -> Self {
+        let said = (0..instances).map(|_| Said::default()).collect();
+        Self { run, limits: limits.clone(), said, last_log: 0, metrics: Vec::new() }
+    }
+
+    pub(super) fn status(&mut self, shard: u32, message: &str, fraction: Option<f32>) {
+        if let Some(said) = self.of(shard) {
+            message.clone_into(&mut said.status);
+            said.fraction = fraction.map(f64::from).or(said.fraction);
+        }
+    }
+
+    pub(super) fn log(&mut self, shard: u32, level: LogLevel, message: &str) {
+        let (run, seq, kept) = (self.run, self.last_log + 1, self.limits.log_lines);
+        let Some(said) = self.of(shard) else { return };
+        let (level, text) = (level.as_str().to_owned(), message.to_owned());
+        said.lines.push_back(LogLine { run, shard, seq, time_us: now_us(), level, text });
+        while said.lines.len() as u64 > kept {
+            said.lines.pop_front();
+            said.dropped_lines += 1;
+        }
+        self.last_log = seq;
+    }
+
+    pub(super) fn metric(&mut self, shard: u32, name: &str, step: u64, value: f64) {
+        let (run, kept, seq) = (self.run, self.limits.metric_points, self.metrics.len() as u64 + 1);
+        let Some(said) = self.of(shard).filter(|said| said.metric_points < kept) else { return };
+        said.metric_points += 1;
+        self.metrics.push(MetricPoint { run, shard, seq, time_us: now_us(), name: name.to_owned(), step, value });
+    }
+
+    pub(super) fn result(&mut self, shard: u32, name: &str, value: &str) {
+        let kept = self.limits.results;
+        let Some(said) = self.of(shard) else { return };
+        let has_room = (said.results.len() as u64) < kept;
+        match said.results.iter_mut().find(|(known, _)| known == name) {
+            Some((_, old)) => value.clone_into(old),
+            None if has_room => said.results.push((name.to_owned(), value.to_owned())),
+            None => {}
+        }
+    }
+
+    /// Status line and progress of an instance.
+    pub(super) fn status_of(&self, shard: u32) -> (String, Option<f64>) {
+        self.said.get(shard as usize).map(|said| (said.status.clone(), said.fraction)).unwrap_or_default()
+    }
+
+    /// Results of an instance in the order they were first set.
+    pub(super) fn results_of(&self, shard: u32) -> &[(String, String)] {
+        self.said.get(shard as usize).map_or(&[], |said| &said.results)
+    }
+
+    /// All results, as records.
+    pub(super) fn results(&self) -> Vec<ResultRecord> {
+        let of_instance = |(shard, said): (u32, &Said)| {
+            let record = move |(name, value): &(String, String)| ResultRecord {
+                run: self.run,
+                shard,
+                name: name.clone(),
+                text: Some(value.clone()),
+                bytes: None,
+            };
+            said.results.iter().map(record).collect::<Vec<_>>()
+        };
+        (0..).zip(&self.said).flat_map(of_instance).collect()
+    }
+
+    /// Lines with a `seq` greater than `after`, in order, at most `limit`.
+    pub(super) fn logs(&self, after: u64, limit: u32) -> Vec<LogLine> {
+        let newer = self.said.iter().flat_map(|said| {
+            let from = said.lines.partition_point(|line| line.seq <= after);
+            said.lines.range(from..).take(limit as usize)
+        });
+        let mut lines: Vec<LogLine> = newer.cloned().collect();
+        lines.sort_by_key(|line| line.seq);
+        lines.truncate(limit as usize);
+        lines
+    }
+
+    /// Points with a `seq` greater than `after`, in order, at most `limit`.
+    pub(super) fn metrics(&self, after: u64, limit: u32) -> Vec<MetricPoint> {
+        let from = self.metrics.partition_point(|point| point.seq <= after);
+        self.metrics.iter().skip(from).take(limit as usize).cloned().collect()
+    }
+
+    /// Says in the log how many lines are missing from it.
+    pub(super) fn note_dropped(&mut self) {
+        let dropped: Vec<_> = (0..).zip(&self.said).map(|(shard, said)| (shard, said.dropped_lines)).collect();
+        for (shard, lines) in dropped.into_iter().filter(|(_, lines)| *lines > 0) {
+            let text = format!("{lines} earlier lines were dropped (limit log_lines {})", self.limits.log_lines);
+            self.log(shard, LogLevel::Warn, &text);
+        }
+    }
+
+    fn of(&mut self, shard: u32) -> Option<&mut Said> {
+        self.said.get_mut(shard as usize)
+    }
+}
+
+/// Microseconds since 1970 by the system's clock.
+pub(super) fn now_us() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,128 @@
+//! Instances as threads of this process, at a lower priority than the rest.
+
+use std::sync::Arc;
+
+use super::backend::{Backend, Contact, Descriptor, Done, Made, Manifest};
+use crate::base::Result;
+use crate::catalog::Catalog;
+use crate::proc::{CodeCache, Component, Engine, InstanceJob, InstanceOutcome, ModelCache, ModelChecksums};
+use crate::storage::{ComponentRecord, Storage};
+use crate::table::{OutputBudget, OutputTable, TableView, Tables};
+use crate::tensor::Executor;
+
+/// How much nicer than the rest of the process instances are (`man 2 setpriority`).
+const NICENESS: i32 = 5;
+
+/// Models kept on the device for the next run that loads them.
+const MODEL_CACHE_BYTES: u64 = 1 << 30;
+
+/// Executes each instance on its own thread.
+#[derive(Clone)]
+pub struct LocalThreads(Arc<Parts>);
+
+struct Parts {
+    storage: Storage,
+    tables: Tables,
+    catalog: Catalog,
+    engine: &'static Engine,
+    cache: Option<CodeCache>,
+    executor: Arc<Executor>,
+    models: Arc<ModelCache>,
+}
+
+impl LocalThreads {
+    /// Over the tables of a folder and the executor of their device. Compiled
+    /// components are kept in `cache`.
+    pub fn new(storage: &Storage, tables: &Tables, executor: Arc<Executor>, cache: Option<CodeCache>) -> Result<Self> {
+        Ok(Self(Arc::new(Parts {
+            storage: storage.clone(),
+            tables: tables.clone(),
+            catalog: Catalog::new(storage.clone()),
+            engine: Engine::get()?,
+            cache,
+            executor,
+            models: Arc::new(ModelCache::new(tables.device().clone(), MODEL_CACHE_BYTES)),
+        })))
+    }
+
+    fn component(&self, record: &ComponentRecord) -> Result<Arc<Component>> {
+        self.0.engine.load(&record.sha256, self.0.cache.as_ref(), || self.0.catalog.bytes(record))
+    }
+
+    fn execute(&self, descriptor: Descriptor, contact: Contact) -> Manifest {
+        let shard = descriptor.shard;
+        let job = contact.kill.check().and_then(|()| self.job(descriptor, contact));
+        match job {
+            Ok(job) => manifest(shard, crate::proc::instance(job)),
+            Err(error) => Manifest::failed(shard, error),
+        }
+    }
+
+    fn job(&self, descriptor: Descriptor, contact: Contact) -> Result<InstanceJob> {
+        let inputs = descriptor.inputs.iter().map(|input| {
+            let view = self.0.tables.view(&input.snapshot, &input.table, input.shards)?;
+            Ok((input.name.clone(), view.project(&input.columns)?.with_kill(contact.kill.clone())))
+        });
+        let inputs: Vec<(String, TableView)> = inputs.collect::<Result<_>>()?;
+        let budget = OutputBudget::new(descriptor.limits.output_bytes);
+        let outputs = descriptor.outputs.into_iter().map(|(name, schema)| {
+            let output = OutputTable::new(&name, schema, budget.clone())?;
+            Ok((name, output))
+        });
+        let storage = self.0.storage.clone();
+        let model_sha256: ModelChecksums = Arc::new(move |id| Ok(storage.model(id)?.map(|model| model.sha256)));
+        Ok(InstanceJob {
+            component: self.component(&descriptor.component)?,
+            proc: descriptor.proc,
+            run: descriptor.run,
+            shard: descriptor.shard,
+            shards: descriptor.shards,
+            seed: descriptor.seed,
+            params: descriptor.params,
+            inputs,
+            outputs: outputs.collect::<Result<_>>()?,
+            limits: descriptor.limits,
+            kill: contact.kill,
+            quota: contact.quota,
+            observer: contact.observer,
+            executor: Arc::clone(&self.0.executor),
+            models: Arc::clone(&self.0.models),
+            model_sha256,
+        })
+    }
+}
+
+impl Backend for LocalThreads {
+    fn prepare(&self, component: &ComponentRecord) -> Result<()> {
+        self.component(component).map(drop)
+    }
+
+    fn start(&self, descriptor: Descriptor, contact: Contact, done: Done) {
+        let (this, shard) = (self.clone(), descriptor.shard);
+        let name = format!("run {}.{shard}", descriptor.run);
+        let thread = std::thread::Builder::new().name(name);
+        // Without a thread `done` is dropped, which tells the run.
+        drop(thread.spawn(move || {
+            lower_priority();
+            done(this.execute(descriptor, contact));
+        }));
+    }
+}
+
+fn manifest(shard: u32, outcome: InstanceOutcome) -> Manifest {
+    let InstanceOutcome { result, outputs, results, saved_models, receipt } = outcome;
+    let made = result.and_then(|()| {
+        let outputs = outputs.into_iter().map(|(_, output)| output.into_batches());
+        Ok(Made { outputs: outputs.collect::<Result<_>>()?, models: saved_models })
+    });
+    Manifest { shard, made, results, receipt }
+}
+
+/// Makes the calling thread yield to those that answer users.
+fn lower_priority() {
+    // SAFETY: changes a number of the calling thread only; a refusal changes nothing.
+    unsafe {
+        let thread = libc::gettid().unsigned_abs();
+        libc::setpriority(libc::PRIO_PROCESS, thread, NICENESS);
+    }
+}

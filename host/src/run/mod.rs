@@ -1,0 +1,27 @@
+//! Runs: executions of procs, from request to commit.
+//!
+//! `queued → running → complete | error | killed`. A request is checked against
+//! what the proc declares before it is queued; when it leaves the queue one
+//! snapshot is fixed, which all its instances read. Instances execute behind
+//! [`Backend`], here on threads; what they made is committed in one transaction
+//! with the run's record, or not at all. [`Runs`] is what everybody else uses.
+
+mod backend;
+mod commit;
+mod dispatch;
+mod execute;
+mod history;
+mod live;
+mod local;
+mod outputs;
+mod params;
+mod plan;
+mod request;
+mod results;
+mod runs;
+
+pub use backend::{Backend, Contact, Descriptor, Done, InputShard, Made, Manifest};
+pub use live::RunStatus;
+pub use local::LocalThreads;
+pub use request::{InputRef, Request};
+pub use runs::{RunResults, Runs, Target};

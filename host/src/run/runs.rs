@@ -1,0 +1,311 @@
+//! The runs of one folder: submit, look, wait, kill.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::backend::{Backend, Done, Manifest};
+use super::commit;
+use super::dispatch::{Dispatch, Next, Start};
+use super::execute;
+use super::history::now_us;
+use super::live::{Live, RunStatus};
+use super::plan::Plan;
+use super::request::Request;
+use super::results;
+use crate::base::{Error, Limits, Result, RunId};
+use crate::catalog::Catalog;
+use crate::storage::{LogLine, MetricPoint, ResultRecord, RunFilter, RunRecord, RunState, Storage};
+
+/// The runs of one folder. Cheap to clone.
+#[derive(Clone)]
+pub struct Runs(Arc<Inner>);
+
+pub(super) struct Inner {
+    pub(super) storage: Storage,
+    pub(super) backend: Arc<dyn Backend>,
+    pub(super) dispatch: Dispatch,
+    catalog: Catalog,
+}
+
+/// Which runs to kill.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// This one.
+    Run(RunId),
+    /// All with this tag.
+    Tag(String),
+    /// All.
+    All,
+}
+
+/// Results of a run.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct RunResults {
+    /// Of each instance, by number and name.
+    pub instances: Vec<ResultRecord>,
+    /// Merged over the instances by the proc's reducers.
+    pub merged: Vec<(String, String)>,
+}
+
+/// What became of runs that were executing when their process ended.
+const ENDED_WITH_PROCESS: &str = "the process that executed it ended first; nothing was committed, execute it again";
+
+impl Runs {
+    /// Over a folder that this process holds: runs that another process left
+    /// queued or running have failed. `running_instances` of `limits` is the
+    /// number of instances that execute at the same time.
+    pub fn open(storage: &Storage, catalog: &Catalog, backend: Arc<dyn Backend>, limits: &Limits) -> Result<Self> {
+        for state in [RunState::Queued, RunState::Running] {
+            let left = storage.runs(&RunFilter { state: Some(state), ..RunFilter::default() })?;
+            if left.is_empty() {
+                continue;
+            }
+            let mut write = storage.begin();
+            for mut run in left {
+                run.state = RunState::Error;
+                run.error = Some(ENDED_WITH_PROCESS.to_owned());
+                run.finished_us = Some(now_us());
+                write.put_run(run);
+            }
+            write.commit()?;
+        }
+        Ok(Self(Arc::new(Inner {
+            storage: storage.clone(),
+            backend,
+            dispatch: Dispatch::new(limits.running_instances),
+            catalog: catalog.clone(),
+        })))
+    }
+
+    /// Checks a request and queues it. The answer comes before it executes.
+    pub fn execute(&self, mut request: Request) -> Result<RunId> {
+        let resolved = self.0.catalog.resolve(&request.proc)?;
+        if let Some(tag) = &request.tag {
+            crate::base::check_name("tag", tag)?;
+        }
+        let snapshot = self.0.storage.snapshot()?;
+        let plan = Plan::make(&resolved.proc, &request, &snapshot)?;
+        let seed = *request.seed.get_or_insert_with(draw_seed);
+        let json = |value: serde_json::Result<String>| value.map_err(|e| Error::Internal(e.to_string()));
+        let params = plan.params.iter().map(|(name, value)| (name.clone(), value.as_str().into()));
+        let record = RunRecord {
+            id: RunId(0),
+            proc: resolved.proc.name.clone(),
+            component: resolved.component.name.clone(),
+            sha256: resolved.component.sha256.clone(),
+            tag: request.tag.clone(),
+            user: request.user.clone().unwrap_or_else(|| "owner".to_owned()),
+            state: RunState::Queued,
+            params: serde_json::Value::Object(params.collect()).to_string(),
+            inputs: json(serde_json::to_string(&request.inputs))?,
+            outputs: json(serde_json::to_string(&request.outputs))?,
+            snapshot: None,
+            seed,
+            submitted_us: now_us(),
+            started_us: None,
+            finished_us: None,
+            error: None,
+            instances: 0,
+        };
+        let id = self.0.storage.create_run(&record)?;
+        let live = Live::new(RunRecord { id, ..record }, request, resolved);
+        self.0.dispatch.enqueue(&live);
+        self.0.pump();
+        Ok(id)
+    }
+
+    /// A run as it stands.
+    pub fn status(&self, id: RunId) -> Result<RunStatus> {
+        match self.0.dispatch.find(id) {
+            Some(live) => Ok(live.status()),
+            None => Ok(RunStatus { run: self.0.storage.run(id)?, instances: self.0.storage.instances(id)? }),
+        }
+    }
+
+    /// Runs, the newest first.
+    pub fn list(&self, filter: &RunFilter) -> Result<Vec<RunRecord>> {
+        // Stored records of runs that have not ended are behind.
+        let live = self.0.dispatch.all().into_iter().map(|live| live.status().run);
+        let mut live: Vec<RunRecord> = live.collect();
+        if filter.state.is_none_or(RunState::is_final) {
+            let mut runs = self.0.storage.runs(filter)?;
+            for run in &mut runs {
+                if let Some(at) = live.iter().position(|live| live.id == run.id) {
+                    *run = live.swap_remove(at);
+                }
+            }
+            return Ok(runs);
+        }
+        live.retain(|run| {
+            filter.state == Some(run.state)
+                && filter.proc.as_ref().is_none_or(|proc| *proc == run.proc)
+                && filter.tag.as_ref().is_none_or(|tag| run.tag.as_ref() == Some(tag))
+        });
+        live.reverse();
+        live.truncate(filter.limit.map_or(usize::MAX, |limit| limit as usize));
+        Ok(live)
+    }
+
+    /// Waits until a run has ended, at most for `timeout`; how it stands then.
+    pub fn wait(&self, id: RunId, timeout: Option<Duration>) -> Result<RunStatus> {
+        let Some(live) = self.0.dispatch.find(id) else { return self.status(id) };
+        let until = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        let mut seen = 0;
+        loop {
+            let left = until.map(|until| until.saturating_duration_since(Instant::now()));
+            let (changes, ended) = live.wait_change(seen, left);
+            if ended || changes == seen {
+                return Ok(live.status());
+            }
+            seen = changes;
+        }
+    }
+
+    /// Waits until something has changed since a call that answered `seen` (0 at
+    /// first), at most for `timeout`. Answers the next `seen` and how the run stands.
+    pub fn follow(&self, id: RunId, seen: u64, timeout: Duration) -> Result<(u64, RunStatus)> {
+        match self.0.dispatch.find(id) {
+            Some(live) => {
+                let (changes, _) = live.wait_change(seen, Some(timeout));
+                Ok((changes, live.status()))
+            }
+            None => Ok((seen.saturating_add(1), self.status(id)?)),
+        }
+    }
+
+    /// Lines of a run's log with a `seq` greater than `after`, at most `limit`.
+    pub fn logs(&self, id: RunId, after: u64, limit: u32) -> Result<Vec<LogLine>> {
+        match self.0.dispatch.find(id) {
+            Some(live) => Ok(live.logs(after, limit)),
+            None => self.0.storage.run(id).and_then(|_| self.0.storage.logs(id, after, limit)),
+        }
+    }
+
+    /// Metric points of a run with a `seq` greater than `after`, at most `limit`.
+    pub fn metrics(&self, id: RunId, after: u64, limit: u32) -> Result<Vec<MetricPoint>> {
+        match self.0.dispatch.find(id) {
+            Some(live) => Ok(live.metrics(after, limit)),
+            None => self.0.storage.run(id).and_then(|_| self.0.storage.metrics(id, after, limit)),
+        }
+    }
+
+    /// Results of a run, each instance's and merged.
+    pub fn results(&self, id: RunId) -> Result<RunResults> {
+        let status = self.status(id)?;
+        let instances = match self.0.dispatch.find(id) {
+            Some(live) => live.results(),
+            None => self.0.storage.results(id)?,
+        };
+        let versions = self.0.storage.components(false)?;
+        let component = versions.iter().find(|c| c.name == status.run.component && c.sha256 == status.run.sha256);
+        let procs = component.map(Catalog::declared).transpose()?.unwrap_or_default();
+        let proc = procs.iter().find(|proc| proc.name == status.run.proc);
+        let merged = proc.map(|proc| results::merge(proc, &instances)).unwrap_or_default();
+        Ok(RunResults { instances, merged })
+    }
+
+    /// Ends runs; nothing of them is committed. Answers which. A single run that
+    /// has ended, or is past the point where it can be stopped, is an error.
+    pub fn kill(&self, target: &Target, by: Option<&str>) -> Result<Vec<RunId>> {
+        if let Target::Run(id) = target {
+            let Some(live) = self.0.dispatch.find(*id) else {
+                let run = self.0.storage.run(*id)?;
+                return Err(Error::Invalid(format!("run {id} has ended already: {}", run.state)));
+            };
+            self.kill_one(&live, by)?;
+            return Ok(vec![*id]);
+        }
+        let chosen = self.0.dispatch.all().into_iter().filter(|live| match target {
+            Target::Tag(tag) => live.tag() == Some(tag),
+            _ => true,
+        });
+        // Of several, those that are ending anyway are left alone.
+        Ok(chosen.filter(|live| self.kill_one(live, by).is_ok()).map(|live| live.id).collect())
+    }
+
+    /// Kills what runs and waits until all have ended.
+    pub fn close(&self) {
+        loop {
+            let live = self.0.dispatch.all();
+            let Some(first) = live.first() else { return };
+            for run in &live {
+                // One that is committing ends by itself.
+                drop(self.kill_one(run, Some("the end of its process")));
+            }
+            first.wait_change(u64::MAX, Some(Duration::from_millis(100)));
+        }
+    }
+
+    fn kill_one(&self, live: &Arc<Live>, by: Option<&str>) -> Result<()> {
+        let by = by.map(str::to_owned);
+        if live.kill(by.clone())? {
+            commit::record_failure(&self.0, live, &Error::Killed { by });
+            self.0.dispatch.forget(live.id);
+        }
+        Ok(())
+    }
+}
+
+impl Inner {
+    /// Gives free places to those who wait.
+    pub(super) fn pump(self: &Arc<Self>) {
+        while let Some(next) = self.dispatch.next() {
+            match next {
+                Next::Instance(start) => self.launch(*start),
+                Next::Run(live) => self.begin(live),
+            }
+        }
+    }
+
+    /// Takes a place back and gives it to the next.
+    pub(super) fn release(self: &Arc<Self>) {
+        self.dispatch.release();
+        self.pump();
+    }
+
+    /// Starts an instance that has a place.
+    pub(super) fn launch(&self, start: Start) {
+        let Start { live, descriptor, contact, done } = start;
+        live.instance_began(descriptor.shard);
+        let mut answer = Answer { shard: descriptor.shard, done: Some(done) };
+        self.backend.start(descriptor, contact, Box::new(move |manifest| answer.give(manifest)));
+    }
+
+    /// Lets a run that has a place begin, on a thread of its own.
+    fn begin(self: &Arc<Self>, live: Arc<Live>) {
+        let (this, run) = (Arc::clone(self), Arc::clone(&live));
+        let thread = std::thread::Builder::new().name(format!("run {}", live.id));
+        if let Err(e) = thread.spawn(move || execute::execute(&this, &run)) {
+            commit::record_failure(self, &live, &Error::library("start a thread for a run", e));
+            self.dispatch.forget(live.id);
+            self.dispatch.release();
+        }
+    }
+}
+
+/// Tells a run that an instance has ended, whatever becomes of its thread.
+struct Answer {
+    shard: u32,
+    done: Option<Done>,
+}
+
+impl Answer {
+    fn give(&mut self, manifest: Manifest) {
+        if let Some(done) = self.done.take() {
+            done(manifest);
+        }
+    }
+}
+
+impl Drop for Answer {
+    fn drop(&mut self) {
+        let reason = "did not start, or ended without a word; the machine may be out of threads or memory";
+        let error = Error::Internal(format!("instance {} {reason}", self.shard));
+        self.give(Manifest::failed(self.shard, error));
+    }
+}
+
+/// A seed short enough to be typed again.
+fn draw_seed() -> u64 {
+    uuid::Uuid::new_v4().as_u64_pair().1 & u64::from(u32::MAX)
+}
