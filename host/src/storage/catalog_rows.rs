@@ -42,10 +42,8 @@ fn head(row: &Row<'_>, historic: bool) -> rusqlite::Result<Head> {
 /// The newest snapshot.
 pub(super) fn newest(connection: &Connection) -> Result<Head> {
     let text = format!("SELECT snapshot_id, {TIME_US} FROM ducklake_snapshot ORDER BY snapshot_id DESC LIMIT 1");
-    sql(connection.query_row(&text, [], |row| head(row, false)).optional())?.ok_or_else(|| Error::Corrupt {
-        what: "catalog.sqlite".into(),
-        reason: "it holds no snapshot".into(),
-    })
+    sql(connection.query_row(&text, [], |row| head(row, false)).optional())?
+        .ok_or_else(|| Error::Corrupt { what: "catalog.sqlite".into(), reason: "it holds no snapshot".into() })
 }
 
 /// The snapshot of that number.
@@ -213,12 +211,7 @@ pub(super) fn sharding(
 }
 
 /// The data files of a table, in the order of their row ids.
-pub(super) fn files(
-    connection: &Connection,
-    table: TableId,
-    at: SnapshotId,
-    folder: &Path,
-) -> Result<Vec<DataFile>> {
+pub(super) fn files(connection: &Connection, table: TableId, at: SnapshotId, folder: &Path) -> Result<Vec<DataFile>> {
     let mut deleted = inlined_deletes(connection, table, at)?;
     let text = format!(
         "SELECT data_file_id, path, delete_count, partial_max FROM ducklake_delete_file WHERE table_id = ?2 AND {LIVE}"
@@ -306,7 +299,8 @@ pub(super) fn inlined(
 
 /// Bytes of the live data files.
 pub(super) fn file_bytes(connection: &Connection, table: TableId, at: SnapshotId) -> Result<u64> {
-    let text = format!("SELECT coalesce(sum(file_size_bytes), 0) FROM ducklake_data_file WHERE table_id = ?2 AND {LIVE}");
+    let text =
+        format!("SELECT coalesce(sum(file_size_bytes), 0) FROM ducklake_data_file WHERE table_id = ?2 AND {LIVE}");
     sql(connection.query_row(&text, params![U(at.0), U(table.0)], |row| row.get::<_, U>(0))).map(|bytes| bytes.0)
 }
 

@@ -83,7 +83,9 @@ fn back_up(connections: &Connections, folder: &Path, found: u64) -> Result<()> {
     }
     let part = copy.with_extension("part");
     let gone = std::fs::remove_file(&part);
-    if let Err(e) = gone && e.kind() != std::io::ErrorKind::NotFound {
+    if let Err(e) = gone
+        && e.kind() != std::io::ErrorKind::NotFound
+    {
         return Err(Error::io("remove", part, e));
     }
     let text = part.to_str().ok_or_else(|| not_unicode(folder))?;

@@ -145,12 +145,7 @@ impl Snapshot {
     }
 
     /// Reads the state `head`; tables that `known` holds unchanged are shared.
-    pub(super) fn load(
-        connection: &Connection,
-        folder: &Path,
-        head: Head,
-        known: Option<&Self>,
-    ) -> Result<Self> {
+    pub(super) fn load(connection: &Connection, folder: &Path, head: Head, known: Option<&Self>) -> Result<Self> {
         let known = known.filter(|known| known.id < head.id);
         let changes = ChangeLog::load(connection, head.id, known.map(|known| (known.id, &known.changes)))?;
         let kept: HashMap<TableId, &Arc<TableState>> =

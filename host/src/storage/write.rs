@@ -109,7 +109,11 @@ impl Write {
         }
         let taken = match self.find(name)? {
             Some(found) => Some(self.name_of(&found)),
-            None => self.base()?.tables().find(|t| t.name.eq_ignore_ascii_case(name) && !self.drops(t)).map(|t| t.name.clone()),
+            None => self
+                .base()?
+                .tables()
+                .find(|t| t.name.eq_ignore_ascii_case(name) && !self.drops(t))
+                .map(|t| t.name.clone()),
         };
         if let Some(name) = taken {
             return Err(Error::Exists { kind: "table", name });
@@ -117,7 +121,14 @@ impl Write {
         let shards = if sharding == Sharding::Replicated { 1 } else { shards };
         let ids = super::forms::number_fields(schema)?;
         let path = staging::folder_name(name);
-        self.steps.push(Step::Create(NewTable { name: name.to_owned(), path, schema: schema.clone(), sharding, shards, ids }));
+        self.steps.push(Step::Create(NewTable {
+            name: name.to_owned(),
+            path,
+            schema: schema.clone(),
+            sharding,
+            shards,
+            ids,
+        }));
         Ok(())
     }
 
@@ -130,14 +141,14 @@ impl Write {
 
     /// Appends batches of the table's Arrow schema, which are written as they
     /// come. Returns the number of rows.
-    pub fn append<E: Into<Error>>(
+    pub fn append(
         &mut self,
         table: &str,
         to: AppendTo,
-        batches: impl IntoIterator<Item = Result<RecordBatch, E>>,
+        batches: impl IntoIterator<Item = Result<RecordBatch>>,
     ) -> Result<u64> {
         let target = self.resolve(table)?;
-        staging::append(self, target, to, &mut batches.into_iter().map(|batch| batch.map_err(Into::into)))
+        staging::append(self, target, to, &mut batches.into_iter())
     }
 
     /// Deletes rows by their ids. An id that is not there at the commit fails it.
@@ -224,9 +235,9 @@ impl Write {
     fn existing(&mut self, name: &str) -> Result<Arc<TableState>> {
         match self.resolve(name)? {
             Target::Existing(table) => Ok(table),
-            Target::New(_) => {
-                Err(Error::Invalid(format!("table `{name}` is created by the same change; only rows can be added to it")))
-            }
+            Target::New(_) => Err(Error::Invalid(format!(
+                "table `{name}` is created by the same change; only rows can be added to it"
+            ))),
         }
     }
 

@@ -64,7 +64,8 @@ impl Write {
     pub fn drop_component(&mut self, name: &str) {
         let name = name.to_owned();
         self.record(move |connection| {
-            let changed = sql(connection.execute("UPDATE quern_component SET active = 0 WHERE name = ?1 AND active", [&name]))?;
+            let changed =
+                sql(connection.execute("UPDATE quern_component SET active = 0 WHERE name = ?1 AND active", [&name]))?;
             if changed == 0 { Err(missing(connection, &name)) } else { Ok(()) }
         });
     }

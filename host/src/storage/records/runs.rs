@@ -210,7 +210,7 @@ impl Write {
 impl Storage {
     /// Stores a new run; `run.id` is ignored, the one given is returned.
     pub fn create_run(&self, run: &RunRecord) -> Result<RunId> {
-        let mut writer = self.writer()?;
+        let mut writer = self.writer();
         let transaction = writer.begin()?;
         let id: U = sql(transaction.query_row(
             "UPDATE quern_counter SET value = value + 1 WHERE name = 'run' RETURNING value",
