@@ -137,7 +137,8 @@ impl Engine {
     }
 
     fn compile_now(&self, bytes: &[u8]) -> Result<component::Component> {
-        component::Component::from_binary(&self.engine, bytes).map_err(|e| unusable(format!("it does not compile: {}", root_cause(&e))))
+        component::Component::from_binary(&self.engine, bytes)
+            .map_err(|e| unusable(format!("it does not compile: {}", root_cause(&e))))
     }
 
     fn link(&self, sha256: &str, compiled: component::Component) -> Result<Component> {

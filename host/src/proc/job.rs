@@ -34,7 +34,7 @@ pub struct InstanceJob {
     /// Stops the instance; carries the run's deadline.
     pub kill: KillSwitch,
     /// Device memory of the run, shared by its instances.
-    pub quota: Arc<Quota>,
+    pub quota: Quota,
     /// Is told what happens, as it happens.
     pub observer: Arc<dyn Observer>,
     /// Executes tensor programs.

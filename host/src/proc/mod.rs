@@ -9,6 +9,7 @@
 //! `interfaces/` is the host side of `wit/`, same file names. Nothing of WASI is
 //! linked: what a component imports is all it can ever reach.
 
+mod column_range;
 mod engine;
 mod handles;
 mod inspect;
@@ -20,6 +21,8 @@ mod model_cache;
 mod model_file;
 mod receipt;
 mod sandbox;
+mod text;
+mod trap;
 
 pub use engine::{CodeCache, Component, Engine};
 pub use inspect::{Inspection, inspect};

@@ -1,0 +1,231 @@
+//! One instance of a proc, from start to receipt: a store with its limits, the
+//! component instantiated in it, `entry.run` called, what is still recorded
+//! executed, and the outputs taken out.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use wasmtime::Store;
+
+use super::engine::Engine;
+use super::handles::{Budget, Handles};
+use super::interfaces::{ColumnHandle, ModelHandle, TableHandle, TapeHandle, VariableHandle, code_from_guest};
+use super::job::{InstanceJob, InstanceOutcome, ModelChecksums, Observer, SavedModel};
+use super::model_cache::ModelCache;
+use super::receipt::{Moved, Receipt};
+use super::sandbox::{self, Phase, State};
+use super::{Component, text, trap};
+use crate::base::{Error, Result, RunId};
+use crate::device::{KillSwitch, Quota};
+use crate::table::{OutputTable, TableView};
+use crate::tensor::{Executor, Mode, Session, Settings, Tensor};
+
+/// What a running guest can reach.
+pub(super) struct Run {
+    pub(super) id: RunId,
+    pub(super) shard: u32,
+    pub(super) shards: u32,
+    pub(super) seed: u64,
+    pub(super) params: Vec<(String, String)>,
+    pub(super) kill: KillSwitch,
+    pub(super) observer: Arc<dyn Observer>,
+    pub(super) results: Vec<(String, String)>,
+    pub(super) metric_points: u64,
+
+    pub(super) inputs: Vec<(String, TableView)>,
+    pub(super) outputs: Vec<(String, OutputTable)>,
+
+    pub(super) session: Session,
+    pub(super) budget: Budget,
+    pub(super) tables: Handles<TableHandle>,
+    pub(super) columns: Handles<ColumnHandle>,
+    pub(super) tensors: Handles<Tensor>,
+    pub(super) variables: Handles<VariableHandle>,
+    pub(super) tapes: Handles<TapeHandle>,
+    pub(super) models: Handles<ModelHandle>,
+
+    pub(super) model_cache: Arc<ModelCache>,
+    pub(super) model_sha256: ModelChecksums,
+    pub(super) saved_models: Vec<SavedModel>,
+
+    /// Bytes that moved outside the session.
+    pub(super) moved: Moved,
+    /// Time in calls that wait for the device or for storage.
+    pub(super) waited: Duration,
+    quota: Quota,
+    executor: Arc<Executor>,
+}
+
+impl Run {
+    fn new(job: InstanceJob) -> (Arc<Component>, String, Self) {
+        let settings = Settings {
+            quota: job.quota.clone(),
+            kill: job.kill.clone(),
+            limits: job.limits.clone(),
+            seed: job.seed,
+            stream: u64::from(job.shard),
+            mode: Mode::Planned,
+        };
+        let run = Self {
+            id: job.run,
+            shard: job.shard,
+            shards: job.shards,
+            seed: job.seed,
+            params: job.params,
+            kill: job.kill,
+            observer: job.observer,
+            results: Vec::new(),
+            metric_points: 0,
+            inputs: job.inputs,
+            outputs: job.outputs,
+            session: Session::new(&job.executor, settings),
+            budget: Budget::new(&job.limits),
+            tables: Handles::new(),
+            columns: Handles::new(),
+            tensors: Handles::new(),
+            variables: Handles::new(),
+            tapes: Handles::new(),
+            models: Handles::new(),
+            model_cache: job.models,
+            model_sha256: job.model_sha256,
+            saved_models: Vec::new(),
+            moved: Moved::default(),
+            waited: Duration::ZERO,
+            quota: job.quota,
+            executor: job.executor,
+        };
+        (job.component, job.proc, run)
+    }
+
+    /// Does what may wait, and keeps that time apart from the guest's.
+    pub(super) fn waiting<T>(&mut self, work: impl FnOnce(&mut Self) -> T) -> T {
+        let begun = Instant::now();
+        let done = work(self);
+        self.waited += begun.elapsed();
+        done
+    }
+}
+
+/// Executes one instance on the calling thread. Never panics, whatever the guest
+/// does; the time it can take is bounded by the job's kill switch.
+pub fn instance(job: InstanceJob) -> InstanceOutcome {
+    let proc = job.proc.clone();
+    let done = catch_unwind(AssertUnwindSafe(|| execute(job)));
+    done.unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<String>().map(String::as_str);
+        let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("a panic");
+        failed(Error::Internal(format!("proc `{proc}` made the host fail: {text}")))
+    })
+}
+
+fn failed(error: Error) -> InstanceOutcome {
+    InstanceOutcome {
+        result: Err(error),
+        outputs: Vec::new(),
+        results: Vec::new(),
+        saved_models: Vec::new(),
+        receipt: Receipt::default(),
+    }
+}
+
+fn execute(job: InstanceJob) -> InstanceOutcome {
+    let engine = match Engine::get() {
+        Ok(engine) => engine,
+        Err(error) => return failed(error),
+    };
+    let begun = Instant::now();
+    let (limits, kill) = (job.limits.clone(), job.kill.clone());
+    let (component, proc, run) = Run::new(job);
+    let state = State::new(Phase::Run(Box::new(run)), limits);
+    let ticking = engine.ticking();
+    let switch = kill.clone();
+    let mut store = sandbox::store(engine, state, move || switch.check());
+
+    let mut times = Times::default();
+    let result = call(&component, &proc, &mut store, &mut times)
+        .unwrap_or_else(|error| Err(trap::explain(error, store.data(), &proc, kill.check().err())));
+    drop(ticking);
+    let state = store.into_data();
+    let Phase::Run(run) = state.phase else {
+        return failed(Error::Internal("an instance ended in another phase than it began".into()));
+    };
+    finish(
+        *run,
+        result,
+        &Measured {
+            times,
+            wall: begun.elapsed(),
+            peak_guest_bytes: state.meter.peak_bytes,
+            host_calls: state.host_calls,
+        },
+    )
+}
+
+/// Times of one call.
+#[derive(Default)]
+struct Times {
+    start: Duration,
+    call: Duration,
+}
+
+/// Figures of the sandbox for the receipt.
+struct Measured {
+    times: Times,
+    wall: Duration,
+    peak_guest_bytes: u64,
+    host_calls: u64,
+}
+
+/// Instantiates and calls; the outer error is a trap, the inner one returned.
+fn call(
+    component: &Component,
+    proc: &str,
+    store: &mut Store<State>,
+    times: &mut Times,
+) -> wasmtime::Result<Result<()>> {
+    let begun = Instant::now();
+    let instance = component.pre().instantiate(&mut *store);
+    times.start = begun.elapsed();
+    let begun = Instant::now();
+    let returned = instance.and_then(|instance| instance.quern_udf_entry().call_run(&mut *store, proc));
+    times.call = begun.elapsed();
+    let returned = returned?;
+    let limits = &store.data().limits;
+    Ok(returned.map_err(|error| Error::Proc {
+        proc: proc.to_owned(),
+        code: code_from_guest(error.code),
+        message: text::one_line(&error.message, limits),
+    }))
+}
+
+/// Executes what is still recorded, and makes the receipt.
+fn finish(mut run: Run, result: Result<()>, measured: &Measured) -> InstanceOutcome {
+    let synced = Instant::now();
+    let result = result.and_then(|()| run.session.sync()).and_then(|()| run.kill.check());
+    let synced = synced.elapsed();
+    let stats = run.session.stats();
+    let loaded_bytes: u64 = run.inputs.iter().map(|(_, view)| view.loaded_bytes()).sum();
+    let rows_in = run.inputs.iter().map(|(_, view)| view.rows()).sum();
+    let rows_out = run.outputs.iter().map(|(_, table)| table.rows()).sum();
+    let receipt = Receipt {
+        wall_ms: ms(measured.wall + synced),
+        start_ms: ms(measured.times.start),
+        guest_ms: ms(measured.times.call.saturating_sub(run.waited)),
+        device_ms: ms(stats.device_time),
+        peak_guest_bytes: measured.peak_guest_bytes,
+        peak_device_bytes: run.quota.peak_bytes(),
+        moved: Moved { inputs_bytes: run.moved.inputs_bytes + loaded_bytes, ..run.moved },
+        rows_in,
+        rows_out,
+        host_calls: measured.host_calls,
+        programs: stats.programs,
+        replays: stats.replays,
+        device: run.executor.device().name.clone(),
+    };
+    InstanceOutcome { result, outputs: run.outputs, results: run.results, saved_models: run.saved_models, receipt }
+}
+
+fn ms(time: Duration) -> f64 {
+    time.as_secs_f64() * 1e3
+}

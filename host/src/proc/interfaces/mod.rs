@@ -1,0 +1,37 @@
+//! The host side of `wit/`, one file per interface, same names. Functions here
+//! look things up, delegate and push; what they delegate to checks and computes.
+
+#![expect(unreachable_pub, reason = "the generated code re-exports the types of handles and errors")]
+
+mod declare;
+mod job;
+mod models;
+mod tables;
+mod tensors;
+mod types;
+
+/// Generated from `wit/`.
+mod bindings {
+    wasmtime::component::bindgen!({
+        world: "proc",
+        path: "../wit",
+        imports: { default: trappable },
+        with: {
+            "quern:udf/tables.table": super::TableHandle,
+            "quern:udf/tables.column": super::ColumnHandle,
+            "quern:udf/tensors.tensor": crate::tensor::Tensor,
+            "quern:udf/tensors.variable": super::VariableHandle,
+            "quern:udf/tensors.tape": super::TapeHandle,
+            "quern:udf/models.model": super::ModelHandle,
+        },
+        trappable_error_type: { "quern:udf/types.error" => super::HostError },
+    });
+}
+
+pub(super) use bindings::quern::udf::types::Error as GuestError;
+pub(super) use bindings::{Proc, ProcPre};
+pub use models::ModelHandle;
+pub use tables::{ColumnHandle, TableHandle};
+pub use tensors::{TapeHandle, VariableHandle};
+pub use types::HostError;
+pub(super) use types::code_from_guest;

@@ -1,0 +1,263 @@
+//! `models`: rows of model tables. Saving appends a row to an output; loading
+//! picks a row of an input and shares its tensors.
+
+use std::sync::Arc;
+
+use wasmtime::component::Resource;
+
+use super::HostError;
+use super::bindings::quern::udf::models;
+use super::tables::TableHandle;
+use crate::base::{ColumnType, Error, Limits, Result};
+use crate::device::KillSwitch;
+use crate::proc::engine::sha256_hex;
+use crate::proc::instance::Run;
+use crate::proc::job::SavedModel;
+use crate::proc::journal::now_us;
+use crate::proc::model_cache::CachedModel;
+use crate::proc::model_file::{ModelFile, ModelTensor};
+use crate::proc::sandbox::State;
+use crate::proc::text;
+use crate::table::Cell;
+use crate::tensor::Tensor;
+
+/// Entries of metadata of one model.
+const MAX_METADATA: usize = 1000;
+
+/// A loaded model.
+pub struct ModelHandle {
+    id: String,
+    name: String,
+    model: Arc<CachedModel>,
+}
+
+/// Which row of a model table.
+enum Selector<'a> {
+    Newest,
+    Id(&'a str),
+    Name(&'a str),
+}
+
+impl models::Host for State {
+    fn save(
+        &mut self,
+        table: Resource<TableHandle>,
+        name: String,
+        tensors: Vec<(String, Resource<Tensor>)>,
+        metadata: Vec<(String, String)>,
+    ) -> Result<String, HostError> {
+        let limits = self.limits.clone();
+        let run = self.run("models")?;
+        let table = *run.tables.get(&table)?;
+        let mut named = Vec::with_capacity(tensors.len());
+        for (tensor_name, tensor) in &tensors {
+            text::name("tensor", tensor_name)?;
+            named.push((tensor_name.as_str(), run.tensors.get(tensor)?.clone()));
+        }
+        text::name("model", &name)?;
+        check_metadata(&metadata, &limits)?;
+        Ok(run.waiting(|run| run.save_model(table, &name, &named, &metadata, &limits))?)
+    }
+
+    fn load_newest(&mut self, table: Resource<TableHandle>) -> Result<Resource<ModelHandle>, HostError> {
+        self.load(&table, &Selector::Newest)
+    }
+
+    fn load_by_id(&mut self, table: Resource<TableHandle>, id: String) -> Result<Resource<ModelHandle>, HostError> {
+        text::name("model id", &id)?;
+        self.load(&table, &Selector::Id(&id))
+    }
+
+    fn load_by_name(&mut self, table: Resource<TableHandle>, name: String) -> Result<Resource<ModelHandle>, HostError> {
+        text::name("model", &name)?;
+        self.load(&table, &Selector::Name(&name))
+    }
+}
+
+impl State {
+    fn load(
+        &mut self,
+        table: &Resource<TableHandle>,
+        selector: &Selector<'_>,
+    ) -> Result<Resource<ModelHandle>, HostError> {
+        let run = self.run("models")?;
+        let table = *run.tables.get(table)?;
+        let model = run.waiting(|run| run.load_model(table, selector))?;
+        Ok(run.models.open(&mut run.budget, model)?)
+    }
+}
+
+impl models::HostModel for State {
+    fn id(&mut self, model: Resource<ModelHandle>) -> wasmtime::Result<String> {
+        Ok(self.run("models")?.models.get(&model)?.id.clone())
+    }
+
+    fn name(&mut self, model: Resource<ModelHandle>) -> wasmtime::Result<String> {
+        Ok(self.run("models")?.models.get(&model)?.name.clone())
+    }
+
+    fn metadata(&mut self, model: Resource<ModelHandle>) -> wasmtime::Result<Vec<(String, String)>> {
+        Ok(self.run("models")?.models.get(&model)?.model.metadata.clone())
+    }
+
+    fn tensor_names(&mut self, model: Resource<ModelHandle>) -> wasmtime::Result<Vec<String>> {
+        let run = self.run("models")?;
+        Ok(run.models.get(&model)?.model.tensors.iter().map(|tensor| tensor.name.clone()).collect())
+    }
+
+    fn tensor(&mut self, model: Resource<ModelHandle>, name: String) -> Result<Resource<Tensor>, HostError> {
+        let run = self.run("models")?;
+        text::name("tensor", &name)?;
+        let loaded = run.models.get(&model)?;
+        let tensors = &loaded.model.tensors;
+        let Some(tensor) = tensors.iter().find(|tensor| tensor.name == name) else {
+            let names: Vec<&str> = tensors.iter().map(|tensor| tensor.name.as_str()).collect();
+            let within = format!("model `{}` ({})", loaded.name, names.join(", "));
+            return Err(Error::not_found("tensor", &name, Some(within), names).into());
+        };
+        let tensor = run.session.from_buffer(tensor.data.clone(), 0, tensor.dtype, &tensor.shape)?;
+        Ok(run.tensors.open(&mut run.budget, tensor)?)
+    }
+
+    fn drop(&mut self, model: Resource<ModelHandle>) -> wasmtime::Result<()> {
+        let run = self.run("models")?;
+        run.models.close(&mut run.budget, &model)?;
+        Ok(())
+    }
+}
+
+impl Run {
+    fn save_model(
+        &mut self,
+        table: TableHandle,
+        name: &str,
+        tensors: &[(&str, Tensor)],
+        metadata: &[(String, String)],
+        limits: &Limits,
+    ) -> Result<String> {
+        let TableHandle::Output(at) = table else {
+            return Err(Error::Denied("models are saved to an output; this table is an input".into()));
+        };
+        let columns = ["model", "name", "id", "date_time_created"].map(|column| self.find_column(table, column));
+        let [model_column, name_column, id_column, date_column] = columns;
+        let asked_bytes = tensors.iter().map(|(_, tensor)| size_bytes(tensor)).fold(0, u64::saturating_add);
+        if asked_bytes > limits.model_bytes {
+            return Err(Limits::exceeded("model_bytes", asked_bytes, limits.model_bytes));
+        }
+        let read = tensors.iter().map(|(_, tensor)| self.session.read(tensor)).collect::<Result<Vec<_>>>()?;
+        let parts: Vec<ModelTensor<'_>> = tensors
+            .iter()
+            .zip(&read)
+            .map(|((name, tensor), data)| ModelTensor { name, dtype: tensor.dtype(), shape: tensor.shape(), data })
+            .collect();
+        let file = ModelFile::write(&parts, metadata)?;
+        if file.len() as u64 > limits.model_bytes {
+            return Err(Limits::exceeded("model_bytes", file.len() as u64, limits.model_bytes));
+        }
+        let id = uuid::Uuid::now_v7().to_string();
+        let now = now_us().to_le_bytes();
+        let mut cells = vec![
+            (model_column?, Cell::Bytes(&file)),
+            (name_column?, Cell::Text(name)),
+            (id_column?, Cell::Text(&id)),
+            (date_column?, Cell::Bytes(&now)),
+        ];
+        for (key, value) in metadata {
+            if let Ok(column) = self.find_column(table, key) {
+                if cells.iter().any(|(taken, _)| *taken == column) {
+                    return Err(Error::Exists { kind: "metadata", name: key.clone() });
+                }
+                cells.push((column, Cell::Text(value)));
+            }
+        }
+        self.output_mut(at)?.push(&cells)?;
+        self.moved.outputs_bytes += file.len() as u64;
+        self.saved_models.push(SavedModel {
+            output: self.output(at)?.0.clone(),
+            id: id.clone(),
+            name: name.to_owned(),
+            sha256: sha256_hex(&file),
+            size_bytes: file.len() as u64,
+        });
+        Ok(id)
+    }
+
+    fn load_model(&mut self, table: TableHandle, selector: &Selector<'_>) -> Result<ModelHandle> {
+        let TableHandle::Input(at) = table else {
+            return Err(Error::Denied("models are loaded from an input; this table is an output".into()));
+        };
+        let columns = ["model", "name", "id"].map(|column| self.find_column(table, column));
+        let [model_column, name_column, id_column] = columns;
+        let (_, view) = self.input(at)?;
+        let (names, ids) = (view.column(name_column?)?, view.column(id_column?)?);
+        let found = match selector {
+            Selector::Newest => usize::try_from(view.rows()).ok().and_then(|rows| rows.checked_sub(1)),
+            Selector::Name(name) => {
+                last_row(view.rows(), &self.kill, |row| Ok(names.row_bytes(row)? == name.as_bytes()))?
+            }
+            Selector::Id(id) => {
+                let wanted = uuid::Uuid::try_parse(id).map_err(|_| {
+                    Error::Invalid(format!("`{id}` is no model id; an id is a uuid, as in the column `id`"))
+                })?;
+                last_row(view.rows(), &self.kill, |row| {
+                    Ok(model_id(ids.column_type(), ids.row_bytes(row)?).parse() == Ok(wanted))
+                })?
+            }
+        };
+        let row = found.ok_or_else(|| match selector {
+            Selector::Newest => {
+                Error::not_found("model", "newest", Some(format!("table `{}`, which is empty", view.name())), [""])
+            }
+            Selector::Id(name) | Selector::Name(name) => {
+                Error::not_found("model", name, Some(format!("table `{}`", view.name())), [""])
+            }
+        })?;
+        let id = model_id(ids.column_type(), ids.row_bytes(row)?);
+        let name = String::from_utf8_lossy(names.row_bytes(row)?).into_owned();
+        let files = view.column(model_column?)?;
+        let expected = (self.model_sha256)(&id)?;
+        let what = format!("model `{name}` ({id})");
+        let (model, copied_bytes) = self.model_cache.load(&what, files.row_bytes(row)?, expected.as_deref())?;
+        self.moved.inputs_bytes += copied_bytes;
+        Ok(ModelHandle { id, name, model })
+    }
+}
+
+/// The last row that `fits`; looks at the kill switch now and then.
+fn last_row(rows: u64, kill: &KillSwitch, fits: impl Fn(usize) -> Result<bool>) -> Result<Option<usize>> {
+    for row in (0..usize::try_from(rows).unwrap_or(usize::MAX)).rev() {
+        if row % 65_536 == 0 {
+            kill.check()?;
+        }
+        if fits(row)? {
+            return Ok(Some(row));
+        }
+    }
+    Ok(None)
+}
+
+/// The text of an id in a column of uuids or of text.
+fn model_id(column_type: &ColumnType, bytes: &[u8]) -> String {
+    match (column_type, bytes.try_into()) {
+        (ColumnType::Uuid, Ok(bytes)) => uuid::Uuid::from_bytes(bytes).to_string(),
+        _ => String::from_utf8_lossy(bytes).into_owned(),
+    }
+}
+
+fn size_bytes(tensor: &Tensor) -> u64 {
+    let elements = tensor.shape().iter().fold(1u64, |n, extent| n.saturating_mul(*extent as u64));
+    elements.saturating_mul(tensor.dtype().size_bytes() as u64)
+}
+
+fn check_metadata(metadata: &[(String, String)], limits: &Limits) -> Result<()> {
+    if metadata.len() > MAX_METADATA {
+        return Err(Error::OutOfRange(format!("{} entries of metadata, {MAX_METADATA} are allowed", metadata.len())));
+    }
+    for (key, value) in metadata {
+        text::name("metadata", key)?;
+        if value.len() as u64 > limits.text_bytes {
+            return Err(Limits::exceeded("text_bytes", value.len() as u64, limits.text_bytes));
+        }
+    }
+    Ok(())
+}

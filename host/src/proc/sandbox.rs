@@ -1,0 +1,140 @@
+//! What belongs to one guest: the data of its store, the memory it may have,
+//! and the clock that stops it.
+
+use wasmtime::{ResourceLimiter, Store, UpdateDeadline};
+
+use super::engine::{Engine, MAX_TABLE_ELEMENTS};
+use super::instance::Run;
+use super::job::LogLevel;
+use super::text;
+use crate::base::{Error, Limits, Result};
+use crate::catalog::Declarations;
+
+/// Handles that wasmtime counts and we do not: borrows during calls.
+const SPARE_HANDLES: usize = 4096;
+
+/// The data of a store.
+pub(super) struct State {
+    /// What the guest is doing.
+    pub(super) phase: Phase,
+    /// Its memory.
+    pub(super) meter: Meter,
+    /// What it may use.
+    pub(super) limits: Limits,
+    /// Calls into the host.
+    pub(super) host_calls: u64,
+    /// The last line that it logged as an error: the text of a panic.
+    pub(super) last_error: Option<String>,
+}
+
+/// What the guest is doing.
+pub(super) enum Phase {
+    /// `describe`: it says what it offers.
+    Describe(Declarations),
+    /// `run`: it executes a proc.
+    Run(Box<Run>),
+}
+
+impl State {
+    /// Before the guest exists.
+    pub(super) fn new(phase: Phase, limits: Limits) -> Self {
+        let meter = Meter::new(limits.guest_memory_bytes);
+        Self { phase, meter, limits, host_calls: 0, last_error: None }
+    }
+
+    /// The run, for a function of `interface`; `describe` has none.
+    #[inline]
+    pub(super) fn run(&mut self, interface: &'static str) -> Result<&mut Run> {
+        self.host_calls += 1;
+        match &mut self.phase {
+            Phase::Run(run) => Ok(run),
+            Phase::Describe(_) => Err(Error::Denied(format!(
+                "`{interface}` is not available in `describe`, where only `declare` and `job.log` are"
+            ))),
+        }
+    }
+
+    /// The declarations; a run has none.
+    pub(super) fn declarations(&mut self) -> Result<&mut Declarations> {
+        self.host_calls += 1;
+        match &mut self.phase {
+            Phase::Describe(declarations) => Ok(declarations),
+            Phase::Run(_) => Err(Error::Denied("`declare` is available only in `describe`".into())),
+        }
+    }
+
+    /// Takes a line of the log.
+    pub(super) fn log(&mut self, level: LogLevel, message: &str) {
+        self.host_calls += 1;
+        let message = text::bounded(message, &self.limits);
+        if level == LogLevel::Error {
+            self.last_error = Some(text::one_line(&message, &self.limits));
+            self.meter.denied_bytes = None;
+        }
+        if let Phase::Run(run) = &self.phase {
+            run.observer.log(level, &message);
+        }
+    }
+}
+
+/// Makes a store for a guest. `stop` is asked at every tick whether it has to end.
+pub(super) fn store(
+    engine: &Engine,
+    state: State,
+    stop: impl Fn() -> Result<()> + Send + Sync + 'static,
+) -> Store<State> {
+    let call_bytes = usize::try_from(state.limits.call_bytes).unwrap_or(usize::MAX);
+    let handles = usize::try_from(state.limits.handles).unwrap_or(usize::MAX).saturating_add(SPARE_HANDLES);
+    let mut store = Store::new(engine.wasmtime(), state);
+    store.limiter(|state| &mut state.meter);
+    store.set_hostcall_fuel(call_bytes);
+    store.set_max_component_handles(handles);
+    store.set_epoch_deadline(1);
+    store.epoch_deadline_callback(move |_| {
+        stop()?;
+        Ok(UpdateDeadline::Continue(1))
+    });
+    store
+}
+
+/// Counts the memory of a guest, all its memories together.
+pub(super) struct Meter {
+    bytes: u64,
+    allowed_bytes: u64,
+    table_elements: usize,
+    /// Most bytes at one time.
+    pub(super) peak_bytes: u64,
+    /// The size that the last refused growth would have led to; forgotten when
+    /// the guest logs an error, since it then went on.
+    pub(super) denied_bytes: Option<u64>,
+}
+
+impl Meter {
+    fn new(allowed_bytes: u64) -> Self {
+        Self { bytes: 0, allowed_bytes, table_elements: 0, peak_bytes: 0, denied_bytes: None }
+    }
+}
+
+impl ResourceLimiter for Meter {
+    fn memory_growing(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> wasmtime::Result<bool> {
+        let grown = self.bytes.saturating_add(desired.saturating_sub(current) as u64);
+        if grown > self.allowed_bytes {
+            self.denied_bytes = Some(grown);
+            return Ok(false);
+        }
+        if maximum.is_none_or(|maximum| desired <= maximum) {
+            self.bytes = grown;
+            self.peak_bytes = self.peak_bytes.max(grown);
+        }
+        Ok(true)
+    }
+
+    fn table_growing(&mut self, current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
+        let grown = self.table_elements.saturating_add(desired.saturating_sub(current));
+        if grown > MAX_TABLE_ELEMENTS {
+            return Ok(false);
+        }
+        self.table_elements = grown;
+        Ok(true)
+    }
+}

@@ -1,0 +1,88 @@
+//! Why a guest stopped, in words for its author: the limit, the panic, the trap.
+//! Nothing of the host's own stack appears in them.
+
+use wasmtime::{Trap, WasmBacktrace};
+
+use super::engine::{STACK_BYTES, root_cause};
+use super::sandbox::State;
+use crate::base::{Error, Limits};
+
+/// wasmtime's words (its types are private) when one call passes too many bytes.
+const TOO_MANY_BYTES: &str = "fuel allocated for hostcalls has been exhausted";
+/// wasmtime's words when a guest holds too many handles.
+const TOO_MANY_HANDLES: &str = "store handle limit exceeded";
+
+/// The error for a guest that did not return. `stopped` is what the kill switch
+/// says now.
+pub(super) fn explain(error: wasmtime::Error, state: &State, proc: &str, stopped: Option<Error>) -> Error {
+    let error = match error.downcast::<Error>() {
+        Ok(own) => return own,
+        Err(other) => other,
+    };
+    if let Some(stopped) = stopped {
+        return stopped;
+    }
+    let trap = error.downcast_ref::<Trap>().copied();
+    if let (Some(Trap::UnreachableCodeReached) | None, Some(bytes)) = (trap, state.meter.denied_bytes) {
+        return Limits::exceeded("guest_memory_bytes", bytes, state.limits.guest_memory_bytes);
+    }
+    let place =
+        error.downcast_ref::<WasmBacktrace>().and_then(place).map(|name| format!(" in `{name}`")).unwrap_or_default();
+    let reason = match trap {
+        Some(trap) => in_words(trap, state, &place),
+        None => without_trap(&root_cause(&error), &state.limits),
+    };
+    Error::Trap { proc: proc.to_owned(), reason }
+}
+
+fn in_words(trap: Trap, state: &State, place: &str) -> String {
+    match trap {
+        Trap::UnreachableCodeReached => match &state.last_error {
+            Some(text) => text.clone(),
+            None => format!("it aborted{place}"),
+        },
+        Trap::StackOverflow => {
+            format!("its stack of {} KiB is exhausted{place}; is a recursion endless?", STACK_BYTES >> 10)
+        }
+        Trap::IntegerDivisionByZero => format!("division by zero{place}"),
+        Trap::IntegerOverflow => format!("integer overflow{place}"),
+        Trap::BadConversionToInteger => format!("a number does not fit an integer{place}"),
+        Trap::MemoryOutOfBounds => format!("memory access out of bounds{place}"),
+        Trap::TableOutOfBounds | Trap::IndirectCallToNull | Trap::BadSignature => {
+            format!("call of a function that does not exist{place}")
+        }
+        other => format!("{}{place}", other.to_string().trim_start_matches("wasm trap: ")),
+    }
+}
+
+fn without_trap(text: &str, limits: &Limits) -> String {
+    if text.contains(TOO_MANY_BYTES) {
+        let allowed = limits.call_bytes;
+        return format!(
+            "limit `call_bytes`: more than {allowed} bytes asked in one call, {allowed} bytes allowed; raise it for one run with --limit call_bytes=N"
+        );
+    }
+    if text.contains(TOO_MANY_HANDLES) {
+        let allowed = limits.handles;
+        return format!(
+            "limit `handles`: more than {allowed} handles asked, {allowed} handles allowed; raise it for one run with --limit handles=N"
+        );
+    }
+    text.to_owned()
+}
+
+/// The innermost function of the guest that has a name.
+fn place(trace: &WasmBacktrace) -> Option<String> {
+    trace.frames().iter().find_map(|frame| {
+        let symbol = frame.symbols().iter().find_map(|symbol| symbol.name().map(str::to_owned));
+        symbol.or_else(|| frame.func_name().map(str::to_owned)).map(|name| strip_hash(&name).to_owned())
+    })
+}
+
+/// Rust's symbols end in a hash, `::h0123456789abcdef`.
+fn strip_hash(name: &str) -> &str {
+    match name.rsplit_once("::h") {
+        Some((path, hash)) if hash.len() == 16 && hash.chars().all(|c| c.is_ascii_hexdigit()) => path,
+        _ => name,
+    }
+}
