@@ -1,0 +1,3 @@
+//! Rows on devices: outputs of instances, views of columns, what stays resident.
+
+mod output;
