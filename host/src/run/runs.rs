@@ -146,6 +146,11 @@ impl Runs {
         Ok(live)
     }
 
+    /// How many runs are queued or running.
+    pub fn active(&self) -> usize {
+        self.0.dispatch.all().len()
+    }
+
     /// Waits until a run has ended, at most for `timeout`; how it stands then.
     pub fn wait(&self, id: RunId, timeout: Option<Duration>) -> Result<RunStatus> {
         let Some(live) = self.0.dispatch.find(id) else { return self.status(id) };
