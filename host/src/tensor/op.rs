@@ -1,0 +1,128 @@
+//! The operations of the IR and where each family lives.
+
+use super::call::Call;
+use super::ops::elementwise::Elementwise;
+use super::ops::index::Index;
+use super::ops::layout::Layout;
+use super::ops::matrix::Matrix;
+use super::ops::optimiser::Update;
+use super::ops::random::Random;
+use super::ops::reduce::Reduce;
+use super::ops::softmax::Softmax;
+use super::session::Session;
+use super::tape::Entry;
+use super::value::Tensor;
+use crate::base::{Error, Result};
+
+/// One operation with all that is part of a program's identity. Scalars that
+/// may change from step to step are [`Params`] beside it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Op {
+    /// Element by element, with broadcasting; fusable.
+    Elementwise(Elementwise),
+    /// Products of matrices.
+    Matrix(Matrix),
+    /// Along one axis: softmax and cross-entropy.
+    Softmax(Softmax),
+    /// Sums, means and maxima.
+    Reduce(Reduce),
+    /// Moves elements without looking at them.
+    Layout(Layout),
+    /// Picks by index, or yields indices.
+    Index(Index),
+    /// Draws numbers.
+    Random(Random),
+    /// Replaces variables: output i takes the memory of input i.
+    Update(Update),
+}
+
+impl Op {
+    /// Executes it.
+    pub(crate) fn run(&self, call: &Call) -> Result<()> {
+        match self {
+            Self::Elementwise(op) => op.run(call),
+            Self::Matrix(op) => op.run(call),
+            Self::Softmax(op) => op.run(call),
+            Self::Reduce(op) => op.run(call),
+            Self::Layout(op) => op.run(call),
+            Self::Index(op) => op.run(call),
+            Self::Random(op) => op.run(call),
+            Self::Update(op) => op.run(call),
+        }
+    }
+
+    /// Records the gradients of the inputs that `entry.wants`, given that of the
+    /// output.
+    pub(crate) fn gradient(&self, session: &mut Session, entry: &Entry, dy: &Tensor) -> Result<Vec<Option<Tensor>>> {
+        match self {
+            Self::Elementwise(op) => op.gradient(session, entry, dy),
+            Self::Matrix(op) => op.gradient(session, entry, dy),
+            Self::Softmax(op) => op.gradient(session, entry, dy),
+            Self::Reduce(op) => op.gradient(session, entry, dy),
+            Self::Layout(op) => op.gradient(session, entry, dy),
+            Self::Index(op) => op.gradient(session, entry, dy),
+            Self::Random(_) => Ok(Vec::new()),
+            Self::Update(_) => Err(Error::Internal("an update has no gradient".to_owned())),
+        }
+    }
+
+    /// Whether a gradient can flow through it at all.
+    pub(crate) fn is_differentiable(&self) -> bool {
+        match self {
+            Self::Elementwise(op) => op.is_differentiable(),
+            Self::Index(op) => op.is_differentiable(),
+            Self::Random(_) | Self::Update(_) => false,
+            _ => true,
+        }
+    }
+
+    /// How many of the inputs, from the first on, are replaced by outputs.
+    pub(crate) fn replaced_inputs(&self, n_outputs: usize) -> usize {
+        if matches!(self, Self::Update(_)) { n_outputs } else { 0 }
+    }
+
+    /// Whether the output is the input's memory seen in another shape.
+    pub(crate) fn is_view(&self) -> bool {
+        matches!(self, Self::Layout(Layout::Reshape))
+    }
+}
+
+/// The scalars of one operation: `f64` or `u64` by their bits.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Params {
+    bits: [u64; 6],
+    len: usize,
+}
+
+impl Params {
+    /// None.
+    pub(crate) const NONE: Self = Self { bits: [0; 6], len: 0 };
+
+    /// Floating-point scalars.
+    pub(crate) fn floats<const N: usize>(values: [f64; N]) -> Self {
+        Self::words(values.map(f64::to_bits))
+    }
+
+    /// Whole numbers, or anything as bits.
+    pub(crate) fn words<const N: usize>(values: [u64; N]) -> Self {
+        const { assert!(N <= 6) }
+        let mut bits = [0; 6];
+        bits[..N].copy_from_slice(&values);
+        Self { bits, len: N }
+    }
+
+    /// The words.
+    pub(crate) fn as_slice(&self) -> &[u64] {
+        &self.bits[..self.len]
+    }
+
+    /// Scalar `i`; 0 where there is none.
+    pub(crate) fn float(&self, i: usize) -> f64 {
+        f64::from_bits(self.word(i))
+    }
+
+    /// Word `i`; 0 where there is none.
+    pub(crate) fn word(&self, i: usize) -> u64 {
+        self.as_slice().get(i).copied().unwrap_or_default()
+    }
+}

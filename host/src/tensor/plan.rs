@@ -1,0 +1,269 @@
+//! A prepared program: chains of elementwise operations fused, and a place for
+//! every intermediate value in one piece of memory, reused by liveness.
+
+use std::sync::Arc;
+
+use super::call::{Call, View};
+use super::engine::views;
+use super::graph::{Binding, Graph, Origin};
+use super::op::Op;
+use super::ops::elementwise::{Fused, MAX_STEPS, Operand};
+use super::team::Lanes;
+use crate::base::Result;
+use crate::device::{ALIGNMENT_BYTES, Block, Charge, Pool, Quota};
+
+/// What is the same for every replay.
+pub(crate) struct Plan {
+    instructions: Vec<Instruction>,
+    /// Type and shape of every value, without addresses.
+    views: Vec<View>,
+    places: Vec<Place>,
+    arena_bytes: usize,
+}
+
+/// One thing to execute.
+enum Instruction {
+    Fused(Fused),
+    Op { op: Op, inputs: Vec<u32>, outputs: Vec<u32>, param: usize },
+}
+
+/// Where a value is during a replay.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Place {
+    /// In stored memory.
+    Stored(u32),
+    /// In a variable.
+    Variable(u32),
+    /// In the memory of this output.
+    Output(u32),
+    /// At this byte of the arena.
+    Arena(usize),
+    /// Only in registers of a chain.
+    Nowhere,
+}
+
+impl Plan {
+    /// Prepares a program.
+    pub(crate) fn new(graph: &Graph) -> Self {
+        let groups = group(graph);
+        let views = views(graph);
+        let kept = kept(graph, &groups);
+        let mut instructions = Vec::new();
+        // For each value the instructions that make it and that last read it.
+        let mut lives: Vec<Option<(usize, usize)>> = vec![None; graph.values.len()];
+        let mut chains: Vec<Vec<usize>> = vec![Vec::new(); graph.nodes.len()];
+        for (position, group) in groups.iter().enumerate() {
+            chains[*group].push(position);
+        }
+        // A group is executed where its last member stands.
+        for (members, node) in chains.iter().zip(&graph.nodes).filter(|(members, _)| !members.is_empty()) {
+            let now = instructions.len();
+            for member in members {
+                for value in graph.nodes[*member].inputs.iter().map(|i| graph.root(*i)) {
+                    if let Some((_, last)) = &mut lives[value as usize] {
+                        *last = now;
+                    }
+                }
+                for output in graph.nodes[*member].outputs.iter().filter(|o| kept[**o as usize]) {
+                    lives[*output as usize] = Some((now, now));
+                }
+            }
+            instructions.push(match node.op {
+                Op::Elementwise(_) => Instruction::Fused(fuse(graph, members, &views, &kept)),
+                _ => Instruction::Op {
+                    op: node.op.clone(),
+                    inputs: node.inputs.clone(),
+                    outputs: node.outputs.clone(),
+                    param: node.param as usize,
+                },
+            });
+        }
+        let (places, arena_bytes) = places(graph, &lives);
+        Self { instructions, views, places, arena_bytes }
+    }
+}
+
+/// For each operation the one with which it is executed: itself, or the last of a
+/// chain of elementwise operations of one shape. An operation joins a chain when
+/// nobody else reads its results during the program, and no variable that it reads
+/// is updated in between.
+fn group(graph: &Graph) -> Vec<usize> {
+    let mut groups: Vec<usize> = (0..graph.nodes.len()).collect();
+    let mut sizes = vec![1usize; graph.nodes.len()];
+    let mut readers: Vec<Vec<usize>> = vec![Vec::new(); graph.values.len()];
+    for (position, node) in graph.nodes.iter().enumerate() {
+        for input in &node.inputs {
+            readers[graph.root(*input) as usize].push(position);
+        }
+    }
+    // A reader through another shape keeps an operation out of the chain.
+    let mut seen_as = vec![false; graph.values.len()];
+    for value in &graph.values {
+        if let Origin::View { of } = value.origin {
+            seen_as[of as usize] = true;
+        }
+    }
+    let updates: Vec<(usize, &[u32])> = graph
+        .nodes
+        .iter()
+        .enumerate()
+        .filter(|(_, node)| matches!(node.op, Op::Update(_)))
+        .map(|(position, node)| (position, &node.inputs[..node.outputs.len()]))
+        .collect();
+    for position in (0..graph.nodes.len()).rev() {
+        let node = &graph.nodes[position];
+        let (Op::Elementwise(_), Some(output)) = (&node.op, node.outputs.first()) else { continue };
+        let mut chains = readers[*output as usize].iter().map(|reader| groups[*reader]);
+        let Some(chain) = chains.next().filter(|first| chains.all(|other| other == *first)) else { continue };
+        let last = &graph.nodes[chain];
+        let same_shape = last
+            .outputs
+            .first()
+            .is_some_and(|o| graph.values[*o as usize].shape == graph.values[*output as usize].shape);
+        let overwritten = || {
+            updates.iter().any(|(at, replaced)| {
+                position < *at && *at < chain && node.inputs.iter().any(|i| replaced.contains(&graph.root(*i)))
+            })
+        };
+        if matches!(last.op, Op::Elementwise(_))
+            && same_shape
+            && !seen_as[*output as usize]
+            && sizes[chain] < MAX_STEPS
+            && !overwritten()
+        {
+            groups[position] = chain;
+            sizes[chain] += 1;
+        }
+    }
+    groups
+}
+
+/// Which values are stored in memory: all but those that only their own chain reads.
+fn kept(graph: &Graph, groups: &[usize]) -> Vec<bool> {
+    let mut kept: Vec<bool> = graph.values.iter().map(|value| value.held).collect();
+    for value in 0..graph.values.len() as u32 {
+        if graph.values[value as usize].held {
+            kept[graph.root(value) as usize] = true;
+        }
+    }
+    for (position, node) in graph.nodes.iter().enumerate() {
+        for output in &node.outputs {
+            kept[*output as usize] |= groups[position] == position;
+        }
+    }
+    kept
+}
+
+/// The members of a chain in order, as one instruction.
+fn fuse(graph: &Graph, members: &[usize], views: &[View], kept: &[bool]) -> Fused {
+    let shape = members
+        .last()
+        .and_then(|last| graph.nodes[*last].outputs.first())
+        .map_or(super::shape::Shape::SCALAR, |output| graph.values[*output as usize].shape);
+    let mut fused = Fused::new(shape);
+    let mut steps: Vec<(u32, usize)> = Vec::new();
+    for member in members {
+        let node = &graph.nodes[*member];
+        let (Op::Elementwise(op), Some(output)) = (&node.op, node.outputs.first()) else { continue };
+        let operands: Vec<Operand> = node
+            .inputs
+            .iter()
+            .map(|input| match steps.iter().find(|(value, _)| value == input) {
+                Some((_, step)) => Operand::Step(*step),
+                None => Operand::Value(*input, views[*input as usize]),
+            })
+            .collect();
+        let keep = kept[*output as usize].then_some(*output);
+        let dtype = graph.values[*output as usize].dtype;
+        let step = fused.push(*op, dtype, &operands, keep, node.param as usize);
+        steps.push((*output, step));
+    }
+    fused
+}
+
+/// Gives every value a place; values whose lives do not touch share memory.
+fn places(graph: &Graph, lives: &[Option<(usize, usize)>]) -> (Vec<Place>, usize) {
+    let mut held_root = vec![false; graph.values.len()];
+    for value in 0..graph.values.len() as u32 {
+        held_root[graph.root(value) as usize] |= graph.values[value as usize].held;
+    }
+    let mut taken: Vec<(usize, usize, usize, usize)> = Vec::new(); // start, end, first, last
+    let mut places = vec![Place::Nowhere; graph.values.len()];
+    let mut arena_bytes = 0;
+    for value in 0..graph.values.len() {
+        let info = &graph.values[value];
+        places[value] = match info.origin {
+            Origin::Stored { slot, .. } => Place::Stored(slot),
+            Origin::Variable { variable } | Origin::Updated { variable, .. } => Place::Variable(variable),
+            Origin::View { of } => places[of as usize],
+            Origin::Node { .. } if held_root[value] => Place::Output(value as u32),
+            Origin::Node { .. } => match lives[value] {
+                None => Place::Nowhere,
+                Some((first, last)) => {
+                    let size = info.shape.size_bytes(info.dtype).max(1).next_multiple_of(ALIGNMENT_BYTES);
+                    let mut start = 0;
+                    taken.sort_unstable();
+                    for (from, to, begins, ends) in &taken {
+                        let together = *begins <= last && first <= *ends;
+                        if together && *from < start + size && start < *to {
+                            start = *to;
+                        }
+                    }
+                    taken.push((start, start + size, first, last));
+                    arena_bytes = arena_bytes.max(start + size);
+                    Place::Arena(start)
+                }
+            },
+        };
+    }
+    (places, arena_bytes)
+}
+
+/// A session's memory for one plan.
+pub(crate) struct Arena {
+    plan: Arc<Plan>,
+    block: Arc<Block>,
+    views: Vec<View>,
+    _charge: Charge,
+}
+
+impl Arena {
+    /// Memory for `plan`.
+    pub(crate) fn new(plan: Arc<Plan>, pool: &Pool, quota: &Quota) -> Result<Self> {
+        let charge = quota.charge(plan.arena_bytes as u64)?;
+        let block = pool.take(plan.arena_bytes)?;
+        let mut views = plan.views.clone();
+        for (view, place) in views.iter_mut().zip(&plan.places) {
+            if let Place::Arena(start) = place {
+                view.ptr = block.as_ptr().wrapping_add(*start);
+            }
+        }
+        Ok(Self { plan, block, views, _charge: charge })
+    }
+
+    /// Executes the plan with these slots, outputs and scalars.
+    pub(crate) fn replay(&mut self, binding: &Binding, outputs: &[(u32, Arc<Block>)], lanes: &Lanes) -> Result<()> {
+        debug_assert!(self.plan.arena_bytes <= self.block.size_bytes());
+        for (view, place) in self.views.iter_mut().zip(&self.plan.places) {
+            match place {
+                Place::Stored(slot) => view.ptr = binding.stored[*slot as usize].as_ptr(),
+                Place::Variable(variable) => view.ptr = binding.variables[*variable as usize].block.as_ptr(),
+                Place::Output(value) => {
+                    let output = outputs.iter().find(|(known, _)| known == value);
+                    view.ptr = output.map_or(std::ptr::null_mut(), |(_, block)| block.as_ptr());
+                }
+                Place::Arena(_) | Place::Nowhere => {}
+            }
+        }
+        for instruction in &self.plan.instructions {
+            match instruction {
+                Instruction::Fused(fused) => fused.run(&self.views, &binding.params, lanes)?,
+                Instruction::Op { op, inputs, outputs, param } => {
+                    let params = &binding.params[*param..];
+                    op.run(&Call { views: &self.views, inputs, outputs, params, lanes })?;
+                }
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,384 @@
+//! One instance's use of the device: records operations and flushes them.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use super::engine::{Engine, Job};
+use super::executor::Executor;
+use super::graph::{Binding, Graph, Origin};
+use super::op::{Op, Params};
+use super::program::Program;
+use super::shape::Shape;
+use super::tape::Notes;
+use super::value::{Cell, Handle, Place, Tensor, Variable};
+use crate::base::{DType, Error, Limits, Result};
+use crate::device::{Block, Buffer, KillSwitch, Quota};
+
+/// What a session is made with.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The run's device memory.
+    pub quota: Quota,
+    /// Ends the run.
+    pub kill: KillSwitch,
+    /// `program_ops` and `programs` are looked at.
+    pub limits: Limits,
+    /// The run's seed.
+    pub seed: u64,
+    /// The instance's shard; instances draw different random numbers.
+    pub stream: u64,
+    /// How programs are executed.
+    pub mode: Mode,
+}
+
+/// How programs are executed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Mode {
+    /// The first sighting of a program plainly, the second prepared, then replayed.
+    #[default]
+    Planned,
+    /// One operation at a time on one thread: what the other is measured against.
+    Unplanned,
+}
+
+/// What a session has used so far, for receipts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// Time spent executing programs.
+    pub device_time: Duration,
+    /// Most device memory that the run held at once.
+    pub peak_bytes: u64,
+    /// Programs executed.
+    pub programs: u64,
+    /// Those of them that were replayed from a plan.
+    pub replays: u64,
+    /// Operations recorded.
+    pub operations: u64,
+    /// Bytes copied from guests or files to the device.
+    pub bytes_in: u64,
+    /// Bytes copied from the device.
+    pub bytes_out: u64,
+}
+
+/// One instance's recorder. Used by one thread at a time.
+pub struct Session {
+    id: u64,
+    settings: Settings,
+    executor: Arc<Executor>,
+    engine: Engine,
+    program: Program,
+    next_id: u64,
+    random_calls: u64,
+    tapes: Vec<Weak<Notes>>,
+    failure: Option<Error>,
+    stats: Stats,
+}
+
+impl Session {
+    /// A session on the executor's device.
+    pub fn new(executor: &Arc<Executor>, settings: Settings) -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        Self {
+            id: NEXT.fetch_add(1, Ordering::Relaxed),
+            engine: Engine::new(executor, &settings),
+            executor: executor.clone(),
+            settings,
+            program: Program::default(),
+            next_id: 0,
+            random_calls: 0,
+            tapes: Vec::new(),
+            failure: None,
+            stats: Stats::default(),
+        }
+    }
+
+    /// From packed little-endian bytes of exactly the shape's size.
+    pub fn from_bytes(&mut self, dtype: DType, shape: &[usize], bytes: &[u8]) -> Result<Tensor> {
+        let shape = Shape::new(shape)?;
+        let size = shape.size_bytes(dtype);
+        if bytes.len() != size {
+            return Err(Error::Invalid(format!(
+                "{} bytes for a {dtype} tensor of shape {shape}, which has {size}",
+                bytes.len()
+            )));
+        }
+        let charge = self.settings.quota.charge(size as u64)?;
+        let buffer = if dtype == DType::Bool {
+            let truths: Vec<u8> = bytes.iter().map(|b| u8::from(*b != 0)).collect();
+            Buffer::from_slice(&self.executor.device().pool, &truths)?
+        } else {
+            Buffer::from_slice(&self.executor.device().pool, bytes)?
+        };
+        self.stats.bytes_in += size as u64;
+        Ok(Tensor(Handle::new(self.next_id(), dtype, shape, Place::Stored(buffer), Some(charge))))
+    }
+
+    /// Memory that somebody else holds and accounts for, such as a column, from
+    /// byte `offset_bytes` on; no copy unless the offset is not a multiple of the
+    /// element size. Bytes of bools must be 0 or 1.
+    pub fn from_buffer(
+        &mut self,
+        buffer: &Buffer,
+        offset_bytes: usize,
+        dtype: DType,
+        shape: &[usize],
+    ) -> Result<Tensor> {
+        let shape = Shape::new(shape)?;
+        let part = buffer.slice(offset_bytes, shape.size_bytes(dtype))?;
+        let aligned = (part.as_ptr() as usize).is_multiple_of(dtype.size_bytes());
+        let part = if aligned { part } else { Buffer::from_slice(&self.executor.device().pool, part.as_slice())? };
+        Ok(Tensor(Handle::new(self.next_id(), dtype, shape, Place::Stored(part), None)))
+    }
+
+    /// A variable that starts as a copy of `initial`.
+    pub fn variable(&mut self, initial: &Tensor) -> Result<Variable> {
+        self.check_own(&[initial])?;
+        let (dtype, shape) = (initial.dtype(), initial.0.shape);
+        let size = shape.size_bytes(dtype);
+        let charge = self.settings.quota.charge(size as u64)?;
+        let block = self.executor.device().pool.take_zeroed(size)?;
+        let variable = Variable(Cell::new(self.next_id(), dtype, shape, block, charge));
+        self.assign(&variable, initial)?;
+        Ok(variable)
+    }
+
+    /// The value of a variable at this point of the program.
+    pub fn value(&mut self, variable: &Variable) -> Result<Tensor> {
+        self.check_variables(&[variable])?;
+        let cell = &variable.0;
+        let mut present = cell.present();
+        if let Some(handle) = present.handle.upgrade() {
+            return Ok(Tensor(handle));
+        }
+        let charge = self.settings.quota.charge(cell.shape.size_bytes(cell.dtype) as u64)?;
+        let place = Place::Variable { cell: cell.clone(), version: present.version };
+        let handle = Handle::new(self.next_id(), cell.dtype, cell.shape, place, Some(charge));
+        present.handle = Arc::downgrade(&handle);
+        Ok(Tensor(handle))
+    }
+
+    /// The value's bytes, packed, little-endian, row-major. Executes what is recorded.
+    pub fn read(&mut self, a: &Tensor) -> Result<Vec<u8>> {
+        let buffer = self.buffer(a)?;
+        self.stats.bytes_out += buffer.len() as u64;
+        Ok(buffer.as_slice().to_vec())
+    }
+
+    /// As [`Self::read`], into memory of exactly the value's size.
+    pub fn read_into(&mut self, a: &Tensor, target: &mut [u8]) -> Result<()> {
+        let buffer = self.buffer(a)?;
+        if target.len() != buffer.len() {
+            return Err(Error::Internal(format!("{} bytes read into {}", buffer.len(), target.len())));
+        }
+        target.copy_from_slice(buffer.as_slice());
+        self.stats.bytes_out += buffer.len() as u64;
+        Ok(())
+    }
+
+    /// The value's memory on the device, unchanged while the buffer lives.
+    /// Executes what is recorded.
+    pub fn buffer(&mut self, a: &Tensor) -> Result<Buffer> {
+        self.check_own(&[a])?;
+        self.sync()?;
+        match a.0.place() {
+            Place::Stored(buffer) => Ok(buffer),
+            Place::Variable { cell, .. } => Buffer::from_slice(&self.executor.device().pool, cell.buffer().as_slice()),
+            Place::Recorded(_) => Err(Error::Internal("a value was not computed".to_owned())),
+        }
+    }
+
+    /// The value of a tensor of one element. Executes what is recorded.
+    pub fn item(&mut self, a: &Tensor) -> Result<f64> {
+        if a.elements() != 1 {
+            return Err(Error::OutOfRange(format!("item of a tensor of shape {}; one element is needed", a.0.shape)));
+        }
+        let wide = self.cast(a, DType::F64)?;
+        let bytes = self.read(&wide)?;
+        Ok(f64::from_le_bytes(bytes.try_into().map_err(|_| Error::Internal("a scalar of odd size".to_owned()))?))
+    }
+
+    /// Executes what is recorded and waits for it.
+    pub fn sync(&mut self) -> Result<()> {
+        self.flush()
+    }
+
+    /// Executes what is recorded.
+    pub fn step(&mut self) -> Result<()> {
+        self.flush()
+    }
+
+    /// What was used so far.
+    pub fn stats(&self) -> Stats {
+        Stats { peak_bytes: self.settings.quota.peak_bytes(), ..self.stats }
+    }
+
+    /// The executor.
+    pub fn executor(&self) -> &Arc<Executor> {
+        &self.executor
+    }
+
+    pub(crate) fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// Seed, number and stream of a random call.
+    pub(crate) fn next_random(&mut self) -> [u64; 3] {
+        self.random_calls += 1;
+        [self.settings.seed, self.random_calls - 1, self.settings.stream]
+    }
+
+    /// From now on operations are noted on a tape.
+    pub(crate) fn watch(&mut self, notes: &Arc<Notes>) {
+        self.tapes.retain(|tape| tape.strong_count() > 0);
+        self.tapes.push(Arc::downgrade(notes));
+    }
+
+    /// Does `work` without noting its operations on tapes.
+    pub(crate) fn unwatched<T>(&mut self, work: impl FnOnce(&mut Self) -> T) -> T {
+        let tapes = std::mem::take(&mut self.tapes);
+        let result = work(self);
+        self.tapes = tapes;
+        result
+    }
+
+    /// Records an operation whose shape and type rules hold.
+    pub(crate) fn record(
+        &mut self,
+        op: Op,
+        inputs: &[&Tensor],
+        params: Params,
+        dtype: DType,
+        shape: Shape,
+    ) -> Result<Tensor> {
+        self.before(inputs)?;
+        let charge = self.settings.quota.charge(shape.size_bytes(dtype) as u64)?;
+        let values = inputs.iter().map(|input| self.program.intern(&input.0)).collect();
+        let noted = if self.tapes.is_empty() { None } else { Some(op.clone()) };
+        let value = self.program.append(op, params, values, dtype, shape);
+        let handle = Handle::new(self.next_id(), dtype, shape, Place::Recorded(value), Some(charge));
+        self.program.set_handle(value, &handle);
+        let output = Tensor(handle);
+        if let Some(op) = noted {
+            for tape in self.tapes.iter().filter_map(Weak::upgrade) {
+                tape.note(&op, params, inputs, &output);
+            }
+        }
+        Ok(output)
+    }
+
+    /// Records an update of `variables`; `others` are its further inputs.
+    pub(crate) fn update(&mut self, op: Op, params: Params, variables: &[&Variable], others: &[&Tensor]) -> Result<()> {
+        self.check_variables(variables)?;
+        self.before(others)?;
+        let others: Vec<u32> = others.iter().map(|other| self.program.intern(&other.0)).collect();
+        let cells: Vec<&Arc<Cell>> = variables.iter().map(|variable| &variable.0).collect();
+        self.program.update(op, params, &cells, &others);
+        Ok(())
+    }
+
+    fn before(&mut self, inputs: &[&Tensor]) -> Result<()> {
+        self.check_own(inputs)?;
+        self.settings.kill.check()?;
+        self.stats.operations += 1;
+        if self.program.len() as u64 >= self.settings.limits.program_ops {
+            self.flush()?;
+        }
+        Ok(())
+    }
+
+    fn check_own(&self, tensors: &[&Tensor]) -> Result<()> {
+        if let Some(failure) = &self.failure {
+            return Err(repeat(failure));
+        }
+        if tensors.iter().any(|tensor| tensor.0.session != self.id) {
+            return Err(Error::Invalid("this tensor belongs to another run".to_owned()));
+        }
+        Ok(())
+    }
+
+    fn check_variables(&self, variables: &[&Variable]) -> Result<()> {
+        if variables.iter().any(|variable| variable.0.session != self.id) {
+            return Err(Error::Invalid("this variable belongs to another run".to_owned()));
+        }
+        Ok(())
+    }
+
+    fn next_id(&mut self) -> (u64, u64) {
+        self.next_id += 1;
+        (self.id, self.next_id)
+    }
+
+    /// Executes what is recorded. After a failure values are unknown, so every
+    /// later call answers with the same error.
+    fn flush(&mut self) -> Result<()> {
+        if let Some(failure) = &self.failure {
+            return Err(repeat(failure));
+        }
+        self.settings.kill.check()?;
+        if self.program.len() == 0 {
+            return Ok(());
+        }
+        let result = self.execute();
+        if let Err(error) = &result {
+            self.failure = Some(repeat(error));
+        }
+        result
+    }
+
+    fn execute(&mut self) -> Result<()> {
+        let (graph, binding) = std::mem::take(&mut self.program).clean()?;
+        let mut outputs = Vec::new();
+        for (value, handle) in &binding.held {
+            handle.set_place(Place::Stored(self.place(&graph, &binding, &mut outputs, *value)?));
+        }
+        if graph.nodes.is_empty() {
+            return Ok(());
+        }
+        let ran = self.engine.run(Job { graph, binding, outputs })?;
+        self.stats.device_time += ran.time;
+        self.stats.programs += 1;
+        self.stats.replays += u64::from(ran.replayed);
+        Ok(())
+    }
+
+    /// The memory in which a held value will be; `outputs` grows by new blocks.
+    fn place(
+        &self,
+        graph: &Graph,
+        binding: &Binding,
+        outputs: &mut Vec<(u32, Arc<Block>)>,
+        value: u32,
+    ) -> Result<Buffer> {
+        let root = graph.root(value);
+        let info = &graph.values[root as usize];
+        let size = info.shape.size_bytes(info.dtype);
+        match info.origin {
+            Origin::Stored { slot, .. } => Ok(binding.stored[slot as usize].clone()),
+            Origin::Node { .. } => {
+                let block = match outputs.iter().find(|(known, _)| *known == root) {
+                    Some((_, block)) => block.clone(),
+                    None => {
+                        let block = self.executor.device().pool.take(size)?;
+                        outputs.push((root, block.clone()));
+                        block
+                    }
+                };
+                Ok(Buffer::of_block(block, size))
+            }
+            _ => Err(Error::Internal("a variable's memory would be held as a value".to_owned())),
+        }
+    }
+}
+
+/// An error once more, as far as it can be copied.
+fn repeat(error: &Error) -> Error {
+    match error {
+        Error::Killed { by } => Error::Killed { by: by.clone() },
+        Error::OutOfRange(message) => Error::OutOfRange(message.clone()),
+        Error::Limit { limit, requested, allowed, unit, hint } => {
+            Error::Limit { limit, requested: *requested, allowed: *allowed, unit, hint: hint.clone() }
+        }
+        other => Error::Internal(other.to_string()),
+    }
+}

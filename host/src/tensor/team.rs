@@ -1,0 +1,241 @@
+//! Threads that compute together.
+//!
+//! A program is executed by its session's thread. Each operation cuts its work
+//! into numbered chunks; the thread takes them one after another, and helpers
+//! that happen to be awake take some too. Nobody ever waits for a helper that has
+//! not begun, so a busy machine costs speed and nothing else. Which chunks there
+//! are depends on shapes only: results have the same bits with any number of
+//! threads. One session at a time has the helpers; others compute alone meanwhile.
+//!
+//! Handing over work costs a fraction of a microsecond because helpers spin
+//! shortly before they sleep; that is why this is not a general thread pool.
+
+use std::cell::UnsafeCell;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::base::{Error, Result};
+use crate::device::KillSwitch;
+
+/// How long a helper looks for work before it sleeps.
+const SPIN: Duration = Duration::from_micros(150);
+
+/// Chunks handed over at once.
+const MAX_CHUNKS: usize = 1 << 24;
+
+/// The work of one operation: a function of the chunk's number.
+type Work<'a> = &'a (dyn Fn(usize) + Sync);
+
+/// Helper threads, idle or at work for one session.
+pub(crate) struct Team {
+    shared: Arc<Shared>,
+    helpers: Vec<std::thread::JoinHandle<()>>,
+    taken: AtomicBool,
+}
+
+/// What helpers see.
+struct Shared {
+    /// Chunks in the upper half, the next unclaimed one in the lower.
+    ticket: AtomicU64,
+    /// Chunks finished of the present work.
+    done: AtomicU32,
+    /// A chunk panicked.
+    panicked: AtomicBool,
+    /// Written only while no chunk is unfinished, read only by holders of one.
+    work: UnsafeCell<Option<Work<'static>>>,
+    sleeping: AtomicU32,
+    closing: AtomicBool,
+    lock: Mutex<()>,
+    wake: Condvar,
+}
+
+// SAFETY: `work` is the only field that is not; its comment says why it is sound.
+unsafe impl Sync for Shared {}
+// SAFETY: as above.
+unsafe impl Send for Shared {}
+
+impl Team {
+    /// A team of `cores` threads, the caller's included.
+    pub(crate) fn new(cores: usize) -> Self {
+        let shared = Arc::new(Shared {
+            ticket: AtomicU64::new(0),
+            done: AtomicU32::new(0),
+            panicked: AtomicBool::new(false),
+            work: UnsafeCell::new(None),
+            sleeping: AtomicU32::new(0),
+            closing: AtomicBool::new(false),
+            lock: Mutex::new(()),
+            wake: Condvar::new(),
+        });
+        let helper = |i| {
+            let shared = shared.clone();
+            std::thread::Builder::new().name(format!("quern-tensor-{i}")).spawn(move || shared.help()).ok()
+        };
+        Self { helpers: (1..cores).filter_map(helper).collect(), shared, taken: AtomicBool::new(false) }
+    }
+
+    /// Executes `work(0)` … `work(chunks − 1)`, each once, in any order.
+    fn run(&self, chunks: usize, work: Work) -> Result<()> {
+        // SAFETY: only the lifetime changes. The reference is used by holders of
+        // unfinished chunks, and this function does not return before all have
+        // finished.
+        let work: Work<'static> = unsafe { std::mem::transmute(work) };
+        let shared = &*self.shared;
+        // SAFETY: no chunk is unfinished here, so nobody reads it.
+        unsafe { *shared.work.get() = Some(work) };
+        shared.done.store(0, Ordering::Relaxed);
+        shared.ticket.store((chunks as u64) << 32, Ordering::SeqCst);
+        if shared.sleeping.load(Ordering::SeqCst) > 0 {
+            drop(shared.lock.lock().unwrap_or_else(PoisonError::into_inner));
+            shared.wake.notify_all();
+        }
+        while shared.work_once() {}
+        let mut spins = 0u32;
+        while (shared.done.load(Ordering::Acquire) as usize) < chunks {
+            pause(&mut spins);
+        }
+        if shared.panicked.swap(false, Ordering::Relaxed) {
+            return Err(Error::Internal("a tensor operation panicked".to_owned()));
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Team {
+    fn drop(&mut self) {
+        self.shared.closing.store(true, Ordering::SeqCst);
+        drop(self.shared.lock.lock().unwrap_or_else(PoisonError::into_inner));
+        self.shared.wake.notify_all();
+        for helper in self.helpers.drain(..) {
+            // A helper that panicked has nothing left to clean up.
+            let _ = helper.join();
+        }
+    }
+}
+
+impl Shared {
+    /// Claims and executes one chunk; false when there is none.
+    fn work_once(&self) -> bool {
+        let mut ticket = self.ticket.load(Ordering::Acquire);
+        let chunk = loop {
+            let next = ticket & u64::from(u32::MAX);
+            if next >= ticket >> 32 {
+                return false;
+            }
+            match self.ticket.compare_exchange_weak(ticket, ticket + 1, Ordering::AcqRel, Ordering::Acquire) {
+                Ok(_) => break next as usize,
+                Err(now) => ticket = now,
+            }
+        };
+        // SAFETY: this thread holds an unfinished chunk, so the work stays.
+        if let Some(work) = unsafe { *self.work.get() }
+            && catch_unwind(AssertUnwindSafe(|| work(chunk))).is_err()
+        {
+            self.panicked.store(true, Ordering::Relaxed);
+        }
+        self.done.fetch_add(1, Ordering::Release);
+        true
+    }
+
+    /// A helper's life.
+    fn help(&self) {
+        loop {
+            let mut since = Instant::now();
+            let mut spins = 0u32;
+            while since.elapsed() < SPIN {
+                if self.work_once() {
+                    since = Instant::now();
+                    spins = 0;
+                }
+                pause(&mut spins);
+            }
+            let guard = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
+            if self.closing.load(Ordering::SeqCst) {
+                return;
+            }
+            self.sleeping.fetch_add(1, Ordering::SeqCst);
+            let ticket = self.ticket.load(Ordering::SeqCst);
+            if ticket & u64::from(u32::MAX) >= ticket >> 32 {
+                drop(self.wake.wait(guard).unwrap_or_else(PoisonError::into_inner));
+            }
+            self.sleeping.fetch_sub(1, Ordering::SeqCst);
+        }
+    }
+}
+
+/// Waits for a moment; lets other processes run when it takes long.
+fn pause(spins: &mut u32) {
+    *spins += 1;
+    if (*spins).is_multiple_of(128) { std::thread::yield_now() } else { std::hint::spin_loop() }
+}
+
+/// The threads one program may use, and its kill switch.
+pub(crate) struct Lanes<'a> {
+    team: Option<&'a Team>,
+    kill: &'a KillSwitch,
+}
+
+impl<'a> Lanes<'a> {
+    /// The caller's thread alone.
+    pub(crate) fn one(kill: &'a KillSwitch) -> Self {
+        Self { team: None, kill }
+    }
+
+    /// The team if it is free, else the caller's thread alone.
+    pub(crate) fn of(team: &'a Team, kill: &'a KillSwitch) -> Self {
+        let free = !team.helpers.is_empty() && !team.taken.swap(true, Ordering::Acquire);
+        Self { team: free.then_some(team), kill }
+    }
+
+    /// Executes `work` for every chunk. Each should take well under 5 ms, since
+    /// the kill switch is looked at between them.
+    pub(crate) fn run(&self, chunks: usize, work: &(dyn Fn(usize) + Sync)) -> Result<()> {
+        self.kill.check()?;
+        match self.team {
+            Some(team) if chunks > 1 => {
+                let guarded = |chunk| {
+                    if !self.kill.is_thrown() {
+                        work(chunk);
+                    }
+                };
+                for start in (0..chunks).step_by(MAX_CHUNKS) {
+                    team.run((chunks - start).min(MAX_CHUNKS), &|chunk| guarded(start + chunk))?;
+                }
+            }
+            _ => {
+                for chunk in 0..chunks {
+                    if chunk > 0 && self.kill.is_thrown() {
+                        break;
+                    }
+                    work(chunk);
+                }
+            }
+        }
+        self.kill.check()
+    }
+
+    /// Cuts `[0, len)` into ranges of at most `per_chunk` and executes `work` on
+    /// each as `(start, len)`.
+    pub(crate) fn split(&self, len: usize, per_chunk: usize, work: &(dyn Fn(usize, usize) + Sync)) -> Result<()> {
+        let per_chunk = per_chunk.max(1);
+        self.run(len.div_ceil(per_chunk), &|chunk| {
+            let start = chunk * per_chunk;
+            work(start, per_chunk.min(len - start));
+        })
+    }
+
+    /// Whether the program should end; for long loops inside a chunk.
+    pub(crate) fn killed(&self) -> bool {
+        self.kill.is_thrown()
+    }
+}
+
+impl Drop for Lanes<'_> {
+    fn drop(&mut self) {
+        if let Some(team) = self.team {
+            team.taken.store(false, Ordering::Release);
+        }
+    }
+}
