@@ -7,9 +7,6 @@ use arrow::datatypes::{DataType, Field, TimeUnit};
 
 use super::{DType, Error, Result};
 
-/// Metadata key of an Arrow field that holds the exact column type.
-const TYPE_KEY: &str = "quern:type";
-
 /// The type of a column.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum ColumnType {
@@ -50,6 +47,9 @@ pub enum ColumnType {
 }
 
 impl ColumnType {
+    /// Metadata key of an Arrow field that holds the exact column type.
+    pub const TYPE_KEY: &'static str = "quern:type";
+
     /// Element type and shape of one row when the column is of fixed width and
     /// can be seen as a tensor.
     pub fn row_tensor(&self) -> Option<(DType, &[usize])> {
@@ -73,7 +73,7 @@ impl ColumnType {
 
     /// The Arrow field of a column of this type.
     pub fn to_arrow(&self, name: &str, nullable: bool) -> Field {
-        let mut metadata = HashMap::from([(TYPE_KEY.to_owned(), self.to_string())]);
+        let mut metadata = HashMap::from([(Self::TYPE_KEY.to_owned(), self.to_string())]);
         let mut extension = |name: &str, text: String| {
             metadata.insert("ARROW:extension:name".to_owned(), name.to_owned());
             metadata.insert("ARROW:extension:metadata".to_owned(), text);
@@ -110,7 +110,7 @@ impl ColumnType {
     /// The column type of an Arrow field: the exact one where the field carries
     /// it, else the one that holds its values without loss.
     pub fn from_arrow(field: &Field) -> Result<Self> {
-        if let Some(text) = field.metadata().get(TYPE_KEY)
+        if let Some(text) = field.metadata().get(Self::TYPE_KEY)
             && let Ok(exact) = text.parse::<Self>()
             && exact.arrow_type() == *field.data_type()
         {
