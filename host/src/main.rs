@@ -1,2 +1,5 @@
-//! x
-fn main() {}
+//! The `quern` program: the command line and nothing else.
+
+fn main() -> std::process::ExitCode {
+    quern::cli::main()
+}

@@ -9,7 +9,8 @@ use clap::{ArgGroup, Args, ValueEnum};
 use super::context::Context;
 use super::output::{bytes, count, duration};
 use super::report::unexpected;
-use crate::server::{Event, Import as Request, ImportDone, ImportMode, Reply, Request as AnyRequest};
+use crate::database::{Import as Request, ImportDone, ImportMode};
+use crate::server::{Event, Reply, Request as AnyRequest};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -57,12 +58,12 @@ pub(super) struct Import {
     /// Columns whose hash decides a row's shard
     #[arg(long, value_delimiter = ',', value_name = "COLUMN,…")]
     shard_by: Vec<String>,
-    /// CSV: the character between fields [default: ,]
+    /// CSV: the character between fields [default: seen from the first line]
     #[arg(long, value_name = "CHAR")]
     delimiter: Option<char>,
-    /// CSV: whether the first line holds the names [default: seen from its text]
-    #[arg(long, value_name = "BOOL")]
-    header: Option<bool>,
+    /// CSV: the first line is a row already, and names no columns
+    #[arg(long)]
+    no_header: bool,
     /// IDX: put a column `id` of row numbers in front
     #[arg(long)]
     ids: bool,
@@ -110,7 +111,7 @@ impl Import {
             replicated: self.replicated,
             shard_by: self.shard_by,
             delimiter: self.delimiter,
-            header: self.header,
+            no_header: self.no_header,
             ids: self.ids,
             one_hot_classes: self.one_hot,
         })
@@ -121,8 +122,9 @@ impl Import {
 pub(super) fn import(context: &Context, request: Request) -> Result<ImportDone> {
     let mut progress = context.progress(&format!("importing {}", request.table));
     let reply = context.connection()?.call(AnyRequest::Import(request), Vec::new(), &mut |event| {
-        if let Event::Progress { fraction, message } = event {
-            progress.set(fraction, &message);
+        if let Event::Rows { rows, total } = event {
+            let fraction = total.map(|total| rows as f64 / total.max(1) as f64);
+            progress.set(fraction, &format!("{} rows", count(rows)));
         }
         Ok(())
     })?;

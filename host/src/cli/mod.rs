@@ -76,10 +76,15 @@ impl Command {
 
 /// Parses the arguments, does what they say, reports an error.
 pub fn main() -> ExitCode {
-    let Cli { global, command } = Cli::parse();
+    let Cli { mut global, command } = Cli::parse();
+    if let Command::Demo(_) = command {
+        // A demo leaves the user's own folder alone.
+        global.data = global.data.or_else(|| Some(demo::FOLDER.into()));
+    }
     let context = Context::new(global);
-    let done = command.run(&context).and_then(|()| context.close());
-    match done {
+    let done = command.run(&context);
+    let closed = context.close();
+    match done.and(closed) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => report::failed(&context, &error),
     }

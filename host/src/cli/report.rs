@@ -40,7 +40,7 @@ pub(super) fn describe(error: &anyhow::Error, paint: Paint) -> String {
     text
 }
 
-/// The error and its causes on one line.
+/// The error and its causes; on one line, unless a compiler speaks.
 fn chain(error: &anyhow::Error) -> String {
     let mut parts: Vec<String> = Vec::new();
     for cause in error.chain() {
@@ -50,14 +50,14 @@ fn chain(error: &anyhow::Error) -> String {
             parts.push(part);
         }
     }
-    parts.join(": ").replace('\n', " ")
+    parts.join(": ")
 }
 
 /// Whether the reader of our output went away, as `head` does.
 fn closed_by_reader(error: &anyhow::Error) -> bool {
-    error.chain().any(|cause| {
-        cause.downcast_ref::<std::io::Error>().is_some_and(|e| e.kind() == std::io::ErrorKind::BrokenPipe)
-    })
+    error
+        .chain()
+        .any(|cause| cause.downcast_ref::<std::io::Error>().is_some_and(|e| e.kind() == std::io::ErrorKind::BrokenPipe))
 }
 
 /// The error for a reply of another kind than the request's: a fault of ours.

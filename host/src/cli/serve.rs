@@ -35,7 +35,11 @@ impl Serve {
         interrupt::listen();
         let connection = context.connection_as(Role::Server)?;
         if let Some(holder) = connection.remote_holder() {
-            bail!("folder {} is held by process {} already; other commands find it by themselves", connection.folder().display(), holder.pid);
+            bail!(
+                "folder {} is held by process {} already; other commands find it by themselves",
+                connection.folder().display(),
+                holder.pid
+            );
         }
         let socket = connection.folder().join(SOCKET_FILE);
         let pid = std::process::id();

@@ -183,7 +183,11 @@ impl Remote {
 
     fn lost(&self, error: &Error) -> Failure {
         Failure {
-            message: format!("process {}, which held the folder, ended before it answered: {}", self.hello.pid, error.chain()),
+            message: format!(
+                "process {}, which held the folder, ended before it answered: {}",
+                self.hello.pid,
+                error.chain()
+            ),
             hint: Some("what was asked is done completely or not at all; look before you ask again".into()),
         }
     }
@@ -246,7 +250,8 @@ fn greet(folder: &Path) -> Result<Option<(UnixStream, Hello)>> {
 fn start_background(folder: &Path, options: &Options) -> Result<Remote> {
     let program = std::env::current_exe().map_err(|e| Error::io("find", "the quern program", e))?;
     let log_path = folder.join(BACKGROUND_LOG);
-    let log = OpenOptions::new().create(true).append(true).open(&log_path).map_err(|e| Error::io("open", &log_path, e))?;
+    let log =
+        OpenOptions::new().create(true).append(true).open(&log_path).map_err(|e| Error::io("open", &log_path, e))?;
     let mut command = Command::new(&program);
     command.arg("--data").arg(folder).arg("--quiet");
     if let Some(cores) = options.cores {
@@ -274,7 +279,10 @@ fn start_background(folder: &Path, options: &Options) -> Result<Remote> {
                 Some(status) => format!("it ended with {status}; its messages are in {}", log_path.display()),
                 None => format!("it did not answer within {} s", START.as_secs()),
             };
-            return Err(Error::Invalid(format!("the background holder of {} does not start: {reason}", folder.display())));
+            return Err(Error::Invalid(format!(
+                "the background holder of {} does not start: {reason}",
+                folder.display()
+            )));
         }
         std::thread::sleep(RETRY);
     }

@@ -75,12 +75,8 @@ struct State {
 impl Holder {
     /// Opens the folder that `lock` is for and serves others.
     pub(super) fn start(folder: &Path, lock: FolderLock, options: &Options, role: Role) -> Result<Self> {
-        let shared = Arc::new(Shared {
-            folder: folder.to_owned(),
-            role,
-            state: Mutex::default(),
-            changed: Condvar::new(),
-        });
+        let shared =
+            Arc::new(Shared { folder: folder.to_owned(), role, state: Mutex::default(), changed: Condvar::new() });
         let listener = listen(folder)?;
         let accepting = std::thread::Builder::new()
             .name("quern-accept".into())
@@ -296,7 +292,12 @@ pub(super) fn check_hello(folder: &Path, hello: &Hello) -> Result<()> {
     }
     Err(Error::Unsupported(format!(
         "folder {} is held by process {} of quern {}, which speaks version {} of the protocol, this one ({}) speaks {PROTOCOL}; use the same quern, or stop that process (kill {})",
-        folder.display(), hello.pid, hello.version, hello.protocol, env!("CARGO_PKG_VERSION"), hello.pid
+        folder.display(),
+        hello.pid,
+        hello.version,
+        hello.protocol,
+        env!("CARGO_PKG_VERSION"),
+        hello.pid
     )))
 }
 

@@ -5,14 +5,13 @@
 //! and one reply. A holder that ends says goodbye to the clients that wait for
 //! nothing, so that they can go elsewhere.
 
-use std::path::PathBuf;
-
 use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
 use serde::{Deserialize, Serialize};
 
-use super::view::{ComponentView, ImportDone, InspectionView, LogView, ModelView, RunView};
+use super::view::{ComponentView, LogView, RunView};
 use crate::base::{Error, RunId};
+use crate::database::{Import, ImportDone, Model, ModelRef, Replace};
 use crate::run::Request as RunRequest;
 use crate::sql::Done;
 
@@ -60,17 +59,12 @@ pub enum Request {
     },
     /// Reads files into a table. Events: progress.
     Import(Import),
-    /// Looks at the component in the body.
-    Inspect {
-        /// What messages call it, for example its path.
-        what: String,
-    },
     /// Stores the component in the body.
     CreateComponent {
         /// Its name.
         name: String,
-        /// Whether a component of that name gets a new version.
-        replace: bool,
+        /// What happens to one of that name.
+        replace: Replace,
     },
     /// Lets a component no longer be executed.
     DropComponent {
@@ -97,6 +91,8 @@ pub enum Request {
     Kill {
         /// The run.
         run: RunId,
+        /// Who asks, in words.
+        by: String,
     },
     /// The newest runs.
     Runs(RunQuery),
@@ -118,51 +114,6 @@ pub enum Request {
     DeleteModel(ModelRef),
 }
 
-/// Files to read into a table.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Import {
-    /// The files, absolute.
-    pub files: Vec<PathBuf>,
-    /// The table.
-    pub table: String,
-    /// Whether rows are added, the table replaced, or must not exist.
-    pub mode: ImportMode,
-    /// `idx`, `csv`, `parquet` or `arrow`; by content where absent.
-    pub format: Option<String>,
-    /// New names of all columns, in order.
-    pub names: Option<Vec<String>>,
-    /// `name=type` for columns that shall not be inferred.
-    pub columns: Vec<String>,
-    /// Shards of a new table.
-    pub shards: Option<u32>,
-    /// Whether a new table is replicated.
-    pub replicated: bool,
-    /// Columns whose hash decides the shard.
-    pub shard_by: Vec<String>,
-    /// CSV: the character between fields.
-    pub delimiter: Option<char>,
-    /// CSV: whether the first line holds names; guessed where absent.
-    pub header: Option<bool>,
-    /// IDX: puts a column `id` of row numbers in front.
-    pub ids: bool,
-    /// IDX: makes `onehot_label` and `readable_label` of labels of so many classes.
-    pub one_hot_classes: Option<u32>,
-}
-
-/// What an import does with a table that exists.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum ImportMode {
-    /// Refuses.
-    #[default]
-    Create,
-    /// Adds rows, and creates the table where there is none.
-    Append,
-    /// Drops it first, in the same commit.
-    Replace,
-}
-
 /// Which runs to list.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -177,15 +128,6 @@ pub struct RunQuery {
     pub limit: Option<u32>,
 }
 
-/// A stored model.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ModelRef {
-    /// Its id, or its name for the newest of that name.
-    pub model: String,
-    /// The table, where more than one has such a model.
-    pub table: Option<String>,
-}
-
 /// What happens while a request is handled.
 #[derive(Clone, Debug)]
 pub enum Event {
@@ -195,12 +137,12 @@ pub enum Event {
     Batch(RecordBatch),
     /// A statement without rows is done.
     Done(Done),
-    /// How far the work is.
-    Progress {
-        /// From 0 to 1, where known.
-        fraction: Option<f64>,
-        /// A line about it.
-        message: String,
+    /// Rows that were read.
+    Rows {
+        /// So far.
+        rows: u64,
+        /// In all, where known.
+        total: Option<u64>,
     },
     /// Where a run stands.
     Run(Box<RunView>),
@@ -218,8 +160,6 @@ pub enum Reply {
     Done,
     /// An import is done.
     Imported(ImportDone),
-    /// What a component is.
-    Inspection(Box<InspectionView>),
     /// Components.
     Components(Vec<ComponentView>),
     /// A run was started.
@@ -229,7 +169,7 @@ pub enum Reply {
     /// Runs, the newest first.
     Runs(Vec<RunView>),
     /// Models.
-    Models(Vec<ModelView>),
+    Models(Vec<Model>),
 }
 
 /// An error as it is shown, here or at the other end of the socket.

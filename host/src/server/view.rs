@@ -3,10 +3,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::base::{RunId, SnapshotId};
-use crate::catalog::ProcSpec;
+use crate::base::{Error, Result, RunId, SnapshotId};
+use crate::catalog::{Catalog, ProcSpec};
 use crate::proc::{Inspection, Receipt};
-use crate::storage::{ComponentRecord, InstanceRecord, LogLine, ModelRecord, RunRecord, RunState};
+use crate::storage::{ComponentRecord, InstanceRecord, LogLine, RunRecord, RunState};
 
 /// A component.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,16 +25,18 @@ pub struct ComponentView {
     pub procs: Vec<ProcSpec>,
 }
 
-impl From<ComponentRecord> for ComponentView {
-    fn from(record: ComponentRecord) -> Self {
-        Self {
-            procs: serde_json::from_str(&record.procs).unwrap_or_default(),
+impl TryFrom<ComponentRecord> for ComponentView {
+    type Error = Error;
+
+    fn try_from(record: ComponentRecord) -> Result<Self> {
+        Ok(Self {
+            procs: Catalog::declared(&record)?,
             name: record.name,
             version: record.version,
             sha256: record.sha256,
             size_bytes: record.size_bytes,
             created_us: record.created_us,
-        }
+        })
     }
 }
 
@@ -203,56 +205,6 @@ impl From<LogLine> for LogView {
     fn from(line: LogLine) -> Self {
         Self { shard: line.shard, seq: line.seq, time_us: line.time_us, level: line.level, text: line.text }
     }
-}
-
-/// A stored model.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ModelView {
-    /// The column `id` of its row.
-    pub id: String,
-    /// Its name.
-    pub name: String,
-    /// The table that holds it.
-    pub table: String,
-    /// Of its file, 64 hex digits; none where no run of this folder saved it.
-    pub sha256: Option<String>,
-    /// Size of its file.
-    pub size_bytes: u64,
-    /// When it was saved, microseconds since 1970.
-    pub created_us: i64,
-    /// The run that saved it.
-    pub run: Option<RunId>,
-}
-
-impl From<ModelRecord> for ModelView {
-    fn from(record: ModelRecord) -> Self {
-        Self {
-            id: record.id,
-            name: record.name,
-            table: record.table,
-            sha256: Some(record.sha256),
-            size_bytes: record.size_bytes,
-            created_us: record.created_us,
-            run: record.run,
-        }
-    }
-}
-
-/// What an import did.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct ImportDone {
-    /// The table.
-    pub table: String,
-    /// Rows added.
-    pub rows: u64,
-    /// Columns of the table as `name type`.
-    pub columns: Vec<String>,
-    /// `4 shards, random`, …
-    pub sharding: String,
-    /// Time from the first byte read to the commit, seconds.
-    pub seconds: f64,
-    /// Bytes of the files.
-    pub file_bytes: u64,
 }
 
 /// A stored text as JSON; as a string where it is none.

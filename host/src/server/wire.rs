@@ -42,7 +42,7 @@ pub(super) enum EventHeader {
     Schema,
     Batch,
     Done(Done),
-    Progress { fraction: Option<f64>, message: String },
+    Rows { rows: u64, total: Option<u64> },
     Run(Box<RunView>),
     Logs(Vec<LogView>),
     Bytes,
@@ -54,7 +54,7 @@ pub(super) fn write_event(to: &mut impl Write, event: Event) -> Result<()> {
         Event::Schema(schema) => (EventHeader::Schema, encode(&schema, None)?),
         Event::Batch(batch) => (EventHeader::Batch, encode(&batch.schema(), Some(&batch))?),
         Event::Done(done) => (EventHeader::Done(done), Vec::new()),
-        Event::Progress { fraction, message } => (EventHeader::Progress { fraction, message }, Vec::new()),
+        Event::Rows { rows, total } => (EventHeader::Rows { rows, total }, Vec::new()),
         Event::Run(run) => (EventHeader::Run(run), Vec::new()),
         Event::Logs(lines) => (EventHeader::Logs(lines), Vec::new()),
         Event::Bytes(bytes) => (EventHeader::Bytes, bytes),
@@ -71,7 +71,7 @@ pub(super) fn event(header: EventHeader, body: Vec<u8>) -> Result<Event> {
             Event::Batch(batch.unwrap_or_else(|| RecordBatch::new_empty(schema)))
         }
         EventHeader::Done(done) => Event::Done(done),
-        EventHeader::Progress { fraction, message } => Event::Progress { fraction, message },
+        EventHeader::Rows { rows, total } => Event::Rows { rows, total },
         EventHeader::Run(run) => Event::Run(run),
         EventHeader::Logs(lines) => Event::Logs(lines),
         EventHeader::Bytes => Event::Bytes(body),
@@ -80,7 +80,8 @@ pub(super) fn event(header: EventHeader, body: Vec<u8>) -> Result<Event> {
 
 /// Reads the next frame of the holder; an error where the connection ends.
 pub(super) fn read_from_holder(from: &mut impl Read) -> Result<(ToClient, Vec<u8>)> {
-    let closed = || Error::library("the connection to the folder's holder broke", std::io::Error::other("it was closed"));
+    let closed =
+        || Error::library("the connection to the folder's holder broke", std::io::Error::other("it was closed"));
     read_frame(from)?.ok_or_else(closed)
 }
 

@@ -31,7 +31,9 @@ impl Delete {
         for model in models {
             match context.json {
                 true => context.print_json(&serde_json::json!({ "deleted": model }))?,
-                false => context.print(&format!("deleted model {} ({}) from {}\n", model.name, model.id, model.table))?,
+                false => {
+                    context.print(&format!("deleted model {} ({}) from {}\n", model.name, model.id, model.table))?
+                }
             }
         }
         Ok(())

@@ -9,7 +9,8 @@ use crate::base::Error;
 use crate::cli::context::Context;
 use crate::cli::output::bytes;
 use crate::cli::report::unexpected;
-use crate::server::{Event, ModelRef, ModelView, Reply, Request};
+use crate::database::{Model, ModelRef};
+use crate::server::{Event, Reply, Request};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -59,12 +60,17 @@ impl Export {
             return context.print_json(&serde_json::json!({ "model": view, "file": self.file }));
         }
         let size = bytes(file.len() as u64);
-        Ok(context.print(&format!("exported model {} ({}) to {}, {size}\n", view.name, view.id, self.file.display()))?)
+        Ok(context.print(&format!(
+            "exported model {} ({}) to {}, {size}\n",
+            view.name,
+            view.id,
+            self.file.display()
+        ))?)
     }
 }
 
 /// A model and its file.
-pub(super) fn fetch(context: &Context, model: ModelArgs) -> Result<(ModelView, Vec<u8>)> {
+pub(super) fn fetch(context: &Context, model: ModelArgs) -> Result<(Model, Vec<u8>)> {
     let mut file = Vec::new();
     let reply = context.connection()?.call(Request::ExportModel(model.into_ref()), Vec::new(), &mut |event| {
         if let Event::Bytes(piece) = event {

@@ -40,7 +40,7 @@ impl List {
                 model.id.clone(),
                 model.name.clone(),
                 model.table.clone(),
-                bytes(model.size_bytes),
+                model.size_bytes.map_or_else(|| "–".to_owned(), bytes),
                 since(model.created_us),
                 model.run.map_or_else(|| "–".to_owned(), |run| run.to_string()),
             ]);

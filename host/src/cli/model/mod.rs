@@ -10,7 +10,8 @@ use clap::Subcommand;
 
 use super::context::Context;
 use super::report::unexpected;
-use crate::server::{ModelView, Reply, Request};
+use crate::database::Model;
+use crate::server::{Reply, Request};
 
 /// List, export and delete models
 #[derive(Debug, Subcommand)]
@@ -34,7 +35,7 @@ impl ModelCommand {
 }
 
 /// All models, oldest first.
-fn models(context: &Context) -> Result<Vec<ModelView>> {
+fn models(context: &Context) -> Result<Vec<Model>> {
     match context.connection()?.call(Request::Models, Vec::new(), &mut |_| Ok(()))? {
         Reply::Models(models) => Ok(models),
         other => Err(unexpected(&other)),

@@ -6,7 +6,7 @@ use clap::Args;
 use super::export::{ModelArgs, fetch};
 use crate::cli::context::Context;
 use crate::cli::output::{Align, Grid, Paint, bytes, timestamp};
-use crate::server::ModelView;
+use crate::database::Model;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -55,7 +55,7 @@ fn tensors(file: &[u8]) -> Result<Vec<TensorInfo>> {
     Ok(tensors.into_iter().map(info).collect())
 }
 
-fn describe(view: &ModelView, tensors: &[TensorInfo], paint: Paint) -> String {
+fn describe(view: &Model, tensors: &[TensorInfo], paint: Paint) -> String {
     let mut text = String::new();
     let mut line = |name: &str, value: &str| {
         text.push_str(&format!("{}{value}\n", paint.dim(&format!("{name:<11}"))));
@@ -65,14 +65,10 @@ fn describe(view: &ModelView, tensors: &[TensorInfo], paint: Paint) -> String {
     line("table", &view.table);
     line("created", &format!("{} UTC", timestamp(view.created_us)));
     line("run", &view.run.map_or_else(|| "–".to_owned(), |run| run.to_string()));
-    line("size", &bytes(view.size_bytes));
+    line("size", &view.size_bytes.map_or_else(|| "–".to_owned(), bytes));
     line("sha256", view.sha256.as_deref().unwrap_or("–"));
-    let mut grid = Grid::new([
-        ("tensor", Align::Left),
-        ("dtype", Align::Left),
-        ("shape", Align::Left),
-        ("size", Align::Right),
-    ]);
+    let mut grid =
+        Grid::new([("tensor", Align::Left), ("dtype", Align::Left), ("shape", Align::Left), ("size", Align::Right)]);
     for tensor in tensors {
         let shape = format!("{:?}", tensor.shape);
         grid.row([tensor.name.clone(), tensor.dtype.clone(), shape, bytes(tensor.size_bytes as u64)]);

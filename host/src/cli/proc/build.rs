@@ -1,11 +1,13 @@
 //! `quern proc build`: Rust to a component.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use clap::Args;
 
 use crate::cli::context::Context;
+use crate::cli::output::{bytes, duration};
+use crate::proc::build::Built;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -19,7 +21,26 @@ pub(super) struct Build {
     /// The project's folder
     #[arg(default_value = ".", value_name = "FOLDER")]
     folder: PathBuf,
-    /// Where the component goes [default: NAME.wasm in the project]
+    /// Where the component goes [default: NAME.wasm in FOLDER]
     #[arg(long, short, value_name = "FILE")]
     out: Option<PathBuf>,
+}
+
+impl Build {
+    pub(super) fn run(self, context: &Context) -> Result<()> {
+        let built = build(context, &self.folder, self.out.as_deref())?;
+        if context.json {
+            return context.print_json(&serde_json::json!({ "component": built.path, "size_bytes": built.size_bytes }));
+        }
+        let (size, time) = (bytes(built.size_bytes), duration(built.elapsed));
+        Ok(context.print(&format!("built {}, {size} in {time}\n", built.path.display()))?)
+    }
+}
+
+/// Builds, and shows cargo's lines as progress.
+pub(in crate::cli) fn build(context: &Context, folder: &Path, out: Option<&Path>) -> Result<Built> {
+    let mut progress = context.progress(&format!("building {}", folder.display()));
+    let built = crate::proc::build::build(folder, out, &mut |line| progress.set(None, line))?;
+    progress.finish();
+    Ok(built)
 }

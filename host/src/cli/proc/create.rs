@@ -8,6 +8,7 @@ use clap::Args;
 use super::inspect::read_component;
 use crate::cli::context::Context;
 use crate::cli::report::unexpected;
+use crate::database::Replace;
 use crate::server::{ComponentView, Reply, Request};
 
 const EXAMPLES: &str = "\
@@ -55,6 +56,7 @@ impl Create {
 /// Stores a component.
 pub(in crate::cli) fn create(context: &Context, name: String, bytes: Vec<u8>, replace: bool) -> Result<ComponentView> {
     let progress = context.progress(&format!("compiling {name}"));
+    let replace = if replace { Replace::Yes } else { Replace::No };
     let reply = context.connection()?.call(Request::CreateComponent { name, replace }, bytes, &mut |_| Ok(()))?;
     progress.finish();
     match reply {

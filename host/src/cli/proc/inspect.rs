@@ -6,9 +6,10 @@ use anyhow::Result;
 use clap::Args;
 
 use super::show::describe_procs;
-use crate::base::Error;
+use crate::base::{Error, Limits};
 use crate::cli::context::Context;
 use crate::cli::output::bytes;
+use crate::proc::{Engine, inspect};
 use crate::server::InspectionView;
 
 const EXAMPLES: &str = "\
@@ -30,7 +31,7 @@ pub(super) struct Inspect {
 impl Inspect {
     pub(super) fn run(self, context: &Context) -> Result<()> {
         let bytes = read_component(&self.file)?;
-        let found = crate::database::inspect(&self.file.display().to_string(), &bytes)?;
+        let found = inspect(Engine::get()?, &self.file.display().to_string(), &bytes, &Limits::default())?;
         let view = InspectionView::from(found);
         if context.json {
             return context.print_json(&view);

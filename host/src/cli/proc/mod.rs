@@ -14,6 +14,7 @@ use clap::Subcommand;
 
 use super::context::Context;
 
+pub(super) use build::build;
 pub(super) use create::create;
 pub(super) use execute::{check, follow, start};
 

@@ -20,3 +20,15 @@ pub(super) struct New {
     #[arg(value_name = "FOLDER")]
     folder: PathBuf,
 }
+
+impl New {
+    pub(super) fn run(self, context: &Context) -> Result<()> {
+        let name = crate::proc::template::create(&self.folder)?;
+        if context.json {
+            return context.print_json(&serde_json::json!({ "name": name, "folder": self.folder }));
+        }
+        context.print(&format!("created proc {name} in {}\n", self.folder.display()))?;
+        context.note(&format!("next: cd {} && quern proc build", self.folder.display()));
+        Ok(())
+    }
+}

@@ -24,8 +24,9 @@ pub(super) struct Kill {
 impl Kill {
     pub(super) fn run(self, context: &Context) -> Result<()> {
         let connection = context.connection()?;
+        let by = format!("`quern run kill` of process {}", std::process::id());
         for run in self.runs {
-            connection.call(Request::Kill { run: RunId(run) }, Vec::new(), &mut |_| Ok(()))?;
+            connection.call(Request::Kill { run: RunId(run), by: by.clone() }, Vec::new(), &mut |_| Ok(()))?;
             match context.json {
                 true => context.print_json(&serde_json::json!({ "killed": run }))?,
                 false => context.print(&format!("killed run {run}\n"))?,

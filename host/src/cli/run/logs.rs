@@ -3,12 +3,12 @@
 use anyhow::Result;
 use clap::Args;
 
+use crate::base::Error;
 use crate::base::RunId;
 use crate::cli::context::Context;
 use crate::cli::interrupt;
 use crate::cli::output::{Paint, timestamp};
 use crate::cli::report::Interrupted;
-use crate::base::Error;
 use crate::server::{Event, LogView, Request};
 
 const EXAMPLES: &str = "\

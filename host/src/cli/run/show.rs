@@ -53,7 +53,10 @@ pub(crate) fn painted_state(paint: Paint, state: &str) -> String {
 pub(crate) fn receipts(run: &RunView, paint: Paint) -> String {
     let right = ["wall", "guest", "device", "rows in", "rows out", "moved in", "moved out", "guest mem", "device mem"];
     let mut grid = Grid::new(
-        [("shard", Align::Right)].into_iter().chain(right.map(|name| (name, Align::Right))).chain([("on", Align::Left)]),
+        [("shard", Align::Right)]
+            .into_iter()
+            .chain(right.map(|name| (name, Align::Right)))
+            .chain([("on", Align::Left)]),
     );
     for instance in &run.instances {
         let Some(receipt) = &instance.receipt else { continue };

@@ -119,9 +119,8 @@ impl Stream {
 /// Makes the request and passes its events on. Nobody listens any more after
 /// Ctrl-C: then the next event ends the request.
 fn ask(connection: &Connection, request: Request, to: &SyncSender<Message>) {
-    let end = connection.call(request, Vec::new(), &mut |event| {
-        to.send(Message::Event(event)).map_err(|_| Error::Killed { by: None })
-    });
+    let end = connection
+        .call(request, Vec::new(), &mut |event| to.send(Message::Event(event)).map_err(|_| Error::Killed { by: None }));
     let _ = to.send(Message::End(end.map(drop)));
 }
 

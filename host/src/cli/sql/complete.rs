@@ -6,9 +6,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use arrow::array::{Array, AsArray};
 use arrow::datatypes::DataType;
-use reedline::{
-    Completer, CompletionResult, Highlighter, Span, StyledText, Suggestion, ValidationResult, Validator,
-};
+use reedline::{Completer, CompletionResult, Highlighter, Span, StyledText, Suggestion, ValidationResult, Validator};
 
 use super::lex::{Kind, is_complete, pieces};
 use super::query;
@@ -16,14 +14,90 @@ use crate::cli::context::Context;
 
 /// Words of the language that are worth completing.
 const KEYWORDS: [&str; 84] = [
-    "ALL", "AND", "AS", "ASC", "AVG", "BETWEEN", "BY", "CASE", "CAST", "COALESCE", "COUNT", "CREATE", "CROSS", "CSV",
-    "DELETE", "DESC", "DESCRIBE", "DISTINCT", "DROP", "ELSE", "END", "EXCEPT", "EXECUTE", "EXISTS", "EXPLAIN", "FALSE",
-    "FROM", "FULL", "FUNCTION", "FUNCTIONS", "GROUP", "HAVING", "IF", "IMPORT", "IN", "INNER", "INPUT_TABLE",
-    "INPUT_TABLE_NAMES", "INSERT", "INTERSECT", "INTO", "IS", "JOIN", "KILL", "KV_PAIRS", "LEFT", "LIKE", "LIMIT",
-    "MAX", "MIN", "NOT", "NULL", "OFFSET", "ON", "OPTIONS", "OR", "ORDER", "OUTER", "OUTPUT_TABLES",
-    "OUTPUT_TABLE_NAMES", "OVER", "PARAMS", "PARTITION", "REPLACE", "REPLICATED", "RIGHT", "ROUND", "RUN", "RUNS",
-    "SELECT", "SET", "SHARD", "SHARDS", "SHOW", "STATUS", "SUM", "TABLE", "TABLES", "THEN", "TRUE", "UNION", "VALUES",
-    "WHEN", "WHERE",
+    "ALL",
+    "AND",
+    "AS",
+    "ASC",
+    "AVG",
+    "BETWEEN",
+    "BY",
+    "CASE",
+    "CAST",
+    "COALESCE",
+    "COUNT",
+    "CREATE",
+    "CROSS",
+    "CSV",
+    "DELETE",
+    "DESC",
+    "DESCRIBE",
+    "DISTINCT",
+    "DROP",
+    "ELSE",
+    "END",
+    "EXCEPT",
+    "EXECUTE",
+    "EXISTS",
+    "EXPLAIN",
+    "FALSE",
+    "FROM",
+    "FULL",
+    "FUNCTION",
+    "FUNCTIONS",
+    "GROUP",
+    "HAVING",
+    "IF",
+    "IMPORT",
+    "IN",
+    "INNER",
+    "INPUT_TABLE",
+    "INPUT_TABLE_NAMES",
+    "INSERT",
+    "INTERSECT",
+    "INTO",
+    "IS",
+    "JOIN",
+    "KILL",
+    "KV_PAIRS",
+    "LEFT",
+    "LIKE",
+    "LIMIT",
+    "MAX",
+    "MIN",
+    "NOT",
+    "NULL",
+    "OFFSET",
+    "ON",
+    "OPTIONS",
+    "OR",
+    "ORDER",
+    "OUTER",
+    "OUTPUT_TABLES",
+    "OUTPUT_TABLE_NAMES",
+    "OVER",
+    "PARAMS",
+    "PARTITION",
+    "REPLACE",
+    "REPLICATED",
+    "RIGHT",
+    "ROUND",
+    "RUN",
+    "RUNS",
+    "SELECT",
+    "SET",
+    "SHARD",
+    "SHARDS",
+    "SHOW",
+    "STATUS",
+    "SUM",
+    "TABLE",
+    "TABLES",
+    "THEN",
+    "TRUE",
+    "UNION",
+    "VALUES",
+    "WHEN",
+    "WHERE",
 ];
 
 /// Names in the folder: of tables, columns, procs.
@@ -76,9 +150,9 @@ pub(super) struct WordCompleter(pub(super) Names);
 impl Completer for WordCompleter {
     fn complete(&mut self, line: &str, position: usize) -> CompletionResult {
         let before = line.get(..position).unwrap_or(line);
-        let start = before.rfind(|c: char| !c.is_alphanumeric() && c != '_').map_or(0, |at| {
-            at + before.get(at..).and_then(|rest| rest.chars().next()).map_or(1, char::len_utf8)
-        });
+        let start = before
+            .rfind(|c: char| !c.is_alphanumeric() && c != '_')
+            .map_or(0, |at| at + before.get(at..).and_then(|rest| rest.chars().next()).map_or(1, char::len_utf8));
         let word = before.get(start..).unwrap_or_default();
         if word.is_empty() {
             return CompletionResult::fresh(Vec::new());

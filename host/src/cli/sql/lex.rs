@@ -75,7 +75,8 @@ pub(super) fn is_complete(text: &str) -> bool {
     }
     let pieces = pieces(text);
     let last = pieces.iter().rev().find(|piece| piece.kind != Kind::Comment && !piece.text.trim().is_empty());
-    last.is_some_and(|piece| piece.text == ";") && pieces.iter().all(|piece| piece.closed || piece.kind != Kind::Comment || piece.text.starts_with("--"))
+    last.is_some_and(|piece| piece.text == ";")
+        && pieces.iter().all(|piece| piece.closed || piece.kind != Kind::Comment || piece.text.starts_with("--"))
 }
 
 /// Words that people type to leave or to ask for help.

@@ -1,0 +1,143 @@
+//! Requests to a folder, handled: the same code for this process and for those
+//! that ask over the socket.
+
+use std::time::{Duration, Instant};
+
+use super::protocol::{Event, Reply, Request, RunQuery};
+use super::view::{ComponentView, LogView, RunView};
+use crate::base::{Error, Result, RunId};
+use crate::database::{Database, Import};
+use crate::run::RunStatus;
+use crate::sql::Answer;
+use crate::storage::RunFilter;
+
+/// Takes the events of a request; an error ends it.
+pub type Sink<'a> = &'a mut dyn FnMut(Event) -> Result<()>;
+
+/// How long nothing may happen in a run before it is told of all the same: a
+/// client wants to know that we are there, and looks for Ctrl-C then.
+const HEARTBEAT: Duration = Duration::from_millis(100);
+
+/// The least time between two events of progress.
+const PROGRESS_EVERY: Duration = Duration::from_millis(50);
+
+/// Log lines of one event.
+const LOG_LINES: u32 = 1000;
+
+/// Bytes of a file in one event.
+const PIECE_BYTES: usize = 8 << 20;
+
+/// Handles one request.
+pub(super) fn handle(database: &Database, request: Request, body: Vec<u8>, sink: Sink<'_>) -> Result<Reply> {
+    match request {
+        Request::Sql { text } => sql(database, &text, sink),
+        Request::Import(import) => self::import(database, &import, sink),
+        Request::CreateComponent { name, replace } => {
+            let record = database.create_component(&name, &body, replace)?;
+            Ok(Reply::Components(vec![ComponentView::try_from(record)?]))
+        }
+        Request::DropComponent { name } => database.drop_component(&name).map(|()| Reply::Done),
+        Request::Components => {
+            let components = database.components()?.into_iter().map(ComponentView::try_from);
+            Ok(Reply::Components(components.collect::<Result<_>>()?))
+        }
+        Request::Component { name } => {
+            Ok(Reply::Components(vec![ComponentView::try_from(database.component(&name)?)?]))
+        }
+        Request::Execute(request) => database.execute(request).map(Reply::Started),
+        Request::Follow { run, logs: true } => follow(database, run, Some(0), sink),
+        Request::Follow { run, logs: false } => follow(database, run, None, sink),
+        Request::Kill { run, by } => database.kill(run, &by).map(|()| Reply::Done),
+        Request::Runs(query) => runs(database, &query),
+        Request::Run { run } => database.run(run).map(run_reply),
+        Request::Logs { run } => {
+            let mut seen = 0;
+            pass_logs(database, run, &mut seen, sink)?;
+            Ok(Reply::Done)
+        }
+        Request::Models => database.models().map(Reply::Models),
+        Request::ExportModel(which) => {
+            let (model, file) = database.export_model(&which)?;
+            file.chunks(PIECE_BYTES).try_for_each(|piece| sink(Event::Bytes(piece.to_vec())))?;
+            Ok(Reply::Models(vec![model]))
+        }
+        Request::DeleteModel(which) => Ok(Reply::Models(vec![database.delete_model(&which)?])),
+    }
+}
+
+fn sql(database: &Database, text: &str, sink: Sink<'_>) -> Result<Reply> {
+    for answer in database.sql(text)? {
+        match answer? {
+            Answer::Rows(rows) => {
+                sink(Event::Schema(rows.schema().clone()))?;
+                for batch in rows {
+                    sink(Event::Batch(batch?))?;
+                }
+            }
+            Answer::Done(done) => sink(Event::Done(done))?,
+        }
+    }
+    Ok(Reply::Done)
+}
+
+fn import(database: &Database, import: &Import, sink: Sink<'_>) -> Result<Reply> {
+    let mut told = Instant::now();
+    let done = database.import(import, &mut |rows, total| {
+        if told.elapsed() < PROGRESS_EVERY {
+            return Ok(());
+        }
+        told = Instant::now();
+        sink(Event::Rows { rows, total })
+    })?;
+    Ok(Reply::Imported(done))
+}
+
+/// Tells of a run until it ends; of its log after the line `logs`, if any.
+fn follow(database: &Database, run: RunId, mut logs: Option<u64>, sink: Sink<'_>) -> Result<Reply> {
+    let mut seen = 0;
+    loop {
+        let (now, status) = database.follow(run, seen, HEARTBEAT)?;
+        seen = now;
+        if let Some(after) = &mut logs {
+            pass_logs(database, run, after, sink)?;
+        }
+        if status.run.state.is_final() {
+            return Ok(run_reply(status));
+        }
+        sink(Event::Run(Box::new(RunView::new(status.run, status.instances))))?;
+    }
+}
+
+/// Passes on the log lines after `seen`, which advances.
+fn pass_logs(database: &Database, run: RunId, seen: &mut u64, sink: Sink<'_>) -> Result<()> {
+    loop {
+        let lines: Vec<LogView> = database.logs(run, *seen, LOG_LINES)?.into_iter().map(LogView::from).collect();
+        let Some(last) = lines.last() else { return Ok(()) };
+        *seen = last.seq;
+        sink(Event::Logs(lines))?;
+    }
+}
+
+fn runs(database: &Database, query: &RunQuery) -> Result<Reply> {
+    let filter = RunFilter {
+        state: query.state.as_deref().map(str::parse).transpose()?,
+        proc: query.proc.clone(),
+        tag: query.tag.clone(),
+        limit: query.limit,
+    };
+    let mut runs = Vec::new();
+    for record in database.runs(&filter)? {
+        let instances = match database.run(record.id) {
+            Ok(status) => status.instances,
+            // It was forgotten just now.
+            Err(Error::NotFound { .. }) => Vec::new(),
+            Err(other) => return Err(other),
+        };
+        runs.push(RunView::new(record, instances));
+    }
+    Ok(Reply::Runs(runs))
+}
+
+fn run_reply(status: RunStatus) -> Reply {
+    Reply::Run(Box::new(RunView::new(status.run, status.instances)))
+}
