@@ -9,6 +9,7 @@
 //! `interfaces/` is the host side of `wit/`, same file names. Nothing of WASI is
 //! linked: what a component imports is all it can ever reach.
 
+pub mod build;
 mod column_range;
 mod engine;
 mod handles;
@@ -21,6 +22,7 @@ mod model_cache;
 mod model_file;
 mod receipt;
 mod sandbox;
+pub mod template;
 mod text;
 mod trap;
 

@@ -124,6 +124,8 @@ const RESERVED: &[&str] = &[
 /// Makes `folder`, which must not exist or be empty, the crate of a proc that is
 /// named like its last part. Returns the name.
 pub fn create(folder: &Path) -> Result<String> {
+    // `quern proc new .` names the proc after the current folder.
+    let folder = &std::path::absolute(folder).map_err(|e| Error::io("find", folder, e))?;
     let name = folder.file_name().and_then(|name| name.to_str()).unwrap_or_default();
     check(name)?;
     if std::fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_some()) {
