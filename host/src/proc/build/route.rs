@@ -8,7 +8,8 @@ use std::process::{Command, Stdio};
 use crate::base::{Error, Result};
 
 /// The environment variable that chooses the route: `rustup` or `debian`.
-/// Unset, the first that works is taken, in that order.
+/// Unset, an installed target is taken, else Debian's compiler if it is there,
+/// else rustup is asked for the target.
 pub const ROUTE_VARIABLE: &str = "QUERN_WASM_ROUTE";
 
 /// What guests are compiled for: WebAssembly without a system underneath.
@@ -42,7 +43,9 @@ impl Route {
         match choice.as_str() {
             "debian" => Self::debian(folder),
             "rustup" => Self::rustup(folder, progress),
-            "" => Self::rustup(folder, progress).or_else(|rustup| Self::debian(folder).map_err(|_| rustup)),
+            // Whatever is there already comes before what must be fetched.
+            "" if has_target(folder) => Ok(Self::Installed),
+            "" => Self::debian(folder).or_else(|_| Self::rustup(folder, progress)),
             other => Err(Error::Invalid(format!("{ROUTE_VARIABLE} is `{other}`, it must be `rustup` or `debian`"))),
         }
     }
