@@ -1,0 +1,113 @@
+//! What `inspect` accepts, what it says about it, and what it refuses.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use quern::base::Limits;
+use quern::catalog::Mode;
+use quern::proc::{CodeCache, Engine, inspect};
+
+use super::fixture::guest;
+
+fn refusal(bytes: &[u8]) -> String {
+    inspect(Engine::get().unwrap(), "x.wasm", bytes, &Limits::default()).expect_err("it should be refused").chain()
+}
+
+#[test]
+fn an_inspection_tells_procs_imports_and_what_they_allow() {
+    let bytes = guest("udfs/mnist");
+    let found = inspect(Engine::get().unwrap(), "mnist.wasm", bytes, &Limits::default()).unwrap();
+    assert_eq!(found.size_bytes, bytes.len() as u64);
+    assert_eq!(found.sha256.len(), 64);
+    assert_eq!(found.exports, ["quern:udf/entry@0.1.0"]);
+    assert!(found.imports.iter().all(|import| import.starts_with("quern:udf/")), "{:?}", found.imports);
+    assert_eq!(
+        found.capabilities,
+        "reads and writes the tables of its run · computes tensors · reads and writes models; no files, no network, no clock"
+    );
+    let procs: Vec<(&str, Mode)> = found.procs.iter().map(|p| (p.name.as_str(), p.mode)).collect();
+    assert_eq!(procs, [("train", Mode::Nondistributed), ("infer", Mode::Distributed)]);
+    let train = &found.procs[0];
+    assert_eq!(train.inputs[0].columns[0].class.to_string(), "tensor(uint8,[28,28])");
+    assert!(train.outputs[0].models);
+    assert_eq!(train.params[0].default.as_deref(), Some("5"));
+}
+
+#[test]
+fn what_is_no_component_is_refused_with_the_way_to_make_one() {
+    assert_eq!(
+        refusal(b"hello"),
+        "x.wasm is not a usable component: it is not WebAssembly; give the .wasm file that `quern proc build` made"
+    );
+    assert_eq!(
+        refusal(b""),
+        "x.wasm is not a usable component: it is not WebAssembly; give the .wasm file that `quern proc build` made"
+    );
+    assert_eq!(
+        refusal(b"\0asm\x01\0\0\0"),
+        "x.wasm is not a usable component: it is a core WebAssembly module; make a component of its crate with `quern proc build`"
+    );
+    assert_eq!(
+        refusal(b"\x7fELF\x02\x01\x01\0\0\0\0\0"),
+        "x.wasm is not a usable component: it is machine code, which is never accepted; give the .wasm file it was made from"
+    );
+    let cut = guest("udfs/mnist");
+    let text = refusal(&cut[..cut.len() / 2]);
+    assert!(text.starts_with("x.wasm is not a usable component: its types cannot be read: "), "{text}");
+}
+
+#[test]
+fn an_empty_component_lacks_the_entry() {
+    assert_eq!(
+        refusal(b"\0asm\x0d\0\x01\0"),
+        "x.wasm is not a usable component: it does not export `quern:udf/entry@0.1.0`; declare its procs with `procs!` of quern-udf"
+    );
+}
+
+#[test]
+fn an_unknown_import_is_refused_by_name() {
+    assert_eq!(
+        refusal(guest("tests/evil/clock")),
+        "x.wasm is not a usable component: it imports `wasi:clocks/wall-clock@0.2.0`, which procs cannot have; procs have no WASI, build for the target wasm32-unknown-unknown with `quern proc build`"
+    );
+}
+
+#[test]
+fn describe_cannot_look_at_tables() {
+    assert_eq!(
+        refusal(guest("tests/evil/nosy")),
+        "x.wasm is not a usable component: `describe` stopped: `tables` is not available in `describe`, where only `declare` and `job.log` are"
+    );
+}
+
+#[test]
+fn a_large_file_is_refused_before_it_is_read() {
+    let limits = Limits { component_bytes: 1000, ..Limits::default() };
+    let refused = inspect(Engine::get().unwrap(), "x.wasm", &[0; 1001], &limits).unwrap_err();
+    assert_eq!(
+        refused.to_string(),
+        "limit `component_bytes`: 1001 bytes asked, 1000 bytes allowed; raise it for one run with --limit component_bytes=N"
+    );
+}
+
+#[test]
+fn compiled_code_is_kept_whole_or_not_used() {
+    let engine = Engine::get().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let cache = CodeCache::new(folder.path().join("code"));
+    let bytes = guest("udfs/sum-of-squares");
+    let sha256 = engine.compile(bytes, Some(&cache)).unwrap().sha256().to_owned();
+    let files: Vec<_> = std::fs::read_dir(folder.path().join("code")).unwrap().map(|f| f.unwrap().path()).collect();
+    assert_eq!(files.len(), 1);
+    let name = files[0].file_name().unwrap().to_string_lossy().into_owned();
+    assert!(name.starts_with(&format!("{sha256}-")) && name.ends_with(".code"), "{name}");
+    let again = engine.load(&sha256, Some(&cache), || panic!("it is kept")).unwrap();
+    assert_eq!(again.sha256(), sha256);
+}
+
+#[test]
+fn a_component_whose_stored_bytes_changed_is_refused() {
+    let engine = Engine::get().unwrap();
+    let wanted = "0".repeat(64);
+    let refused = engine.load(&wanted, None, || Ok(b"other bytes".to_vec())).err().unwrap().to_string();
+    assert!(refused.starts_with(&format!("component {wanted}: the stored bytes have sha256 ")), "{refused}");
+}

@@ -1,0 +1,5 @@
+//! Procs: components are inspected, executed within their limits, and stopped.
+
+mod creating;
+mod fixture;
+mod hostile;
