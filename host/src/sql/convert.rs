@@ -242,21 +242,21 @@ fn from_bytes(array: &ArrayRef, from: Option<&ColumnType>, to: &ColumnType) -> C
     }
 }
 
-/// The columns of `batch` (of exact types `from`) at `positions`, as rows of `to`;
+/// The columns of `batch` (of exact types `from`, where known) at `positions`, as rows of `to`;
 /// a position that is missing gives a column without values. `place` begins the
 /// message of an error.
 pub(super) fn columns(
     batch: &RecordBatch,
-    from: &Schema,
+    from: &[Option<ColumnType>],
     positions: &[Option<usize>],
     to: &Schema,
     place: &str,
 ) -> crate::base::Result<RecordBatch> {
     let mut columns: Vec<ArrayRef> = Vec::with_capacity(positions.len());
     for (column, position) in to.columns().iter().zip(positions) {
-        let found = position.and_then(|i| Some((batch.columns().get(i)?, from.columns().get(i))));
+        let found = position.and_then(|i| Some((batch.columns().get(i)?, from.get(i).and_then(Option::as_ref))));
         let typed = match found {
-            Some((array, exact)) => to_column(array, exact.map(|c| &c.column_type), &column.column_type)
+            Some((array, exact)) => to_column(array, exact, &column.column_type)
                 .map_err(|m| m.at(&format!("{place}, column `{}`", column.name)))?,
             None => new_null_array(&column.column_type.arrow_type(), batch.num_rows()),
         };

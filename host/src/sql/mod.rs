@@ -1,17 +1,138 @@
 //! SQL over tables, procs and runs; files in, rows out.
 //!
-//! - [`ingest`] reads files as batches; it knows nothing of storage.
+//! - [`ingest`] reads files as batches; [`import`] commits them as a table.
+//! - [`Sql`] executes statements. Queries are planned and executed by DataFusion,
+//!   over one snapshot per statement; everything that changes something is ours,
+//!   each statement one commit.
 //! - [`Answer`] is what a statement gives; [`format`] writes it as a table, CSV,
 //!   JSON or Arrow.
-//! - [`Sql`] executes statements: DataFusion plans and executes the queries, over
-//!   one snapshot per statement; everything that changes something is ours.
 //!
 //! Callers are plain threads: every call blocks, on a runtime that `Sql` owns.
 
 mod answer;
+mod change;
 mod convert;
+mod error;
 pub mod format;
+mod functions;
+mod import;
 pub mod ingest;
 mod nested;
+mod parse;
+mod provider;
+mod scan;
+mod session;
+mod statement;
+mod system;
+mod types;
+
+use std::sync::Arc;
 
 pub use answer::{Answer, Done, Rows};
+pub use import::{Import, ImportMode, Progress, delimiter, import};
+pub use statement::Statement;
+
+use crate::base::{Limits, Result};
+use crate::catalog::Catalog;
+use crate::device::Device;
+use crate::run::Runs;
+use crate::storage::Storage;
+use provider::View;
+use session::Session;
+use statement::Kind;
+use system::System;
+
+/// What statements work on.
+pub struct Context {
+    /// The tables.
+    pub storage: Storage,
+    /// The components.
+    pub catalog: Catalog,
+    /// The runs.
+    pub runs: Runs,
+    /// The devices of this process.
+    pub devices: Vec<Device>,
+    /// What a run may use when its caller says nothing.
+    pub limits: Limits,
+    /// Threads that execute queries.
+    pub threads: usize,
+}
+
+/// Executes statements for one folder. Cheap to clone; any number of threads may
+/// use it at once.
+#[derive(Clone)]
+pub struct Sql(Arc<Inner>);
+
+struct Inner {
+    storage: Storage,
+    system: Arc<System>,
+    session: Session,
+}
+
+impl Sql {
+    /// Starts the threads of SQL.
+    pub fn new(context: Context) -> Result<Self> {
+        let Context { storage, catalog, runs, devices, limits, threads } = context;
+        let system = Arc::new(System { catalog, runs, devices, limits });
+        Ok(Self(Arc::new(Inner { storage, system, session: Session::new(threads.max(1))? })))
+    }
+
+    /// Reads statements separated by `;` without executing them.
+    pub fn parse(&self, text: &str) -> Result<Vec<Statement>> {
+        parse::statements(text)
+    }
+
+    /// Executes statements separated by `;`, one after the other. All are read
+    /// before the first is executed; the first that fails ends it. Rows are made
+    /// as they are taken, from the snapshot their statement saw.
+    pub fn execute(&self, text: &str) -> Result<Vec<Answer>> {
+        self.parse(text)?.iter().map(|statement| self.execute_one(statement)).collect()
+    }
+
+    /// Executes one statement over the newest snapshot.
+    pub fn execute_one(&self, statement: &Statement) -> Result<Answer> {
+        let session = &self.0.session;
+        let view = &self.view()?;
+        let done = match &statement.0 {
+            Kind::Query(query) => return session.query(view, query).map(Answer::Rows),
+            Kind::Show(show) => return functions::show(session, view, show),
+            Kind::CreateTable(create) => change::create_table(session, view, create),
+            Kind::DropTables { tables, if_exists } => change::drop_tables(view, tables, *if_exists),
+            Kind::Insert(insert) => change::insert(session, view, insert),
+            Kind::Delete { table, condition } => change::delete(session, view, table, condition.as_deref()),
+            Kind::Update(update) => change::update(session, view, update),
+            Kind::Import(statement) => import::statement(&self.0.storage, statement),
+            Kind::CreateFunction(create) => functions::create(view, create),
+            Kind::DropFunction { name, if_exists } => functions::drop(view, name, *if_exists),
+            Kind::Execute(execute) => functions::execute(session, view, execute),
+            Kind::KillRun(run) => functions::kill(view, *run),
+        };
+        done.map(Answer::Done)
+    }
+
+    /// Names that a shell completes: tables, their columns, system tables, procs.
+    pub fn names(&self) -> Result<Vec<String>> {
+        let view = self.view()?;
+        let mut names: Vec<String> = system::NAMES.iter().map(|name| format!("{}.{name}", system::SCHEMA)).collect();
+        for table in view.snapshot.tables() {
+            names.push(error::quoted(&table.name));
+            names.extend(table.schema.columns().iter().map(|column| error::quoted(&column.name)));
+        }
+        for found in view.system.catalog.procs()? {
+            names.push(format!("{}.{}", found.component.name, found.proc.name));
+        }
+        names.sort();
+        names.dedup();
+        Ok(names)
+    }
+
+    /// All tables as the next statement sees them.
+    fn view(&self) -> Result<View> {
+        Ok(View {
+            storage: self.0.storage.clone(),
+            snapshot: self.0.storage.snapshot()?,
+            system: self.0.system.clone(),
+            row_ids_of: None,
+        })
+    }
+}

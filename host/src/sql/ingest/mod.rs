@@ -81,7 +81,7 @@ impl std::str::FromStr for ColumnOverride {
         });
         Ok(Self {
             name: name.trim().to_owned(),
-            column_type: bare.unwrap_or(spelling).parse()?,
+            column_type: super::types::parse(bare.unwrap_or(spelling))?,
             nullable: bare.is_none(),
         })
     }
@@ -173,7 +173,7 @@ impl Source {
             let columns = wanted.columns().iter().map(|c| c.name.as_str());
             return Err(Error::not_found("column", extra, Some(format!("table `{table}`")), columns));
         }
-        let (rows, from, to) = (self.rows, self.schema.clone(), wanted.clone());
+        let (rows, from, to) = (self.rows, exact(&self.schema), wanted.clone());
         let place = format!("table `{table}`");
         let batches = self.batches.map(move |batch| convert::columns(&batch?, &from, &positions, &to, &place));
         Ok(Self::new(wanted.clone(), rows, batches))
@@ -203,10 +203,33 @@ fn overridden(source: Source, options: &Options, path: &Path) -> Result<Source> 
         return Ok(source);
     }
     let positions: Vec<Option<usize>> = (0..wanted.columns().len()).map(Some).collect();
-    let (rows, from, to) = (source.rows, source.schema.clone(), wanted.clone());
+    let (rows, from, to) = (source.rows, exact(&source.schema), wanted.clone());
     let place = path.display().to_string();
     let batches = source.batches.map(move |batch| convert::columns(&batch?, &from, &positions, &to, &place));
     Ok(Source::new(wanted, rows, batches))
+}
+
+/// The types of all columns.
+fn exact(schema: &Schema) -> Vec<Option<ColumnType>> {
+    schema.columns().iter().map(|column| Some(column.column_type.clone())).collect()
+}
+
+/// Reads overrides separated by commas; those inside parentheses belong to types.
+pub(super) fn overrides(text: &str) -> Result<Vec<ColumnOverride>> {
+    let mut parts = vec![String::new()];
+    let mut depth = 0usize;
+    for c in text.chars() {
+        depth = match c {
+            '(' | '[' => depth + 1,
+            ')' | ']' => depth.saturating_sub(1),
+            _ => depth,
+        };
+        match parts.last_mut() {
+            Some(part) if c != ',' || depth > 0 => part.push(c),
+            _ => parts.push(String::new()),
+        }
+    }
+    parts.iter().map(|part| part.parse()).collect()
 }
 
 /// The schema that holds what a file has.
@@ -230,5 +253,5 @@ fn check_same(path: &Path, first: &Schema, schema: &Schema) -> Result<()> {
 /// A batch as it was read, with its columns in the form of `schema`.
 fn typed(batch: &RecordBatch, schema: &Schema, place: &str) -> Result<RecordBatch> {
     let positions: Vec<Option<usize>> = (0..schema.columns().len()).map(Some).collect();
-    convert::columns(batch, schema, &positions, schema, place)
+    convert::columns(batch, &exact(schema), &positions, schema, place)
 }

@@ -26,8 +26,9 @@ const SAMPLE_ROWS: usize = 20_000;
 /// How to read CSV.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CsvOptions {
-    /// Whether the first line names the columns; without, they are `column_1`, ….
-    pub header: bool,
+    /// Whether the first line names the columns; by default it does unless one of
+    /// its fields is empty or a number. Without names they are `column_1`, ….
+    pub header: Option<bool>,
     /// The delimiter; by default the one of `,` `;` tab `|` that the first line
     /// has most of.
     pub delimiter: Option<u8>,
@@ -37,7 +38,7 @@ pub struct CsvOptions {
 
 impl Default for CsvOptions {
     fn default() -> Self {
-        Self { header: true, delimiter: None, nulls: vec![String::new()] }
+        Self { header: None, delimiter: None, nulls: vec![String::new()] }
     }
 }
 
@@ -95,7 +96,7 @@ struct Reader {
 }
 
 impl Reader {
-    /// Reads the header, or counts the columns of the first line.
+    /// Reads the names in the first line, or counts its fields.
     fn open(mut content: Content, options: &Options) -> Result<Self> {
         let path = content.path().to_owned();
         let delimiter = match options.csv.delimiter {
@@ -103,14 +104,13 @@ impl Reader {
             None => sniff(content.peek()?),
         };
         let mut records = Records::new(content, delimiter)?;
-        let names = match options.csv.header {
-            true => {
-                let header = records.header()?.ok_or_else(|| corrupt(&path, "the file has no line"))?;
-                header.into_iter().enumerate().map(|(i, name)| named(i, name.trim())).collect()
-            }
-            false => (0..records.count_columns()?).map(|i| named(i, "")).collect(),
-        };
-        let names: Vec<String> = names;
+        let first = records.first()?.ok_or_else(|| corrupt(&path, "the file has no line"))?;
+        let is_header = options.csv.header.unwrap_or_else(|| !first.iter().any(|field| is_value(field)));
+        if is_header {
+            records.skip_first();
+        }
+        let name = |(i, field): (usize, &String)| named(i, if is_header { field.trim() } else { "" });
+        let names: Vec<String> = first.iter().enumerate().map(name).collect();
         records.set_width(names.len());
         match &options.names {
             Some(given) if given.len() != names.len() => {
@@ -146,6 +146,12 @@ impl Reader {
     fn at(&self, line: u64, column: &str, reason: &str) -> Error {
         corrupt(self.records.path(), format!("line {line}, column `{column}`: {reason}"))
     }
+}
+
+/// Whether a field of a first line is rather a value than a name.
+fn is_value(field: &str) -> bool {
+    let field = field.trim();
+    field.is_empty() || field.parse::<f64>().is_ok() || field.starts_with(|c: char| c.is_ascii_digit())
 }
 
 /// The name of column `i`.

@@ -95,31 +95,26 @@ impl Records {
         self.width = width;
     }
 
-    /// The first record as names.
-    pub(super) fn header(&mut self) -> Result<Option<Vec<String>>> {
+    /// The fields of the first record, which stays to be read.
+    pub(super) fn first(&mut self) -> Result<Option<Vec<String>>> {
         let mut record = Record::default();
         if !self.read(&mut record)? {
             return Ok(None);
         }
-        let text = String::from_utf8(record.bytes).map_err(|_| self.at(record.line, "not UTF-8 text"))?;
+        let text = std::str::from_utf8(&record.bytes).map_err(|_| self.at(record.line, "not UTF-8 text"))?;
         let mut start = 0;
-        let names = record.fields.iter().map(|(end, _)| {
-            let name = text.get(start..*end).unwrap_or_default().to_owned();
+        let mut fields = Vec::with_capacity(record.fields.len());
+        for (end, _) in &record.fields {
+            fields.push(text.get(start..*end).unwrap_or_default().to_owned());
             start = *end;
-            name
-        });
-        Ok(Some(names.collect()))
+        }
+        self.ahead = Some(record);
+        Ok(Some(fields))
     }
 
-    /// Fields of the first record, which stays to be read.
-    pub(super) fn count_columns(&mut self) -> Result<usize> {
-        let mut record = Record::default();
-        if !self.read(&mut record)? {
-            return Err(corrupt(self.path(), "the file has no line"));
-        }
-        let count = record.fields.len();
-        self.ahead = Some(record);
-        Ok(count)
+    /// Leaves the first record out: it holds names.
+    pub(super) fn skip_first(&mut self) {
+        self.ahead = None;
     }
 
     /// Up to `rows` records; `None` at the end.

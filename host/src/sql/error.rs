@@ -1,0 +1,194 @@
+//! DataFusion's errors as one line in our words.
+
+use datafusion::arrow::error::ArrowError;
+use datafusion::common::{Column, SchemaError};
+use datafusion::error::DataFusionError;
+use datafusion::sql::sqlparser::parser::ParserError;
+
+use crate::base::{Error, Result, closest};
+
+/// What the planner and the engine say.
+pub(super) fn from_datafusion(error: DataFusionError) -> Error {
+    match error {
+        DataFusionError::Context(_, inner) | DataFusionError::Diagnostic(_, inner) => from_datafusion(*inner),
+        DataFusionError::Shared(inner) => from_shared(&inner),
+        DataFusionError::Collection(mut all) if !all.is_empty() => from_datafusion(all.swap_remove(0)),
+        DataFusionError::External(source) => match source.downcast::<Error>() {
+            Ok(ours) => *ours,
+            Err(other) => Error::library("the query failed", other),
+        },
+        DataFusionError::SQL(parser, _) => from_parser(*parser),
+        DataFusionError::SchemaError(schema, _) => from_schema(*schema),
+        DataFusionError::ArrowError(arrow, _) => from_arrow(*arrow),
+        DataFusionError::Plan(text) => from_plan(&text),
+        DataFusionError::NotImplemented(text) => Error::Unsupported(format!("not supported: {}", line(&text))),
+        DataFusionError::Execution(text) => Error::Invalid(line(&text)),
+        DataFusionError::ResourcesExhausted(text) => {
+            Error::Invalid(format!("the query needs more memory than SQL may use: {}", line(&text)))
+        }
+        other => Error::Invalid(line(&other.strip_backtrace())),
+    }
+}
+
+/// An error that several partitions share.
+fn from_shared(error: &DataFusionError) -> Error {
+    match error.find_root() {
+        DataFusionError::External(source) => match source.downcast_ref::<Error>() {
+            Some(ours) => copy(ours),
+            None => Error::Invalid(line(&source.to_string())),
+        },
+        DataFusionError::ArrowError(arrow, _) => Error::Invalid(arrow_text(arrow)),
+        other => Error::Invalid(line(&other.strip_backtrace())),
+    }
+}
+
+/// An error of ours seen through a reference.
+fn copy(error: &Error) -> Error {
+    match error {
+        Error::Corrupt { what, reason } => Error::Corrupt { what: what.clone(), reason: reason.clone() },
+        other => Error::Invalid(other.chain()),
+    }
+}
+
+/// What the parser says: `Expected: X, found: Y at Line: 1, Column: 8`.
+pub(super) fn from_parser(error: ParserError) -> Error {
+    let text = match error {
+        ParserError::ParserError(text) | ParserError::TokenizerError(text) => text,
+        ParserError::RecursionLimitExceeded => return Error::Invalid("the statement is nested too deep".into()),
+    };
+    let text = text.replace(" at Line: ", " at line ").replace(", Column: ", ", column ");
+    let text = text.replace("Expected: ", "expected ").replace(", found: EOF", ", but the text ends");
+    Error::Invalid(line(&text.replace(", found: ", ", but there is ")))
+}
+
+/// A column that is not there, or is there twice.
+fn from_schema(error: SchemaError) -> Error {
+    match error {
+        SchemaError::FieldNotFound { field, valid_fields } => {
+            let asked = field.name.clone();
+            let names: Vec<String> = valid_fields.iter().map(|column| quoted(&column.name)).collect();
+            let suggestion = same_but_for_case(&asked, &valid_fields).or_else(|| closest(&asked, &names));
+            let relation = field.relation.as_ref().map(table_of).or_else(|| only_relation(&valid_fields));
+            let within = relation.map(|table| format!("table `{table}`"));
+            Error::NotFound { kind: "column", name: asked, within, suggestion }
+        }
+        SchemaError::AmbiguousReference { field } => {
+            let name = &field.name;
+            Error::Invalid(format!("column `{name}` is in several tables; write table.{name}"))
+        }
+        SchemaError::DuplicateQualifiedField { name, .. } | SchemaError::DuplicateUnqualifiedField { name } => {
+            Error::Invalid(format!("column `{name}` is named twice; give one of them another name with AS"))
+        }
+    }
+}
+
+/// A name that differs in capitals only, in the quotes that it needs.
+fn same_but_for_case(asked: &str, valid: &[Column]) -> Option<String> {
+    valid.iter().find(|c| c.name.eq_ignore_ascii_case(asked) && c.name != asked).map(|c| quoted(&c.name))
+}
+
+/// A name as it must be written in SQL.
+pub(super) fn quoted(name: &str) -> String {
+    let plain = name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
+        && !name.starts_with(|c: char| c.is_ascii_digit());
+    if plain { name.to_owned() } else { format!("\"{}\"", name.replace('"', "\"\"")) }
+}
+
+/// The table of all columns, when it is one.
+fn only_relation(columns: &[Column]) -> Option<String> {
+    let mut tables = columns.iter().map(|column| column.relation.as_ref().map(table_of));
+    let first = tables.next()??;
+    tables.all(|table| table.as_ref() == Some(&first)).then_some(first)
+}
+
+/// A table as users write it.
+fn table_of(table: &datafusion::common::TableReference) -> String {
+    match table.schema() {
+        Some(schema) if schema != super::parse::MAIN => format!("{schema}.{}", table.table()),
+        _ => table.table().to_owned(),
+    }
+}
+
+/// What arithmetic and casts say.
+fn from_arrow(error: ArrowError) -> Error {
+    match error {
+        ArrowError::ExternalError(source) => match source.downcast::<DataFusionError>() {
+            Ok(inner) => from_datafusion(*inner),
+            Err(other) => match other.downcast::<Error>() {
+                Ok(ours) => *ours,
+                Err(other) => Error::library("the query failed", other),
+            },
+        },
+        other => Error::Invalid(arrow_text(&other)),
+    }
+}
+
+fn arrow_text(error: &ArrowError) -> String {
+    match error {
+        ArrowError::DivideByZero => "division by zero".to_owned(),
+        ArrowError::CastError(text)
+        | ArrowError::ParseError(text)
+        | ArrowError::ComputeError(text)
+        | ArrowError::InvalidArgumentError(text)
+        | ArrowError::ArithmeticOverflow(text) => line(text),
+        other => line(&other.to_string()),
+    }
+}
+
+/// What the planner says, as text.
+fn from_plan(text: &str) -> Error {
+    let first = text.lines().next().unwrap_or_default();
+    if let Some(rest) = first.strip_prefix("Invalid function '")
+        && let Some(name) = rest.split('\'').next()
+    {
+        let suggestion = text.split("Did you mean '").nth(1).and_then(|rest| rest.split('\'').next());
+        let suggestion = suggestion.and_then(|candidate| closest(name, [candidate]));
+        return Error::NotFound { kind: "SQL function", name: name.to_owned(), within: None, suggestion };
+    }
+    if let Some(schema) = first.strip_prefix("failed to resolve schema: ") {
+        let known = [super::parse::MAIN, super::system::SCHEMA];
+        return Error::not_found("schema", schema, None, known);
+    }
+    Error::Invalid(line(first))
+}
+
+/// One line that begins small and ends without a full stop.
+fn line(text: &str) -> String {
+    let mut text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    for prefix in [
+        "Error during planning: ",
+        "Execution error: ",
+        "Arrow error: ",
+        "Cast error: ",
+        "Parser error: ",
+        "Invalid argument error: ",
+        "External error: ",
+        "Optimizer rule 'simplify_expressions' failed caused by ",
+        "This feature is not implemented: ",
+        "sql parser error: ",
+        "type_coercion caused by ",
+    ] {
+        if let Some(rest) = text.strip_prefix(prefix) {
+            text = rest.to_owned();
+        }
+    }
+    let mut letters = text.chars();
+    let second_small = text.chars().nth(1).is_none_or(|c| !c.is_uppercase());
+    let text = match letters.next() {
+        Some(first) if second_small => first.to_lowercase().chain(letters).collect(),
+        _ => text,
+    };
+    text.trim_end_matches('.').to_owned()
+}
+
+/// The result of a DataFusion call in our words.
+pub(super) trait InOurWords<T> {
+    /// Converts the error.
+    fn ours(self) -> Result<T>;
+}
+
+impl<T> InOurWords<T> for datafusion::error::Result<T> {
+    fn ours(self) -> Result<T> {
+        self.map_err(from_datafusion)
+    }
+}

@@ -1,0 +1,245 @@
+//! Statements about procs and runs.
+
+use std::path::Path;
+
+use super::answer::{Answer, Done};
+use super::change::{self, counted};
+use super::parse;
+use super::provider::View;
+use super::session::Session;
+use super::statement::{CreateFunction, CreateTable, Execute, ExecuteInput, Planned, Show, TableName};
+use crate::base::{Error, Limits, Result, RunId};
+use crate::catalog::NewComponent;
+use crate::proc::{Engine, inspect};
+use crate::run::{InputRef, Request, RunStatus, Target};
+use crate::storage::RunState;
+
+/// Options of `EXECUTE FUNCTION` beside the limits.
+const OPTIONS: [&str; 4] = ["run_tag", "seed", "user", "wait"];
+/// Who kills, in the run's record.
+const KILLED_BY: &str = "KILL RUN";
+
+/// `CREATE FUNCTION`.
+pub(super) fn create(view: &View, create: &CreateFunction) -> Result<Done> {
+    let [file] = create.files.as_slice() else {
+        return Err(Error::Invalid("a component is one file".into()));
+    };
+    let path = Path::new(file);
+    let bytes = std::fs::read(path).map_err(|e| Error::io("read", path, e))?;
+    let inspection = inspect(Engine::get()?, file, &bytes, &view.system.limits)?;
+    let new = NewComponent { name: &create.name, procs: &inspection.procs, sha256: &inspection.sha256, bytes: &bytes };
+    let record = match create.or_replace {
+        true => view.system.catalog.replace(&new)?,
+        false => view.system.catalog.create(&new)?,
+    };
+    let procs: Vec<&str> = inspection.procs.iter().map(|proc| proc.name.as_str()).collect();
+    Ok(Done::message(format!(
+        "created component `{}` version {} with {}: it can use {}",
+        record.name,
+        record.version,
+        procs.join(", "),
+        inspection.capabilities
+    )))
+}
+
+/// `DROP FUNCTION`.
+pub(super) fn drop(view: &View, name: &str, if_exists: bool) -> Result<Done> {
+    let catalog = &view.system.catalog;
+    match catalog.component(name) {
+        Ok(component) => {
+            catalog.drop_component(&component.name)?;
+            Ok(Done::message(format!("dropped component `{name}`")))
+        }
+        Err(Error::NotFound { .. }) if if_exists => Ok(Done::message(format!("no component `{name}` to drop"))),
+        Err(missing) => match catalog.resolve(name) {
+            Ok(found) => Err(Error::Invalid(format!(
+                "proc `{}` is part of component `{1}`; DROP FUNCTION \"{1}\" drops all of it",
+                found.proc.name, found.component.name
+            ))),
+            Err(_) => Err(missing),
+        },
+    }
+}
+
+/// `SHOW` and `DESCRIBE`, as queries of the system tables.
+pub(super) fn show(session: &Session, view: &View, show: &Show) -> Result<Answer> {
+    let text = match show {
+        Show::Tables => "SELECT table_name, rows, columns, sharding, shards, file_bytes FROM quern.tables \
+                         ORDER BY table_name"
+            .to_owned(),
+        Show::Columns(table) => return describe_table(session, view, table),
+        Show::Functions(name) => format!(
+            "SELECT component || '.' || proc AS function_name, mode, doc FROM quern.procs{} ORDER BY 1",
+            of_function(view, name.as_deref())?
+        ),
+        Show::Function(name) => format!(
+            "SELECT component || '.' || proc AS function_name, mode, inputs, outputs, params, doc FROM quern.procs{} \
+             ORDER BY 1",
+            of_function(view, name.as_deref())?
+        ),
+        Show::FunctionStatus { verbose, run } => {
+            if let Some(run) = run {
+                view.system.runs.status(RunId(*run))?;
+            }
+            let more = match verbose {
+                true => ", tag, submitted, wall_ms, instances, params, inputs, outputs, error",
+                false => "",
+            };
+            let condition = run.map(|run| format!(" WHERE run = {run}")).unwrap_or_default();
+            format!(
+                "SELECT component || '.' || proc AS function_name, run AS run_id, state AS overall_status{more} \
+                 FROM quern.runs{condition} ORDER BY run"
+            )
+        }
+    };
+    session.query(view, &parse::query(&text)?).map(Answer::Rows)
+}
+
+/// The columns of any table.
+fn describe_table(session: &Session, view: &View, table: &TableName) -> Result<Answer> {
+    if table.schema == super::system::SCHEMA {
+        let schema = super::system::Table::named(&table.name)?.schema();
+        return super::provider::describe(&schema).map(Answer::Rows);
+    }
+    let table = change::existing(view, table)?;
+    let text = format!(
+        "SELECT column_name, type, nullable FROM quern.columns WHERE table_name = {} ORDER BY position",
+        literal(&table.name)
+    );
+    session.query(view, &parse::query(&text)?).map(Answer::Rows)
+}
+
+/// A condition for one component or proc that must exist.
+fn of_function(view: &View, name: Option<&str>) -> Result<String> {
+    let Some(name) = name else { return Ok(String::new()) };
+    if view.system.catalog.component(name).is_ok() {
+        return Ok(format!(" WHERE component = {}", literal(name)));
+    }
+    let found = view.system.catalog.resolve(name)?;
+    Ok(format!(" WHERE component = {} AND proc = {}", literal(&found.component.name), literal(&found.proc.name)))
+}
+
+fn literal(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "''"))
+}
+
+/// `EXECUTE FUNCTION`: queues the run and waits for its end, unless `wait` is false.
+pub(super) fn execute(session: &Session, view: &View, execute: &Execute) -> Result<Done> {
+    let mut request = Request::new(&execute.proc);
+    request.outputs.clone_from(&execute.outputs);
+    request.params.clone_from(&execute.params);
+    request.limits = view.system.limits.clone();
+    let mut wait = true;
+    for (name, value) in &execute.options {
+        if name == "wait" {
+            wait = value.parse().map_err(|_| not_a(name, value, "true or false"))?;
+        } else {
+            option(&mut request, name, value)?;
+        }
+    }
+    let made = inputs(session, view, &execute.inputs, wait, &mut request)?;
+    let run = view.system.runs.execute(request);
+    let ended = run.and_then(|run| if wait { finish(view, run) } else { Ok(started(run)) });
+    for table in made {
+        let mut write = view.storage.begin();
+        write.drop_table(&table)?;
+        write.commit()?;
+    }
+    ended
+}
+
+/// Applies one option.
+fn option(request: &mut Request, name: &str, value: &str) -> Result<()> {
+    match name {
+        "run_tag" => request.tag = Some(value.to_owned()),
+        "user" => request.user = Some(value.to_owned()),
+        "seed" => request.seed = Some(value.parse().map_err(|_| not_a(name, value, "a whole number"))?),
+        limit => {
+            let known = Limits::default().entries();
+            if !known.iter().any(|(known, _)| known == limit) {
+                let names = OPTIONS.into_iter().chain(known.iter().map(|(known, _)| known.as_str()));
+                return Err(Error::not_found("option", limit, Some("EXECUTE FUNCTION".to_owned()), names));
+            }
+            request.limits.set(limit, value.parse().map_err(|_| not_a(limit, value, "a whole number"))?)?;
+        }
+    }
+    Ok(())
+}
+
+fn not_a(name: &str, value: &str, wanted: &str) -> Error {
+    Error::Invalid(format!("option {name}: `{value}` is not {wanted}"))
+}
+
+/// Names the inputs in the request. Rows of a query become a table for as long
+/// as the run lasts; the names of those are returned.
+fn inputs(
+    session: &Session,
+    view: &View,
+    inputs: &[ExecuteInput],
+    wait: bool,
+    request: &mut Request,
+) -> Result<Vec<String>> {
+    let mut made = Vec::new();
+    for input in inputs {
+        let table = match input {
+            ExecuteInput::Table(table) => change::existing(view, table)?.name.clone(),
+            ExecuteInput::Query(_) if !wait => {
+                let reason = "an input that is a query needs wait = true: its rows are kept while the run lasts";
+                return Err(Error::Unsupported(reason.into()));
+            }
+            ExecuteInput::Query(query) => {
+                let name = format!("quern_input_{}", uuid::Uuid::new_v4().simple());
+                made.push(name.clone());
+                materialise(session, view, &name, query)?;
+                name
+            }
+        };
+        request.inputs.push(InputRef { table, columns: None });
+    }
+    Ok(made)
+}
+
+/// Stores the rows of a query.
+fn materialise(session: &Session, view: &View, name: &str, query: &Planned) -> Result<()> {
+    let table = TableName { schema: parse::MAIN.to_owned(), name: name.to_owned() };
+    let create = CreateTable {
+        table,
+        schema: None,
+        query: Some(Box::new(query.clone())),
+        sharding: None,
+        shards: None,
+        if_not_exists: false,
+        or_replace: false,
+    };
+    change::create_table(session, view, &create).map(|_| ())
+}
+
+fn started(run: RunId) -> Done {
+    Done::run(format!("run {run} is queued; SHOW FUNCTION STATUS FOR {run} shows it"), run)
+}
+
+/// Waits for the end of a run; one that did not complete is an error.
+fn finish(view: &View, run: RunId) -> Result<Done> {
+    let RunStatus { run: record, instances } = view.system.runs.wait(run, None)?;
+    let error = record.error.as_deref().unwrap_or("no reason is recorded");
+    match record.state {
+        RunState::Complete => {}
+        RunState::Killed => return Err(Error::Invalid(format!("run {run} was killed: {error}"))),
+        _ => return Err(Error::Invalid(format!("run {run} failed: {error}"))),
+    }
+    let receipts = instances.iter().filter_map(|i| serde_json::from_str::<crate::proc::Receipt>(&i.receipt).ok());
+    let rows_out: u64 = receipts.map(|receipt| receipt.rows_out).sum();
+    let seconds = match (record.started_us, record.finished_us) {
+        (Some(started), Some(finished)) => (finished - started) as f64 / 1e6,
+        _ => 0.0,
+    };
+    let (component, proc) = (&record.component, &record.proc);
+    let text = format!("run {run} of {component}.{proc} complete: {} out in {seconds:.2} s", counted(rows_out));
+    Ok(Done::run(text, run))
+}
+
+/// `KILL RUN`.
+pub(super) fn kill(view: &View, run: u64) -> Result<Done> {
+    view.system.runs.kill(&Target::Run(RunId(run)), Some(KILLED_BY))?;
+    Ok(Done::run(format!("killed run {run}"), RunId(run)))
+}

@@ -1,0 +1,210 @@
+//! Statements about procs, as Kinetica writes them: `CREATE FUNCTION`, `EXECUTE
+//! FUNCTION`, `SHOW FUNCTION`, and `KILL RUN`.
+
+use datafusion::sql::parser::DFParser;
+use datafusion::sql::sqlparser::parser::Parser;
+use datafusion::sql::sqlparser::tokenizer::Token;
+
+use super::{
+    Kind, Show, expect, expect_word, identifier, pairs, planned, table_name, take_word, take_words, text, unexpected,
+    whole_number, word_at,
+};
+use crate::base::{Error, Result};
+use crate::sql::statement::{CreateFunction, Execute, ExecuteInput};
+
+/// The arguments of `EXECUTE FUNCTION`.
+const ARGUMENTS: &str = "INPUT_TABLE_NAMES, OUTPUT_TABLE_NAMES, PARAMS or OPTIONS";
+
+/// `proc`, `component.proc`, with dashes in quotes or not.
+pub(super) fn name(parser: &mut Parser<'_>) -> Result<String> {
+    let mut name = match parser.peek_token().token {
+        Token::SingleQuotedString(_) => text(parser)?,
+        _ => identifier(parser)?,
+    };
+    loop {
+        if parser.consume_token(&Token::Period) {
+            name.push('.');
+        } else if parser.consume_token(&Token::Minus) {
+            name.push('-');
+        } else {
+            return Ok(name);
+        }
+        name.push_str(&identifier(parser)?);
+    }
+}
+
+/// `name` or `*`.
+fn name_or_all(parser: &mut Parser<'_>) -> Result<Option<String>> {
+    if parser.consume_token(&Token::Mul) || matches!(parser.peek_token_ref().token, Token::EOF | Token::SemiColon) {
+        return Ok(None);
+    }
+    name(parser).map(Some)
+}
+
+/// What follows `SHOW FUNCTION` or `DESCRIBE FUNCTION`.
+pub(super) fn show(parser: &mut Parser<'_>, describe: bool) -> Result<Show> {
+    if !describe && take_word(parser, "STATUS") {
+        let verbose = take_word(parser, "VERBOSE");
+        let run = match take_word(parser, "FOR") {
+            true => Some(whole_number(parser, "the number of a run")?),
+            false => None,
+        };
+        return Ok(Show::FunctionStatus { verbose, run });
+    }
+    let name = name_or_all(parser)?;
+    Ok(if describe { Show::Function(name) } else { Show::Functions(name) })
+}
+
+/// What follows `CREATE [OR REPLACE] FUNCTION`.
+pub(super) fn create(parser: &mut Parser<'_>, or_replace: bool) -> Result<Kind> {
+    let name = name(parser)?;
+    let mut files = Vec::new();
+    loop {
+        if take_words(parser, &["FILE", "PATHS"]) || take_words(parser, &["FILE", "PATH"]) {
+            files.push(text(parser)?);
+            while parser.consume_token(&Token::Comma) {
+                files.push(text(parser)?);
+            }
+        } else if take_word(parser, "MODE") {
+            // The component itself says how its procs run; the clause is Kinetica's.
+            let _ = parser.consume_token(&Token::Eq);
+            text(parser)?;
+        } else if matches!(
+            word_at(parser, 0).as_str(),
+            "RETURNS" | "RUN_COMMAND" | "RUN_COMMAND_ARGS" | "WITH" | "LANGUAGE"
+        ) {
+            let clause = word_at(parser, 0);
+            let reason =
+                format!("{clause} is not supported: a component says itself what its procs read, write and take");
+            return Err(Error::Unsupported(reason));
+        } else {
+            break;
+        }
+    }
+    match files.len() {
+        0 => Err(unexpected(&parser.peek_token(), "FILE PATHS 'component.wasm'")),
+        1 => Ok(Kind::CreateFunction(CreateFunction { name, files, or_replace })),
+        n => Err(Error::Invalid(format!("a component is one file, {n} are named"))),
+    }
+}
+
+/// `EXECUTE FUNCTION name [( argument => …, … )]`.
+pub(super) fn execute(parser: &mut DFParser<'_>) -> Result<Kind> {
+    expect_word(&mut parser.parser, "EXECUTE")?;
+    parser.parser.next_token();
+    let mut execute = Execute { proc: name(&mut parser.parser)?, ..Execute::default() };
+    if !parser.parser.consume_token(&Token::LParen) || parser.parser.consume_token(&Token::RParen) {
+        return Ok(Kind::Execute(execute));
+    }
+    loop {
+        argument(parser, &mut execute)?;
+        if !parser.parser.consume_token(&Token::Comma) {
+            break;
+        }
+    }
+    expect(&mut parser.parser, &Token::RParen)?;
+    Ok(Kind::Execute(execute))
+}
+
+/// One `NAME => …`.
+fn argument(parser: &mut DFParser<'_>, execute: &mut Execute) -> Result<()> {
+    let word = parser.parser.next_token();
+    let name = word.token.to_string().to_uppercase();
+    if !matches!(
+        name.as_str(),
+        "INPUT_TABLE_NAMES" | "INPUT_TABLES" | "OUTPUT_TABLE_NAMES" | "OUTPUT_TABLES" | "PARAMS" | "OPTIONS"
+    ) {
+        return Err(unexpected(&word, ARGUMENTS));
+    }
+    expect(&mut parser.parser, &Token::RArrow)?;
+    match name.as_str() {
+        "PARAMS" => execute.params = key_values(&mut parser.parser)?,
+        "OPTIONS" => execute.options = key_values(&mut parser.parser)?,
+        "OUTPUT_TABLE_NAMES" | "OUTPUT_TABLES" => execute.outputs = outputs(&mut parser.parser)?,
+        _ => execute.inputs = inputs(parser)?,
+    }
+    Ok(())
+}
+
+/// `KV_PAIRS(k = 'v', …)`.
+fn key_values(parser: &mut Parser<'_>) -> Result<Vec<(String, String)>> {
+    expect_word(parser, "KV_PAIRS")?;
+    expect(parser, &Token::LParen)?;
+    pairs(parser)
+}
+
+/// `OUTPUT_TABLES('t', …)`.
+fn outputs(parser: &mut Parser<'_>) -> Result<Vec<String>> {
+    if !take_word(parser, "OUTPUT_TABLES") {
+        expect_word(parser, "OUTPUT_TABLE")?;
+    }
+    expect(parser, &Token::LParen)?;
+    let mut outputs = Vec::new();
+    if parser.consume_token(&Token::RParen) {
+        return Ok(outputs);
+    }
+    loop {
+        outputs.push(table_in_quotes(parser)?.name);
+        if !parser.consume_token(&Token::Comma) {
+            break;
+        }
+    }
+    expect(parser, &Token::RParen)?;
+    Ok(outputs)
+}
+
+/// A table, its name in quotes or not.
+fn table_in_quotes(parser: &mut Parser<'_>) -> Result<crate::sql::statement::TableName> {
+    match parser.peek_token().token {
+        Token::SingleQuotedString(_) => {
+            let name = text(parser)?;
+            let (schema, name) = name.split_once('.').unwrap_or((super::MAIN, &name));
+            Ok(crate::sql::statement::TableName { schema: schema.to_owned(), name: name.to_owned() })
+        }
+        _ => table_name(parser),
+    }
+}
+
+/// `INPUT_TABLE(t | query)`, `INPUT_TABLES(t, (query), …)`.
+fn inputs(parser: &mut DFParser<'_>) -> Result<Vec<ExecuteInput>> {
+    if !take_word(&mut parser.parser, "INPUT_TABLE") {
+        expect_word(&mut parser.parser, "INPUT_TABLES")?;
+    }
+    expect(&mut parser.parser, &Token::LParen)?;
+    let mut inputs = Vec::new();
+    if parser.parser.consume_token(&Token::RParen) {
+        return Ok(inputs);
+    }
+    loop {
+        inputs.push(input(parser)?);
+        if !parser.parser.consume_token(&Token::Comma) {
+            break;
+        }
+    }
+    expect(&mut parser.parser, &Token::RParen)?;
+    Ok(inputs)
+}
+
+/// One table or query, the query with parentheses around it or not.
+fn input(parser: &mut DFParser<'_>) -> Result<ExecuteInput> {
+    let starts_query = |word: String| matches!(word.as_str(), "SELECT" | "WITH" | "VALUES" | "FROM");
+    if starts_query(word_at(&parser.parser, 0)) {
+        return Ok(ExecuteInput::Query(planned(parser)?));
+    }
+    if parser.parser.consume_token(&Token::LParen) {
+        let inner = match starts_query(word_at(&parser.parser, 0)) {
+            true => ExecuteInput::Query(planned(parser)?),
+            false => ExecuteInput::Table(table_in_quotes(&mut parser.parser)?),
+        };
+        expect(&mut parser.parser, &Token::RParen)?;
+        return Ok(inner);
+    }
+    table_in_quotes(&mut parser.parser).map(ExecuteInput::Table)
+}
+
+/// `KILL RUN n`.
+pub(super) fn kill(parser: &mut Parser<'_>) -> Result<Kind> {
+    expect_word(parser, "KILL")?;
+    expect_word(parser, "RUN")?;
+    whole_number(parser, "the number of a run").map(Kind::KillRun)
+}

@@ -1,0 +1,235 @@
+//! What DataFusion sees: catalog `quern` with the schemas `main` (the tables at
+//! one snapshot) and `quern` (what the system says about itself).
+
+use std::fmt;
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, Field, Schema as ArrowSchema, SchemaRef};
+use async_trait::async_trait;
+use datafusion::catalog::{CatalogProvider, CatalogProviderList, SchemaProvider, Session, TableProvider};
+use datafusion::common::{DataFusionError, Result as DataFusionResult};
+use datafusion::logical_expr::{Expr, TableType};
+use datafusion::physical_plan::ExecutionPlan;
+
+use super::Rows;
+use super::convert;
+use super::parse::{AT, MAIN};
+use super::scan::{ScanExec, Source};
+use super::system::{self, System};
+use crate::base::{ColumnType, Error, Result, Schema, SnapshotId};
+use crate::storage::{ROW_ID_COLUMN, Snapshot, Storage, TableState};
+
+/// The name of the only catalog.
+pub(super) const CATALOG: &str = "quern";
+
+/// All tables as one statement sees them.
+#[derive(Clone)]
+pub(super) struct View {
+    pub(super) storage: Storage,
+    pub(super) snapshot: Arc<Snapshot>,
+    pub(super) system: Arc<System>,
+    /// The table that shows row ids as its last column.
+    pub(super) row_ids_of: Option<String>,
+}
+
+impl fmt::Debug for View {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("View").field("snapshot", &self.snapshot.id).finish_non_exhaustive()
+    }
+}
+
+impl View {
+    /// The table `name`, or at an older state `name@n`.
+    fn table(&self, name: &str) -> Result<StoredTable> {
+        let at = name.rsplit_once(AT).and_then(|(name, version)| Some((name, SnapshotId(version.parse().ok()?))));
+        let (snapshot, name) = match at {
+            Some((name, version)) if self.snapshot.table(&format!("{name}{AT}{version}")).is_err() => {
+                (self.storage.snapshot_at(version)?, name)
+            }
+            _ => (self.snapshot.clone(), name),
+        };
+        let table = snapshot.table(name).map_err(|e| in_quotes(e, name, &snapshot))?;
+        let row_ids = self.row_ids_of.as_deref() == Some(name);
+        Ok(StoredTable { schema: sql_schema(&table.schema, row_ids), view: self.clone(), snapshot, table })
+    }
+}
+
+/// Suggests a table whose name differs only in capitals, in the quotes it needs.
+pub(super) fn in_quotes(error: Error, name: &str, snapshot: &Snapshot) -> Error {
+    match (error, snapshot.tables().find(|table| table.name.eq_ignore_ascii_case(name))) {
+        (Error::NotFound { kind, name, within, .. }, Some(table)) => {
+            Error::NotFound { kind, name, within, suggestion: Some(super::error::quoted(&table.name)) }
+        }
+        (Error::NotFound { kind, name, within, suggestion }, None) => {
+            Error::NotFound { kind, name, within, suggestion: suggestion.map(|s| super::error::quoted(&s)) }
+        }
+        (other, _) => other,
+    }
+}
+
+/// The columns as SQL sees them: uuid and ipv4 are text that remembers its type.
+pub(super) fn sql_schema(schema: &Schema, row_ids: bool) -> SchemaRef {
+    let mut fields: Vec<Field> = schema
+        .columns()
+        .iter()
+        .map(|column| {
+            let field = column.column_type.to_arrow(&column.name, column.nullable);
+            match convert::is_text_in_sql(&column.column_type) {
+                true => field.with_data_type(DataType::Utf8),
+                false => field,
+            }
+        })
+        .collect();
+    if row_ids {
+        fields.push(Field::new(ROW_ID_COLUMN, DataType::UInt64, false));
+    }
+    Arc::new(ArrowSchema::new(fields))
+}
+
+/// The columns of a table as rows: name, type, whether values may lack.
+pub(super) fn describe(schema: &ArrowSchema) -> Result<Rows> {
+    let cells = schema.fields().iter().map(|field| {
+        let column_type = ColumnType::from_arrow(field)?;
+        Ok(vec![field.name().into(), column_type.to_string().into(), field.is_nullable().into()])
+    });
+    let shown = Arc::new(ArrowSchema::new(vec![
+        Field::new("column_name", DataType::Utf8, false),
+        Field::new("type", DataType::Utf8, false),
+        Field::new("nullable", DataType::Boolean, false),
+    ]));
+    let batch = system::rows_of(&shown, cells.collect::<Result<_>>()?);
+    Ok(Rows::new(shown, std::iter::once(batch)))
+}
+
+impl CatalogProviderList for View {
+    fn register_catalog(&self, _: String, catalog: Arc<dyn CatalogProvider>) -> Option<Arc<dyn CatalogProvider>> {
+        Some(catalog)
+    }
+
+    fn catalog_names(&self) -> Vec<String> {
+        vec![CATALOG.to_owned()]
+    }
+
+    fn catalog(&self, name: &str) -> Option<Arc<dyn CatalogProvider>> {
+        (name == CATALOG).then(|| Arc::new(self.clone()) as Arc<dyn CatalogProvider>)
+    }
+}
+
+impl CatalogProvider for View {
+    fn schema_names(&self) -> Vec<String> {
+        vec![MAIN.to_owned(), system::SCHEMA.to_owned()]
+    }
+
+    fn schema(&self, name: &str) -> Option<Arc<dyn SchemaProvider>> {
+        match name {
+            MAIN | "public" => Some(Arc::new(Tables(self.clone()))),
+            system::SCHEMA => Some(Arc::new(SystemTables(self.clone()))),
+            _ => None,
+        }
+    }
+}
+
+/// Schema `main`.
+#[derive(Debug)]
+struct Tables(View);
+
+#[async_trait]
+impl SchemaProvider for Tables {
+    fn table_names(&self) -> Vec<String> {
+        self.0.snapshot.tables().map(|table| table.name.clone()).collect()
+    }
+
+    async fn table(&self, name: &str) -> DataFusionResult<Option<Arc<dyn TableProvider>>> {
+        let table = self.0.table(name).map_err(|e| DataFusionError::External(Box::new(e)))?;
+        Ok(Some(Arc::new(table)))
+    }
+
+    fn table_exist(&self, name: &str) -> bool {
+        self.0.table(name).is_ok()
+    }
+}
+
+/// Schema `quern`.
+#[derive(Debug)]
+struct SystemTables(View);
+
+#[async_trait]
+impl SchemaProvider for SystemTables {
+    fn table_names(&self) -> Vec<String> {
+        system::NAMES.iter().map(|name| (*name).to_owned()).collect()
+    }
+
+    async fn table(&self, name: &str) -> DataFusionResult<Option<Arc<dyn TableProvider>>> {
+        let kind = system::Table::named(name).map_err(|e| DataFusionError::External(Box::new(e)))?;
+        Ok(Some(Arc::new(SystemTable { schema: kind.schema(), view: self.0.clone(), kind })))
+    }
+
+    fn table_exist(&self, name: &str) -> bool {
+        system::NAMES.contains(&name)
+    }
+}
+
+/// A table at a snapshot.
+#[derive(Debug)]
+struct StoredTable {
+    view: View,
+    snapshot: Arc<Snapshot>,
+    table: Arc<TableState>,
+    schema: SchemaRef,
+}
+
+#[async_trait]
+impl TableProvider for StoredTable {
+    fn schema(&self) -> SchemaRef {
+        self.schema.clone()
+    }
+
+    fn table_type(&self) -> TableType {
+        TableType::Base
+    }
+
+    async fn scan(
+        &self,
+        _: &dyn Session,
+        projection: Option<&Vec<usize>>,
+        _: &[Expr],
+        limit: Option<usize>,
+    ) -> DataFusionResult<Arc<dyn ExecutionPlan>> {
+        let source = Source::Table {
+            storage: self.view.storage.clone(),
+            snapshot: self.snapshot.clone(),
+            table: self.table.clone(),
+        };
+        ScanExec::new(source, &self.schema, projection, limit)
+    }
+}
+
+/// A system table.
+#[derive(Debug)]
+struct SystemTable {
+    view: View,
+    kind: system::Table,
+    schema: SchemaRef,
+}
+
+#[async_trait]
+impl TableProvider for SystemTable {
+    fn schema(&self) -> SchemaRef {
+        self.schema.clone()
+    }
+
+    fn table_type(&self) -> TableType {
+        TableType::View
+    }
+
+    async fn scan(
+        &self,
+        _: &dyn Session,
+        projection: Option<&Vec<usize>>,
+        _: &[Expr],
+        limit: Option<usize>,
+    ) -> DataFusionResult<Arc<dyn ExecutionPlan>> {
+        let source = Source::System { view: self.view.clone(), kind: self.kind };
+        ScanExec::new(source, &self.schema, projection, limit)
+    }
+}

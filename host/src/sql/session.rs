@@ -1,0 +1,113 @@
+//! Planning and executing queries: one DataFusion state for the folder, one view
+//! of its tables per statement, one runtime whose threads do the work.
+
+use std::sync::Arc;
+
+use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::execution::SendableRecordBatchStream;
+use datafusion::execution::memory_pool::FairSpillPool;
+use datafusion::execution::runtime_env::RuntimeEnvBuilder;
+use datafusion::execution::session_state::SessionStateBuilder;
+use datafusion::logical_expr::LogicalPlan;
+use datafusion::prelude::{DataFrame, SQLOptions, SessionConfig, SessionContext};
+use futures::StreamExt;
+use tokio::runtime::Runtime;
+
+use super::Rows;
+use super::error::{InOurWords, from_datafusion};
+use super::parse::MAIN;
+use super::provider::{CATALOG, View};
+use super::statement::Planned;
+use crate::base::{Error, Result};
+
+/// Memory of sorts, joins and groups of all queries; beyond it they use disk.
+const MEMORY_BYTES: usize = 2 << 30;
+/// Rows of a batch.
+const BATCH_ROWS: usize = 8192;
+
+/// Executes queries.
+pub(super) struct Session {
+    context: SessionContext,
+    runtime: Arc<Runtime>,
+    threads: usize,
+}
+
+impl Session {
+    /// A session whose queries use `threads` threads.
+    pub(super) fn new(threads: usize) -> Result<Self> {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(threads)
+            .thread_name("quern-sql")
+            .enable_time()
+            .build()
+            .map_err(|e| Error::library("cannot start the threads of SQL", e))?;
+        let config = SessionConfig::new()
+            .with_batch_size(BATCH_ROWS)
+            .with_target_partitions(threads)
+            .with_default_catalog_and_schema(CATALOG, MAIN)
+            .with_create_default_catalog_and_schema(false);
+        let environment =
+            RuntimeEnvBuilder::new().with_memory_pool(Arc::new(FairSpillPool::new(MEMORY_BYTES))).build_arc().ours()?;
+        let context = SessionContext::new_with_config_rt(config, environment);
+        Ok(Self { context, runtime: Arc::new(runtime), threads })
+    }
+
+    /// The rows of a query.
+    pub(super) fn query(&self, view: &View, query: &Planned) -> Result<Rows> {
+        self.runtime.block_on(async {
+            let frame = self.plan(view, query).await?;
+            let stream = frame.execute_stream().await.ours()?;
+            Ok(self.rows(stream))
+        })
+    }
+
+    /// Plans a query over the tables of `view`.
+    async fn plan(&self, view: &View, query: &Planned) -> Result<DataFrame> {
+        let state = SessionStateBuilder::new_from_existing(self.context.state())
+            .with_catalog_list(Arc::new(view.clone()))
+            .build();
+        let plan = state.statement_to_plan(query.clone()).await.ours()?;
+        let only_queries = SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
+        only_queries.verify_plan(&plan).ours()?;
+        let threads = if keeps_order(&plan)? { 1 } else { self.threads };
+        let state = SessionStateBuilder::new_from_existing(state.clone())
+            .with_config(state.config().clone().with_target_partitions(threads))
+            .build();
+        Ok(DataFrame::new(state, plan))
+    }
+
+    /// A stream as blocking batches.
+    fn rows(&self, mut stream: SendableRecordBatchStream) -> Rows {
+        let schema = stream.schema();
+        let runtime = self.runtime.clone();
+        let mut failed = false;
+        let batches = std::iter::from_fn(move || {
+            if failed {
+                return None;
+            }
+            let batch = runtime.block_on(stream.next())?.map_err(from_datafusion);
+            failed = batch.is_err();
+            Some(batch)
+        });
+        Rows::new(schema, batches)
+    }
+}
+
+/// Whether rows come out in the order they are stored, which one thread keeps:
+/// nothing but filters, projections and limits.
+fn keeps_order(plan: &LogicalPlan) -> Result<bool> {
+    let mut keeps = true;
+    plan.apply_with_subqueries(|node| {
+        keeps &= !matches!(
+            node,
+            LogicalPlan::Aggregate(_)
+                | LogicalPlan::Join(_)
+                | LogicalPlan::Sort(_)
+                | LogicalPlan::Window(_)
+                | LogicalPlan::Distinct(_)
+        );
+        Ok(if keeps { TreeNodeRecursion::Continue } else { TreeNodeRecursion::Stop })
+    })
+    .ours()?;
+    Ok(keeps)
+}

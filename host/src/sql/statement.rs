@@ -1,0 +1,135 @@
+//! The statements: what each one says, read but not yet resolved.
+
+/// What DataFusion plans.
+pub(super) use datafusion::sql::parser::Statement as Planned;
+
+use crate::base::{Schema, Sharding};
+
+/// One statement.
+#[derive(Debug)]
+pub struct Statement(pub(super) Kind);
+
+impl Statement {
+    /// Whether it only reads.
+    pub fn is_query(&self) -> bool {
+        matches!(self.0, Kind::Query(_) | Kind::Show(_))
+    }
+}
+
+/// What a statement does.
+#[derive(Debug)]
+pub(super) enum Kind {
+    /// `SELECT`, `WITH`, `VALUES`, `EXPLAIN`: DataFusion plans it.
+    Query(Box<Planned>),
+    CreateTable(CreateTable),
+    DropTables {
+        tables: Vec<TableName>,
+        if_exists: bool,
+    },
+    Insert(Insert),
+    /// `DELETE` and `TRUNCATE`; all rows without a condition.
+    Delete {
+        table: TableName,
+        condition: Option<String>,
+    },
+    Update(Update),
+    Import(Import),
+    Show(Show),
+    CreateFunction(CreateFunction),
+    DropFunction {
+        name: String,
+        if_exists: bool,
+    },
+    Execute(Execute),
+    KillRun(u64),
+}
+
+/// A table, perhaps with its schema.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct TableName {
+    /// `main` when nothing is said.
+    pub schema: String,
+    pub name: String,
+}
+
+/// `CREATE TABLE`.
+#[derive(Debug)]
+pub(super) struct CreateTable {
+    pub table: TableName,
+    /// The columns, or none when the query gives them.
+    pub schema: Option<Schema>,
+    pub query: Option<Box<Planned>>,
+    /// Decided by the columns when absent.
+    pub sharding: Option<Sharding>,
+    pub shards: Option<u32>,
+    pub if_not_exists: bool,
+    pub or_replace: bool,
+}
+
+/// `INSERT INTO`.
+#[derive(Debug)]
+pub(super) struct Insert {
+    pub table: TableName,
+    /// The columns that values are given for; all when empty.
+    pub columns: Vec<String>,
+    pub query: Box<Planned>,
+}
+
+/// `UPDATE`: expressions in SQL text, the condition as well.
+#[derive(Debug)]
+pub(super) struct Update {
+    pub table: TableName,
+    pub assignments: Vec<(String, String)>,
+    pub condition: Option<String>,
+}
+
+/// `IMPORT`, `COPY … FROM`.
+#[derive(Debug)]
+pub(super) struct Import {
+    pub table: TableName,
+    pub files: Vec<String>,
+    /// `WITH (name = value, …)`.
+    pub options: Vec<(String, String)>,
+}
+
+/// `SHOW` and `DESCRIBE`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Show {
+    Tables,
+    Columns(TableName),
+    /// Of one component or proc, or all.
+    Functions(Option<String>),
+    /// What a proc reads, writes and takes.
+    Function(Option<String>),
+    FunctionStatus {
+        verbose: bool,
+        run: Option<u64>,
+    },
+}
+
+/// `CREATE FUNCTION`.
+#[derive(Debug)]
+pub(super) struct CreateFunction {
+    pub name: String,
+    pub files: Vec<String>,
+    pub or_replace: bool,
+}
+
+/// `EXECUTE FUNCTION`.
+#[derive(Debug, Default)]
+pub(super) struct Execute {
+    pub proc: String,
+    pub inputs: Vec<ExecuteInput>,
+    pub outputs: Vec<String>,
+    pub params: Vec<(String, String)>,
+    pub options: Vec<(String, String)>,
+}
+
+/// An input of `EXECUTE FUNCTION`.
+#[derive(Debug)]
+pub(super) enum ExecuteInput {
+    /// All columns of a table.
+    Table(TableName),
+    /// What a query gives.
+    Query(Box<Planned>),
+}

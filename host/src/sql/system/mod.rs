@@ -1,0 +1,163 @@
+//! Schema `quern`: what the system says about itself, as tables. Rows are made
+//! when they are asked for; runs that are not over are there as they stand.
+
+mod objects;
+mod rows;
+mod runs;
+
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::{Field, Schema, SchemaRef};
+
+use super::provider::View;
+use crate::base::{ColumnType, DType, Error, Limits, Result};
+use crate::catalog::Catalog;
+use crate::device::Device;
+use crate::run::Runs;
+
+pub(super) use rows::rows_of;
+
+/// The schema's name.
+pub(super) const SCHEMA: &str = "quern";
+
+/// Who knows the rows.
+pub(super) struct System {
+    pub(super) catalog: Catalog,
+    pub(super) runs: Runs,
+    pub(super) devices: Vec<Device>,
+    pub(super) limits: Limits,
+}
+
+/// What a table gives.
+pub(super) type Batches = Box<dyn Iterator<Item = Result<RecordBatch>> + Send>;
+
+/// Declares the tables: their names, columns and types; `?` may lack a value.
+macro_rules! tables {
+    ($($table:ident $name:literal [$($column:literal $kind:ident $($null:literal)?),+ $(,)?])+) => {
+        /// The tables' names.
+        pub(super) const NAMES: &[&str] = &[$($name),+];
+
+        /// One of the tables.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub(super) enum Table { $($table),+ }
+
+        impl Table {
+            /// The table of that name.
+            pub(super) fn named(name: &str) -> Result<Self> {
+                match name {
+                    $($name => Ok(Self::$table),)+
+                    _ => Err(Error::not_found("system table", name, Some("schema `quern`".to_owned()), NAMES)),
+                }
+            }
+
+            /// Its name.
+            pub(super) const fn name(self) -> &'static str {
+                match self { $(Self::$table => $name),+ }
+            }
+
+            /// Its columns.
+            pub(super) fn schema(self) -> SchemaRef {
+                let fields: Vec<Field> = match self {
+                    $(Self::$table => vec![$(field($column, Kind::$kind, concat!($($null)?) == "?")),+]),+
+                };
+                Arc::new(Schema::new(fields))
+            }
+        }
+    };
+}
+
+tables! {
+    Tables "tables" [
+        "table_name" Text, "rows" Count, "columns" Count, "sharding" Text, "shards" Count, "file_bytes" Count,
+        "files" Count, "inlined_rows" Count, "version" Count,
+    ]
+    Columns "columns" ["table_name" Text, "position" Count, "column_name" Text, "type" Text, "nullable" Bool]
+    Shards "shards" ["table_name" Text, "shard" Count, "rows" Count]
+    Snapshots "snapshots" ["snapshot" Count, "time" Time, "author" Text "?", "message" Text "?", "changes" Text]
+    Components "components" [
+        "component" Text, "version" Count, "sha256" Text, "size_bytes" Count, "created" Time, "active" Bool,
+        "procs" Count,
+    ]
+    Procs "procs" [
+        "component" Text, "proc" Text, "mode" Text, "doc" Text, "inputs" Json, "outputs" Json, "params" Json,
+    ]
+    Models "models" [
+        "id" Text, "table_name" Text, "name" Text, "sha256" Text, "size_bytes" Count, "created" Time,
+        "run" Count "?",
+    ]
+    Runs "runs" [
+        "run" Count, "proc" Text, "component" Text, "tag" Text "?", "user" Text, "state" Text, "params" Json,
+        "inputs" Json, "outputs" Json, "snapshot" Count "?", "seed" Seed, "instances" Count, "submitted" Time,
+        "started" Time "?", "finished" Time "?", "wall_ms" Float "?", "error" Text "?", "sha256" Text,
+    ]
+    Instances "instances" [
+        "run" Count, "shard" Count, "state" Text, "status" Text, "fraction" Float "?", "message" Text "?",
+        "results" Json,
+    ]
+    Receipts "receipts" [
+        "run" Count, "shard" Count, "device" Text, "wall_ms" Float, "start_ms" Float, "guest_ms" Float,
+        "device_ms" Float, "peak_guest_bytes" Count, "peak_device_bytes" Count, "moved_inputs_bytes" Count,
+        "moved_parameters_bytes" Count, "moved_reads_bytes" Count, "moved_outputs_bytes" Count, "rows_in" Count,
+        "rows_out" Count, "host_calls" Count, "programs" Count, "replays" Count,
+    ]
+    Logs "logs" ["run" Count, "shard" Count, "seq" Count, "time" Time, "level" Text, "text" Text]
+    Metrics "metrics" [
+        "run" Count, "shard" Count, "seq" Count, "time" Time, "name" Text, "step" Count, "value" Float,
+    ]
+    Results "results" ["run" Count, "shard" Count "?", "name" Text, "text" Text "?", "bytes" Bytes "?"]
+    Limits "limits" ["name" Text, "value" Count, "unit" Text]
+    Devices "devices" ["name" Text, "cores" Count, "memory_bytes" Count]
+}
+
+/// The types that system tables use.
+#[derive(Clone, Copy)]
+enum Kind {
+    Text,
+    Json,
+    Bytes,
+    /// A number or a size, as a signed 64-bit integer.
+    Count,
+    /// All 64 bits.
+    Seed,
+    Float,
+    Bool,
+    Time,
+}
+
+fn field(name: &str, kind: Kind, nullable: bool) -> Field {
+    let column_type = match kind {
+        Kind::Text => ColumnType::Utf8,
+        Kind::Json => ColumnType::Json,
+        Kind::Bytes => ColumnType::Binary,
+        Kind::Count => ColumnType::Number(DType::I64),
+        Kind::Seed => ColumnType::Number(DType::U64),
+        Kind::Float => ColumnType::Number(DType::F64),
+        Kind::Bool => ColumnType::Number(DType::Bool),
+        Kind::Time => ColumnType::Timestamp,
+    };
+    column_type.to_arrow(name, nullable)
+}
+
+impl Table {
+    /// Its rows.
+    pub(super) fn batches(self, view: &View) -> Result<Batches> {
+        let rows = match self {
+            Self::Tables => objects::tables(view),
+            Self::Columns => objects::columns(view),
+            Self::Shards => objects::shards(view)?,
+            Self::Snapshots => objects::snapshots(view)?,
+            Self::Components => objects::components(view)?,
+            Self::Procs => objects::procs(view)?,
+            Self::Models => objects::models(view)?,
+            Self::Limits => objects::limits(view),
+            Self::Devices => objects::devices(view),
+            Self::Runs => runs::runs(view)?,
+            Self::Instances | Self::Receipts | Self::Logs | Self::Metrics | Self::Results => {
+                return runs::of_each(self, view);
+            }
+        };
+        let batch = rows_of(&self.schema(), rows);
+        Ok(Box::new(std::iter::once(batch)))
+    }
+}

@@ -1,0 +1,158 @@
+//! Tables, columns, shards, snapshots, components, procs, models, limits, devices.
+
+use super::rows::Cell;
+use crate::base::{Result, Sharding};
+use crate::catalog::Catalog;
+use crate::sql::provider::View;
+use crate::storage::ScanOptions;
+
+type Rows = Vec<Vec<Cell>>;
+
+pub(super) fn tables(view: &View) -> Rows {
+    let row = |table: &std::sync::Arc<crate::storage::TableState>| {
+        vec![
+            Cell::from(&table.name),
+            table.rows.into(),
+            table.schema.columns().len().into(),
+            sharding(&table.sharding).into(),
+            table.shards.into(),
+            table.file_bytes.into(),
+            table.file_count.into(),
+            table.inlined_rows.into(),
+            table.version.0.into(),
+        ]
+    };
+    view.snapshot.tables().map(row).collect()
+}
+
+/// How rows are divided, as `CREATE TABLE` says it.
+pub(in crate::sql) fn sharding(sharding: &Sharding) -> String {
+    match sharding {
+        Sharding::Random => "random".to_owned(),
+        Sharding::Replicated => "replicated".to_owned(),
+        Sharding::Key(columns) => format!("shard by ({})", columns.join(", ")),
+    }
+}
+
+pub(super) fn columns(view: &View) -> Rows {
+    let of_table = |table: &std::sync::Arc<crate::storage::TableState>| {
+        let name = table.name.clone();
+        let columns = table.schema.columns().iter().enumerate().map(move |(position, column)| {
+            vec![
+                Cell::from(&name),
+                position.into(),
+                Cell::from(&column.name),
+                column.column_type.to_string().into(),
+                column.nullable.into(),
+            ]
+        });
+        columns.collect::<Rows>()
+    };
+    view.snapshot.tables().flat_map(of_table).collect()
+}
+
+/// Rows of shards are counted by reading none of their columns.
+pub(super) fn shards(view: &View) -> Result<Rows> {
+    let mut rows = Rows::new();
+    for table in view.snapshot.tables() {
+        for shard in 0..table.shards {
+            let options = ScanOptions { shard: Some(shard), columns: Some(Vec::new()), ..ScanOptions::default() };
+            let scan = view.storage.scan_with(&view.snapshot, table, &options)?;
+            let mut n_rows = 0usize;
+            for batch in scan {
+                n_rows += batch?.num_rows();
+            }
+            rows.push(vec![Cell::from(&table.name), shard.into(), n_rows.into()]);
+        }
+    }
+    Ok(rows)
+}
+
+pub(super) fn snapshots(view: &View) -> Result<Rows> {
+    let history = view.storage.history()?;
+    let rows = history.into_iter().map(|snapshot| {
+        vec![
+            snapshot.id.0.into(),
+            Cell::Time(snapshot.time_us),
+            snapshot.author.into(),
+            snapshot.message.into(),
+            snapshot.changes.into(),
+        ]
+    });
+    Ok(rows.collect())
+}
+
+pub(super) fn components(view: &View) -> Result<Rows> {
+    let mut rows = Rows::new();
+    for component in view.storage.components(false)? {
+        let procs = Catalog::declared(&component)?.len();
+        rows.push(vec![
+            component.name.into(),
+            component.version.into(),
+            component.sha256.into(),
+            component.size_bytes.into(),
+            Cell::Time(component.created_us),
+            component.active.into(),
+            procs.into(),
+        ]);
+    }
+    Ok(rows)
+}
+
+pub(super) fn procs(view: &View) -> Result<Rows> {
+    let mut rows = Rows::new();
+    for found in view.system.catalog.procs()? {
+        let proc = found.proc;
+        rows.push(vec![
+            found.component.name.into(),
+            Cell::from(&proc.name),
+            proc.mode.as_str().into(),
+            Cell::from(&proc.doc),
+            json(&proc.inputs),
+            json(&proc.outputs),
+            json(&proc.params),
+        ]);
+    }
+    Ok(rows)
+}
+
+/// A value as JSON text.
+fn json<T: serde::Serialize>(value: &T) -> Cell {
+    serde_json::to_string(value).ok().into()
+}
+
+pub(super) fn models(view: &View) -> Result<Rows> {
+    let rows = view.storage.models()?.into_iter().map(|model| {
+        vec![
+            model.id.into(),
+            model.table.into(),
+            model.name.into(),
+            model.sha256.into(),
+            model.size_bytes.into(),
+            Cell::Time(model.created_us),
+            model.run.map(|run| run.0).into(),
+        ]
+    });
+    Ok(rows.collect())
+}
+
+pub(super) fn limits(view: &View) -> Rows {
+    let unit = |name: &str| match name.rsplit('_').next() {
+        Some("bytes") => "bytes",
+        Some("ms") => "ms",
+        _ => "",
+    };
+    view.system
+        .limits
+        .entries()
+        .into_iter()
+        .map(|(name, value)| vec![Cell::from(&name), value.into(), unit(&name).into()])
+        .collect()
+}
+
+pub(super) fn devices(view: &View) -> Rows {
+    let row = |device: &crate::device::Device| {
+        vec![Cell::from(&device.name), device.cores.into(), device.memory_bytes.into()]
+    };
+    view.system.devices.iter().map(row).collect()
+}

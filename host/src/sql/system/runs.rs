@@ -1,0 +1,162 @@
+//! Runs, and of each run its instances, receipts, logs, metrics and results.
+
+use super::rows::{Cell, rows_of};
+use super::{Batches, Table};
+use crate::base::{Result, RunId};
+use crate::proc::Receipt;
+use crate::run::Runs;
+use crate::sql::provider::View;
+use crate::storage::{InstanceRecord, RunFilter};
+
+type Rows = Vec<Vec<Cell>>;
+
+/// Log lines or metric points of one batch.
+const PAGE: u32 = 8192;
+
+pub(super) fn runs(view: &View) -> Result<Rows> {
+    let mut list = view.system.runs.list(&RunFilter::default())?;
+    list.reverse();
+    let rows = list.into_iter().map(|run| {
+        let wall_ms = match (run.started_us, run.finished_us) {
+            (Some(started), Some(finished)) => Some((finished - started) as f64 / 1e3),
+            _ => None,
+        };
+        vec![
+            run.id.0.into(),
+            run.proc.into(),
+            run.component.into(),
+            run.tag.into(),
+            run.user.into(),
+            run.state.name().into(),
+            run.params.into(),
+            run.inputs.into(),
+            run.outputs.into(),
+            run.snapshot.map(|snapshot| snapshot.0).into(),
+            Cell::Seed(run.seed),
+            run.instances.into(),
+            Cell::Time(run.submitted_us),
+            run.started_us.map_or(Cell::Null, Cell::Time),
+            run.finished_us.map_or(Cell::Null, Cell::Time),
+            wall_ms.into(),
+            run.error.into(),
+            run.sha256.into(),
+        ]
+    });
+    Ok(rows.collect())
+}
+
+/// The rows of one table about runs, run by run, the oldest first.
+pub(super) fn of_each(table: Table, view: &View) -> Result<Batches> {
+    let mut list = view.system.runs.list(&RunFilter::default())?;
+    list.reverse();
+    let runs = view.system.runs.clone();
+    let schema = table.schema();
+    // Log lines and metric points come in pages: the run, and the last number seen.
+    let mut left = list.into_iter().map(|run| run.id);
+    let mut current: Option<(RunId, u64)> = None;
+    Ok(Box::new(std::iter::from_fn(move || {
+        loop {
+            let (run, after) = match current.take() {
+                Some(position) => position,
+                None => (left.next()?, 0),
+            };
+            match page(table, &runs, run, after) {
+                Ok((rows, _)) if rows.is_empty() => {}
+                Ok((rows, next)) => {
+                    current = next.map(|after| (run, after));
+                    return Some(rows_of(&schema, rows));
+                }
+                Err(e) => return Some(Err(e)),
+            }
+        }
+    })))
+}
+
+/// Rows of one run behind number `after`, and where more may follow.
+fn page(table: Table, runs: &Runs, run: RunId, after: u64) -> Result<(Rows, Option<u64>)> {
+    Ok(match table {
+        Table::Instances => (runs.status(run)?.instances.into_iter().map(instance).collect(), None),
+        Table::Receipts => (runs.status(run)?.instances.iter().map(receipt).collect(), None),
+        Table::Logs => {
+            let lines = runs.logs(run, after, PAGE)?;
+            let next = lines.last().map(|line| line.seq);
+            let row = |line: crate::storage::LogLine| {
+                vec![
+                    line.run.0.into(),
+                    line.shard.into(),
+                    line.seq.into(),
+                    Cell::Time(line.time_us),
+                    line.level.into(),
+                    line.text.into(),
+                ]
+            };
+            (lines.into_iter().map(row).collect(), next)
+        }
+        Table::Metrics => {
+            let points = runs.metrics(run, after, PAGE)?;
+            let next = points.last().map(|point| point.seq);
+            let row = |point: crate::storage::MetricPoint| {
+                vec![
+                    point.run.0.into(),
+                    point.shard.into(),
+                    point.seq.into(),
+                    Cell::Time(point.time_us),
+                    point.name.into(),
+                    point.step.into(),
+                    point.value.into(),
+                ]
+            };
+            (points.into_iter().map(row).collect(), next)
+        }
+        _ => (results(runs, run)?, None),
+    })
+}
+
+fn instance(instance: InstanceRecord) -> Vec<Cell> {
+    vec![
+        instance.run.0.into(),
+        instance.shard.into(),
+        instance.state.name().into(),
+        instance.status.into(),
+        instance.fraction.into(),
+        instance.message.into(),
+        instance.results.into(),
+    ]
+}
+
+fn receipt(instance: &InstanceRecord) -> Vec<Cell> {
+    let used: Receipt = serde_json::from_str(&instance.receipt).unwrap_or_default();
+    vec![
+        instance.run.0.into(),
+        instance.shard.into(),
+        used.device.into(),
+        used.wall_ms.into(),
+        used.start_ms.into(),
+        used.guest_ms.into(),
+        used.device_ms.into(),
+        used.peak_guest_bytes.into(),
+        used.peak_device_bytes.into(),
+        used.moved.inputs_bytes.into(),
+        used.moved.parameters_bytes.into(),
+        used.moved.reads_bytes.into(),
+        used.moved.outputs_bytes.into(),
+        used.rows_in.into(),
+        used.rows_out.into(),
+        used.host_calls.into(),
+        used.programs.into(),
+        used.replays.into(),
+    ]
+}
+
+/// Results of the instances, and merged ones, which have no shard.
+fn results(runs: &Runs, run: RunId) -> Result<Rows> {
+    let found = runs.results(run)?;
+    let of_instances = found.instances.into_iter().map(|result| {
+        vec![result.run.0.into(), result.shard.into(), result.name.into(), result.text.into(), result.bytes.into()]
+    });
+    let merged = found
+        .merged
+        .into_iter()
+        .map(|(name, text)| vec![run.0.into(), Cell::Null, name.into(), text.into(), Cell::Null]);
+    Ok(of_instances.chain(merged).collect())
+}
