@@ -1,0 +1,154 @@
+//! The demo's network, trained natively: 784-256-256-10, ReLU, Adam. Tests check
+//! what it learns; a bench compares it with the same program in WebAssembly.
+
+use std::time::{Duration, Instant};
+
+use quern::base::{DType, Result};
+use quern::device::Buffer;
+use quern::tensor::{Activation, Adam, Session, Tensor, Variable};
+
+/// Extents of the layers.
+const LAYERS: [usize; 4] = [784, 256, 256, 10];
+
+/// Rows of a step.
+pub(crate) const BATCH: usize = 100;
+
+/// Weights and biases with Adam's moments.
+pub(crate) struct Network {
+    parameters: Vec<Variable>,
+    first: Vec<Variable>,
+    second: Vec<Variable>,
+    step: u64,
+}
+
+impl Network {
+    /// He-initialised weights, zero biases.
+    pub(crate) fn new(session: &mut Session) -> Result<Self> {
+        let mut parameters = Vec::new();
+        for pair in LAYERS.windows(2) {
+            let weight = session.random_normal(DType::F32, pair, 0.0, (2.0 / pair[0] as f64).sqrt())?;
+            let bias = session.full(DType::F32, &pair[1..], 0.0)?;
+            parameters.extend([session.variable(&weight)?, session.variable(&bias)?]);
+        }
+        let mut zeros = || -> Result<Vec<Variable>> {
+            let zero = |p: &Variable| {
+                let zero = session.full(DType::F32, p.shape(), 0.0)?;
+                session.variable(&zero)
+            };
+            parameters.iter().map(zero).collect()
+        };
+        let (first, second) = (zeros()?, zeros()?);
+        Ok(Self { parameters, first, second, step: 0 })
+    }
+
+    /// Logits of images `[n, 28, 28]` uint8.
+    pub(crate) fn logits(&self, session: &mut Session, images: &Tensor) -> Result<Tensor> {
+        let n = images.shape()[0];
+        let flat = session.reshape(images, &[n, LAYERS[0]])?;
+        let wide = session.cast(&flat, DType::F32)?;
+        let mut x = session.affine(&wide, 1.0 / 255.0, 0.0)?;
+        let layers = self.parameters.len() / 2;
+        for (i, layer) in self.parameters.chunks(2).enumerate() {
+            let (weight, bias) = (session.value(&layer[0])?, session.value(&layer[1])?);
+            let activation = if i + 1 < layers { Activation::Relu } else { Activation::None };
+            x = session.linear(&x, &weight, Some(&bias), activation)?;
+        }
+        Ok(x)
+    }
+
+    /// One step on the rows picked by `indices`; the loss.
+    pub(crate) fn train_step(
+        &mut self,
+        session: &mut Session,
+        (images, labels): (&Tensor, &Tensor),
+        indices: &Tensor,
+    ) -> Result<Tensor> {
+        let variables: Vec<&Variable> = self.parameters.iter().collect();
+        let tape = session.tape(&variables)?;
+        let batch = session.gather(images, 0, indices)?;
+        let wanted = session.gather(labels, 0, indices)?;
+        let logits = self.logits(session, &batch)?;
+        let loss = session.cross_entropy(&logits, &wanted)?;
+        let gradients = session.gradients(&tape, &loss)?;
+        self.step += 1;
+        session.adam(&Adam {
+            variables: &variables,
+            gradients: &gradients.iter().collect::<Vec<_>>(),
+            first: &self.first.iter().collect::<Vec<_>>(),
+            second: &self.second.iter().collect::<Vec<_>>(),
+            step: self.step,
+            rate: 1e-3,
+            beta1: 0.9,
+            beta2: 0.999,
+            epsilon: 1e-8,
+            decay: 0.0,
+        })?;
+        Ok(loss)
+    }
+
+    /// One epoch in random order; the mean of the last losses and the time it took.
+    pub(crate) fn train_epoch(&mut self, session: &mut Session, data: (&Tensor, &Tensor)) -> Result<(f64, Duration)> {
+        let started = Instant::now();
+        let rows = data.0.shape()[0];
+        let order = session.random_permutation(rows)?;
+        let mut losses = Vec::new();
+        for step in 0..rows / BATCH {
+            let indices = session.slice(&order, 0, (step * BATCH) as u64, BATCH as u64)?;
+            let loss = self.train_step(session, data, &indices)?;
+            if step + 10 >= rows / BATCH {
+                losses.push(loss);
+            }
+        }
+        session.sync()?;
+        let time = started.elapsed();
+        let mean = losses.iter().map(|loss| session.item(loss)).sum::<Result<f64>>()? / losses.len() as f64;
+        Ok((mean, time))
+    }
+
+    /// The share of images whose largest logit is at their label.
+    pub(crate) fn accuracy(&self, session: &mut Session, (images, labels): (&Tensor, &Tensor)) -> Result<f64> {
+        let logits = self.logits(session, images)?;
+        let predicted = session.arg_max(&logits, 1)?;
+        let wanted = session.cast(labels, DType::I64)?;
+        let right = session.equal(&predicted, &wanted)?;
+        let right = session.cast(&right, DType::F64)?;
+        let mean = session.reduce_mean(&right, &[], quern::tensor::Keep::Removed)?;
+        session.item(&mean)
+    }
+}
+
+/// The real images `[n, 28, 28]` and labels `[n]`, uint8, as columns of a device.
+pub(crate) fn mnist(session: &mut Session, part: &str) -> Result<(Tensor, Tensor)> {
+    let pool = session.executor().device().pool.clone();
+    let (images, labels) =
+        (idx(&format!("{part}-images-idx3-ubyte.gz"), 16), idx(&format!("{part}-labels-idx1-ubyte.gz"), 8));
+    let n = labels.len();
+    let images = Buffer::from_slice(&pool, &images)?;
+    let labels = Buffer::from_slice(&pool, &labels)?;
+    Ok((session.from_buffer(&images, 0, DType::U8, &[n, 28, 28])?, session.from_buffer(&labels, 0, DType::U8, &[n])?))
+}
+
+/// The values of an IDX file.
+fn idx(name: &str, header_bytes: usize) -> Vec<u8> {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("data/mnist").join(name);
+    let mut bytes = Vec::new();
+    let file = std::fs::File::open(path).expect("the MNIST files are part of the repository");
+    std::io::Read::read_to_end(&mut flate2::read::GzDecoder::new(file), &mut bytes).expect("gzip");
+    bytes.split_off(header_bytes)
+}
+
+#[test]
+fn network_learns_mnist_in_one_epoch() {
+    let mut session = super::support::session(quern::tensor::Mode::Planned);
+    let (train, test) = (mnist(&mut session, "train").unwrap(), mnist(&mut session, "t10k").unwrap());
+    let mut network = Network::new(&mut session).unwrap();
+    for _ in 0..std::env::var("EPOCHS").map_or(1, |n| n.parse().unwrap()) {
+        let (loss, time) = network.train_epoch(&mut session, (&train.0, &train.1)).unwrap();
+        println!("loss {loss:.4}, {} ms", time.as_millis());
+        assert!(loss < 0.25, "loss {loss}");
+    }
+    let accuracy = network.accuracy(&mut session, (&test.0, &test.1)).unwrap();
+    println!("accuracy {accuracy}, {:?}", session.stats());
+    assert!(accuracy > 0.955, "accuracy {accuracy}");
+    assert!(session.stats().replays >= 590, "{:?}", session.stats());
+}
