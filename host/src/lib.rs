@@ -6,3 +6,25 @@
 //! none below; `tests/tidy.rs` holds this.
 
 pub mod base;
+
+pub mod device;
+
+pub mod tensor;
+
+pub mod storage;
+
+pub mod table;
+
+pub mod catalog;
+
+pub mod proc;
+
+pub mod run;
+
+pub mod sql;
+
+pub mod database;
+
+pub mod server;
+
+pub mod cli;
