@@ -151,6 +151,9 @@ impl Live {
     pub(super) fn end(&self, concluded: RunStatus) {
         self.change(|state| {
             state.record = concluded.run;
+            for (instance, concluded) in state.instances.iter_mut().zip(concluded.instances) {
+                instance.state = concluded.state;
+            }
             state.phase = Phase::Ended;
         });
     }
@@ -166,6 +169,9 @@ impl Live {
             (Phase::Queued, _) => {
                 state.phase = Phase::Committing;
                 Ok(true)
+            }
+            (Phase::Ended, _) => {
+                Err(Error::Invalid(format!("run {} has ended already: {}", self.id, state.record.state)))
             }
             _ => Err(Error::Invalid(format!("run {} is ending and can no longer be killed", self.id))),
         })

@@ -1,0 +1,6 @@
+//! Runs: what is refused, what is committed, how runs live and end.
+
+mod commits;
+mod fixture;
+mod lifecycle;
+mod requests;
