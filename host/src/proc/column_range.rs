@@ -54,13 +54,13 @@ impl ColumnRange {
     pub(super) fn values(&self, session: &mut Session) -> Result<Tensor> {
         let row_bytes = self.row_shape.iter().product::<usize>() * self.dtype.size_bytes();
         let shape: Vec<usize> = std::iter::once(self.rows).chain(self.row_shape.iter().copied()).collect();
-        session.from_buffer(self.column.values_buffer().clone(), self.start * row_bytes, self.dtype, &shape)
+        session.from_buffer(self.column.values_buffer(), self.start * row_bytes, self.dtype, &shape)
     }
 
     /// `[rows]` boolean, when a row of the column lacks a value.
     pub(super) fn present(&self, session: &mut Session) -> Result<Option<Tensor>> {
         let buffer: Option<&Buffer> = self.column.validity_buffer();
-        buffer.map(|buffer| session.from_buffer(buffer.clone(), self.start, DType::Bool, &[self.rows])).transpose()
+        buffer.map(|buffer| session.from_buffer(buffer, self.start, DType::Bool, &[self.rows])).transpose()
     }
 }
 

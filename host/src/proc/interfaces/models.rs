@@ -115,7 +115,7 @@ impl models::HostModel for State {
             let within = format!("model `{}` ({})", loaded.name, names.join(", "));
             return Err(Error::not_found("tensor", &name, Some(within), names).into());
         };
-        let tensor = run.session.from_buffer(tensor.data.clone(), 0, tensor.dtype, &tensor.shape)?;
+        let tensor = run.session.from_buffer(&tensor.data, 0, tensor.dtype, &tensor.shape)?;
         Ok(run.tensors.open(&mut run.budget, tensor)?)
     }
 
