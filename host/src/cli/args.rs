@@ -4,11 +4,11 @@ use std::time::Duration;
 
 /// A `name=value` argument.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Pair {
+pub(crate) struct Pair {
     /// What stands before the first `=`.
-    pub(super) name: String,
+    pub(crate) name: String,
     /// What stands after it.
-    pub(super) value: String,
+    pub(crate) value: String,
 }
 
 impl std::str::FromStr for Pair {
@@ -26,11 +26,11 @@ impl std::str::FromStr for Pair {
 
 /// A `--limit name=value` argument.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct LimitArg {
+pub(crate) struct LimitArg {
     /// The limit's name.
-    pub(super) name: String,
+    pub(crate) name: String,
     /// Its value in the unit that its name ends with.
-    pub(super) value: u64,
+    pub(crate) value: u64,
 }
 
 impl std::str::FromStr for LimitArg {
@@ -50,7 +50,7 @@ impl std::str::FromStr for LimitArg {
 }
 
 /// `1048576`, `512KiB`, `256MiB`, `4GiB`.
-pub(super) fn parse_bytes(text: &str) -> Result<u64, String> {
+pub(crate) fn parse_bytes(text: &str) -> Result<u64, String> {
     let (number, unit) = split_unit(text);
     let shift = match unit.to_ascii_lowercase().as_str() {
         "" | "b" => 0,
@@ -65,7 +65,7 @@ pub(super) fn parse_bytes(text: &str) -> Result<u64, String> {
 }
 
 /// `500ms`, `10s`, `2.5min`, `1h`; a bare number is milliseconds.
-pub(super) fn parse_duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
     let (number, unit) = split_unit(text);
     let ms = match unit.to_ascii_lowercase().as_str() {
         "" | "ms" => 1.0,

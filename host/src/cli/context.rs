@@ -17,47 +17,47 @@ use crate::server::{Connection, Patience, Role};
 /// Arguments of every subcommand.
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Global options")]
-pub(super) struct Global {
+pub(crate) struct Global {
     /// The folder with the tables [default: $QUERN_DATA, else ./quern-data]
     #[arg(long, global = true, value_name = "DIR")]
-    pub(super) data: Option<PathBuf>,
+    pub(crate) data: Option<PathBuf>,
     /// Write results as JSON, for scripts
     #[arg(long, global = true, action = ArgAction::SetTrue)]
-    pub(super) json: bool,
+    pub(crate) json: bool,
     /// Say nothing beside results and errors
     #[arg(long, short, global = true, action = ArgAction::SetTrue)]
-    pub(super) quiet: bool,
+    pub(crate) quiet: bool,
     /// When to use colours
     #[arg(long, global = true, value_enum, default_value_t = ColorChoice::Auto, value_name = "WHEN")]
-    pub(super) color: ColorChoice,
+    pub(crate) color: ColorChoice,
     /// Threads for tensor work [default: all cores]
     #[arg(long, global = true, env = "QUERN_CORES", value_name = "N", hide_env = true)]
-    pub(super) cores: Option<usize>,
+    pub(crate) cores: Option<usize>,
 }
 
 /// The parsed global arguments as usable values.
-pub(super) struct Context {
+pub(crate) struct Context {
     /// The folder.
-    pub(super) folder: PathBuf,
+    pub(crate) folder: PathBuf,
     /// `--json`.
-    pub(super) json: bool,
+    pub(crate) json: bool,
     /// `--quiet`.
-    pub(super) quiet: bool,
+    pub(crate) quiet: bool,
     /// Colours of standard output.
-    pub(super) out: Paint,
+    pub(crate) out: Paint,
     /// Colours of standard error.
-    pub(super) err: Paint,
+    pub(crate) err: Paint,
     /// Whether standard output is a terminal.
-    pub(super) out_terminal: bool,
+    pub(crate) out_terminal: bool,
     /// Whether progress can be drawn on standard error.
-    pub(super) err_terminal: bool,
+    pub(crate) err_terminal: bool,
     options: Options,
     connection: OnceCell<Arc<Connection>>,
 }
 
 impl Context {
     /// Of the global arguments.
-    pub(super) fn new(global: Global) -> Self {
+    pub(crate) fn new(global: Global) -> Self {
         Self {
             folder: data_folder(global.data),
             json: global.json,
@@ -72,18 +72,18 @@ impl Context {
     }
 
     /// The connection to the folder's holder, which may be this process.
-    pub(super) fn connection(&self) -> Result<&Connection> {
+    pub(crate) fn connection(&self) -> Result<&Connection> {
         self.connection_as(Role::Command)
     }
 
     /// The same, to be used from another thread.
-    pub(super) fn shared_connection(&self) -> Result<Arc<Connection>> {
+    pub(crate) fn shared_connection(&self) -> Result<Arc<Connection>> {
         self.connection()?;
         self.connection.get().cloned().context("the connection is gone")
     }
 
     /// The same; where this process becomes the holder, it says so in this role.
-    pub(super) fn connection_as(&self, role: Role) -> Result<&Connection> {
+    pub(crate) fn connection_as(&self, role: Role) -> Result<&Connection> {
         if let Some(connection) = self.connection.get() {
             return Ok(connection);
         }
@@ -96,12 +96,12 @@ impl Context {
     }
 
     /// A connection to a holder that outlives this process.
-    pub(super) fn detached(&self) -> Result<Connection> {
+    pub(crate) fn detached(&self) -> Result<Connection> {
         Ok(Connection::open_detached(&self.folder, &self.options)?)
     }
 
     /// Stops holding the folder, after what other terminals asked for is done.
-    pub(super) fn close(&self) -> Result<()> {
+    pub(crate) fn close(&self) -> Result<()> {
         if let Some(connection) = self.connection.get() {
             let mut told = false;
             connection.close(&mut |needed_for| {
@@ -117,26 +117,26 @@ impl Context {
     }
 
     /// A line beside the results.
-    pub(super) fn note(&self, text: &str) {
+    pub(crate) fn note(&self, text: &str) {
         if !self.quiet {
             eprintln!("{}", self.err.dim(text));
         }
     }
 
     /// A progress bar for work that may take longer than a second.
-    pub(super) fn progress(&self, label: &str) -> Progress {
+    pub(crate) fn progress(&self, label: &str) -> Progress {
         Progress::new(self.err_terminal && !self.quiet, self.err, label)
     }
 
     /// Writes a result.
-    pub(super) fn print(&self, text: &str) -> std::io::Result<()> {
+    pub(crate) fn print(&self, text: &str) -> std::io::Result<()> {
         let mut out = std::io::stdout().lock();
         out.write_all(text.as_bytes())?;
         out.flush()
     }
 
     /// Writes a result as one line of JSON.
-    pub(super) fn print_json(&self, value: &impl serde::Serialize) -> Result<()> {
+    pub(crate) fn print_json(&self, value: &impl serde::Serialize) -> Result<()> {
         let text = serde_json::to_string(value)?;
         Ok(self.print(&(text + "\n"))?)
     }

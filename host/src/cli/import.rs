@@ -27,7 +27,7 @@ Examples:
 /// commit: all rows, or, where a file is bad, none.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES, group = ArgGroup::new("mode").args(["append", "replace"]))]
-pub(super) struct Import {
+pub(crate) struct Import {
     /// The files
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
@@ -60,10 +60,10 @@ pub(super) struct Import {
     shard_by: Vec<String>,
     /// CSV: the character between fields [default: seen from the first line]
     #[arg(long, value_name = "CHAR")]
-    delimiter: Option<char>,
-    /// CSV: the first line is a row already, and names no columns
-    #[arg(long)]
-    no_header: bool,
+    delimiter: Option<String>,
+    /// CSV: whether the first line holds the names [default: seen from its text]
+    #[arg(long, value_name = "BOOL")]
+    header: Option<bool>,
     /// IDX: put a column `id` of row numbers in front
     #[arg(long)]
     ids: bool,
@@ -83,7 +83,7 @@ enum FileFormat {
 
 impl Import {
     /// Imports and says what came of it.
-    pub(super) fn run(self, context: &Context) -> Result<()> {
+    pub(crate) fn run(self, context: &Context) -> Result<()> {
         let request = self.request()?;
         let done = import(context, request)?;
         if context.json {
@@ -111,7 +111,7 @@ impl Import {
             replicated: self.replicated,
             shard_by: self.shard_by,
             delimiter: self.delimiter,
-            no_header: self.no_header,
+            header: self.header,
             ids: self.ids,
             one_hot_classes: self.one_hot,
         })
@@ -119,7 +119,7 @@ impl Import {
 }
 
 /// Sends an import and draws its progress.
-pub(super) fn import(context: &Context, request: Request) -> Result<ImportDone> {
+pub(crate) fn import(context: &Context, request: Request) -> Result<ImportDone> {
     let mut progress = context.progress(&format!("importing {}", request.table));
     let reply = context.connection()?.call(AnyRequest::Import(request), Vec::new(), &mut |event| {
         if let Event::Rows { rows, total } = event {

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 static ASKED: AtomicU32 = AtomicU32::new(0);
 
 /// Counts Ctrl-C and SIGTERM from now on, where they would end the process.
-pub(super) fn listen() {
+pub(crate) fn listen() {
     let handler = on_signal as extern "C" fn(libc::c_int) as libc::sighandler_t;
     for signal in [libc::SIGINT, libc::SIGTERM] {
         // SAFETY: the handler only touches an atomic and calls `_exit`, both of
@@ -16,12 +16,12 @@ pub(super) fn listen() {
 }
 
 /// Whether the user has asked since the last [`reset`].
-pub(super) fn asked() -> bool {
+pub(crate) fn asked() -> bool {
     ASKED.load(Ordering::Relaxed) > 0
 }
 
 /// Forgets what was asked: the next Ctrl-C is a first one again.
-pub(super) fn reset() {
+pub(crate) fn reset() {
     ASKED.store(0, Ordering::Relaxed);
 }
 

@@ -13,10 +13,10 @@ const INTERRUPTED: u8 = 130;
 /// Why a command ends that did what it was asked to do: to stop.
 #[derive(Debug, thiserror::Error)]
 #[error("interrupted")]
-pub(super) struct Interrupted;
+pub(crate) struct Interrupted;
 
 /// Says what went wrong and returns the exit code.
-pub(super) fn failed(context: &Context, error: &anyhow::Error) -> ExitCode {
+pub(crate) fn failed(context: &Context, error: &anyhow::Error) -> ExitCode {
     if closed_by_reader(error) {
         return ExitCode::SUCCESS;
     }
@@ -28,7 +28,7 @@ pub(super) fn failed(context: &Context, error: &anyhow::Error) -> ExitCode {
 }
 
 /// `error: …` and `hint: …` lines.
-pub(super) fn describe(error: &anyhow::Error, paint: Paint) -> String {
+pub(crate) fn describe(error: &anyhow::Error, paint: Paint) -> String {
     let mut text = format!("{} {}\n", paint.red("error:"), chain(error));
     let hint = match error.downcast_ref::<Failure>() {
         Some(failure) => failure.hint.clone(),
@@ -61,6 +61,6 @@ fn closed_by_reader(error: &anyhow::Error) -> bool {
 }
 
 /// The error for a reply of another kind than the request's: a fault of ours.
-pub(super) fn unexpected(reply: &Reply) -> anyhow::Error {
+pub(crate) fn unexpected(reply: &Reply) -> anyhow::Error {
     Error::Internal(format!("a reply of another kind: {reply:?}")).into()
 }

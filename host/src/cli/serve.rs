@@ -23,7 +23,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// Hold the folder and serve other terminals until Ctrl-C
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
-pub(super) struct Serve {
+pub(crate) struct Serve {
     /// Leave after nobody has used the folder for this long
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     idle_exit: Option<Duration>,
@@ -31,7 +31,7 @@ pub(super) struct Serve {
 
 impl Serve {
     /// Serves.
-    pub(super) fn run(self, context: &Context) -> Result<()> {
+    pub(crate) fn run(self, context: &Context) -> Result<()> {
         interrupt::listen();
         let connection = context.connection_as(Role::Server)?;
         if let Some(holder) = connection.remote_holder() {

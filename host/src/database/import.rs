@@ -1,4 +1,4 @@
-//! Files into a table, in one commit.
+//! An import as it is asked for from outside, in words and numbers.
 
 use std::path::PathBuf;
 use std::time::Instant;
@@ -6,9 +6,9 @@ use std::time::Instant;
 use serde::{Deserialize, Serialize};
 
 use super::Database;
-use crate::base::{DEFAULT_SHARDS, Error, Result, Sharding};
-use crate::sql::ingest::{self, CsvOptions, Format, IdxOptions};
-use crate::storage::{AppendTo, Snapshot, TableState};
+use crate::base::{Error, Result, Sharding};
+use crate::sql::ingest::{CsvOptions, IdxOptions, Options};
+use crate::sql::{self, Progress};
 
 /// Files to read into a table.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,9 +33,9 @@ pub struct Import {
     /// Columns whose hash decides the shard of a new table's rows.
     pub shard_by: Vec<String>,
     /// CSV: the character between fields.
-    pub delimiter: Option<char>,
-    /// CSV: whether the first line is a row already.
-    pub no_header: bool,
+    pub delimiter: Option<String>,
+    /// CSV: whether the first line holds names; seen from its text where absent.
+    pub header: Option<bool>,
     /// IDX: puts a column `id` of row numbers in front.
     pub ids: bool,
     /// IDX: makes `onehot_label` and `readable_label` of labels of so many classes.
@@ -73,115 +73,73 @@ pub struct ImportDone {
 }
 
 impl Database {
-    /// Reads files into a table. `progress` gets the rows read so far and, where
-    /// the files say so, how many there are.
-    pub fn import(
-        &self,
-        import: &Import,
-        progress: &mut dyn FnMut(u64, Option<u64>) -> Result<()>,
-    ) -> Result<ImportDone> {
+    /// Reads files into a table; `progress` is told of the rows read.
+    pub fn import(&self, import: &Import, progress: &mut dyn FnMut(Progress) -> Result<()>) -> Result<ImportDone> {
         let started = Instant::now();
-        let source = ingest::open(&import.files, &options(import)?)?;
-        let snapshot = self.storage.snapshot()?;
-        let there = existing(&snapshot, import)?;
-        let mut write = self.storage.begin();
-        let source = match &there {
-            Some(table) => source.conform(&table.name, &table.schema)?,
-            None => source,
-        };
-        let schema = source.schema().clone();
-        let (sharding, shards) = match &there {
-            Some(table) => (table.sharding.clone(), table.shards),
-            None => {
-                if import.mode == ImportMode::Replace && snapshot.table(&import.table).is_ok() {
-                    write.drop_table(&import.table)?;
-                }
-                let (sharding, shards) = division(import);
-                write.create_table(&import.table, &schema, sharding.clone(), shards)?;
-                (sharding, shards)
-            }
-        };
-        let total = source.rows();
-        let mut read = 0;
-        let counted = source.map(|batch| {
-            let batch = batch?;
-            read += batch.num_rows() as u64;
-            progress(read, total)?;
-            Ok(batch)
-        });
-        let rows = write.append(&import.table, AppendTo::Deal, counted)?;
-        write.commit()?;
+        let there = self.storage.snapshot()?.table(&import.table).ok();
+        if let Some(table) = &there {
+            refuse(import, &describe(&table.sharding, table.shards))?;
+        }
+        let done = sql::import(&self.storage, &planned(import)?, progress)?;
+        let seconds = started.elapsed().as_secs_f64();
+        let table = self.storage.snapshot()?.table(&import.table)?;
         Ok(ImportDone {
-            table: import.table.clone(),
-            rows,
-            columns: schema.columns().iter().map(|c| format!("{} {}", c.name, c.column_type)).collect(),
-            sharding: describe(&sharding, shards),
-            seconds: started.elapsed().as_secs_f64(),
+            table: table.name.clone(),
+            rows: done.rows.unwrap_or(0),
+            columns: table.schema.columns().iter().map(|c| format!("{} {}", c.name, c.column_type)).collect(),
+            sharding: describe(&table.sharding, table.shards),
+            seconds,
             file_bytes: import.files.iter().filter_map(|file| file.metadata().ok()).map(|m| m.len()).sum(),
         })
     }
 }
 
-/// The table that rows are added to; none where a new one is made.
-fn existing(snapshot: &Snapshot, import: &Import) -> Result<Option<std::sync::Arc<TableState>>> {
-    let found = match snapshot.table(&import.table) {
-        Ok(table) => table,
-        Err(Error::NotFound { .. }) => return Ok(None),
-        Err(other) => return Err(other),
-    };
+/// Refuses what cannot be done with a table that exists, in words that help.
+fn refuse(import: &Import, sharding: &str) -> Result<()> {
+    let table = &import.table;
+    let divides = import.shards.is_some() || import.replicated || !import.shard_by.is_empty();
     match import.mode {
-        ImportMode::Replace => Ok(None),
         ImportMode::Create => Err(Error::Invalid(format!(
-            "table `{}` exists already; --append adds the rows to it, --replace drops it first",
-            import.table
+            "table `{table}` exists already; --append adds the rows to it, --replace drops it first"
         ))),
-        ImportMode::Append if import.shards.is_some() || import.replicated || !import.shard_by.is_empty() => {
-            Err(Error::Invalid(format!(
-                "table `{}` exists already and keeps its {}; leave out --shards, --shard-by and --replicated",
-                import.table,
-                describe(&found.sharding, found.shards)
-            )))
-        }
-        ImportMode::Append => Ok(Some(found)),
+        ImportMode::Append if divides => Err(Error::Invalid(format!(
+            "table `{table}` exists already ({sharding}); --shards, --shard-by and --replicated are for new tables"
+        ))),
+        _ => Ok(()),
     }
 }
 
-fn options(import: &Import) -> Result<ingest::Options> {
-    let format = match import.format.as_deref() {
-        None => None,
-        Some("idx") => Some(Format::Idx),
-        Some("csv") => Some(Format::Csv),
-        Some("parquet") => Some(Format::Parquet),
-        Some("arrow") => Some(Format::Ipc),
-        Some(other) => return Err(Error::not_found("file format", other, None, ["idx", "csv", "parquet", "arrow"])),
-    };
-    let delimiter = match import.delimiter.map(u8::try_from) {
-        None => None,
-        Some(Ok(byte)) if byte.is_ascii() => Some(byte),
-        Some(_) => return Err(Error::Invalid("the delimiter must be one ASCII character".into())),
-    };
-    Ok(ingest::Options {
-        format,
-        names: import.names.clone(),
-        columns: import.columns.iter().map(|text| text.parse()).collect::<Result<_>>()?,
-        csv: CsvOptions { delimiter, header: !import.no_header, ..CsvOptions::default() },
-        idx: IdxOptions {
-            ids: import.ids,
-            one_hot_classes: import.one_hot_classes.and_then(|classes| usize::try_from(classes).ok()),
+fn planned(import: &Import) -> Result<sql::Import> {
+    let classes = import.one_hot_classes.map(usize::try_from).transpose();
+    Ok(sql::Import {
+        table: import.table.clone(),
+        files: import.files.clone(),
+        mode: match import.mode {
+            ImportMode::Create => sql::ImportMode::Create,
+            ImportMode::Append => sql::ImportMode::Append,
+            ImportMode::Replace => sql::ImportMode::Replace,
         },
+        options: Options {
+            format: import.format.as_deref().map(str::parse).transpose()?,
+            names: import.names.clone(),
+            columns: import.columns.iter().map(|text| text.parse()).collect::<Result<_>>()?,
+            csv: CsvOptions {
+                delimiter: import.delimiter.as_deref().map(sql::delimiter).transpose()?,
+                header: import.header,
+                ..CsvOptions::default()
+            },
+            idx: IdxOptions {
+                ids: import.ids,
+                one_hot_classes: classes.map_err(|_| Error::OutOfRange("too many classes".into()))?,
+            },
+        },
+        sharding: match (import.replicated, import.shard_by.is_empty()) {
+            (true, _) => Some(Sharding::Replicated),
+            (false, false) => Some(Sharding::Key(import.shard_by.clone())),
+            (false, true) => None,
+        },
+        shards: import.shards,
     })
-}
-
-/// How a new table is divided.
-fn division(import: &Import) -> (Sharding, u32) {
-    let shards = import.shards.unwrap_or(DEFAULT_SHARDS);
-    if import.replicated {
-        (Sharding::Replicated, 1)
-    } else if import.shard_by.is_empty() {
-        (Sharding::Random, shards)
-    } else {
-        (Sharding::Key(import.shard_by.clone()), shards)
-    }
 }
 
 /// A division in words.

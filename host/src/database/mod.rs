@@ -17,7 +17,7 @@ use crate::catalog::{Catalog, NewComponent};
 use crate::device::Device;
 use crate::proc::{CodeCache, Engine, Inspection};
 use crate::run::{LocalThreads, Request, RunStatus, Runs, Target};
-use crate::sql::{Answer, Sql};
+use crate::sql::{Answer, Context, Sql};
 use crate::storage::{ComponentRecord, Disk, LogLine, RunFilter, RunRecord, Storage};
 use crate::table::Tables;
 use crate::tensor::Executor;
@@ -47,19 +47,31 @@ impl Database {
         let limits = Limits::default();
         let storage = Storage::open(folder, Arc::new(Disk))?;
         let device = device(options);
-        let cores = device.cores;
         let tables = Tables::new(storage.clone(), device.clone());
         let catalog = Catalog::new(storage.clone());
         let code = CodeCache::new(folder.join(CODE_FOLDER));
-        let backend = LocalThreads::new(&storage, &tables, Executor::new(device), Some(code))?;
+        let backend = LocalThreads::new(&storage, &tables, Executor::new(device.clone()), Some(code))?;
         let runs = Runs::open(&storage, &catalog, Arc::new(backend), &limits)?;
-        let sql = Sql::new(&storage, &catalog, &runs, cores)?;
+        let sql = Sql::new(Context {
+            storage: storage.clone(),
+            catalog: catalog.clone(),
+            runs: runs.clone(),
+            threads: device.cores,
+            devices: vec![device],
+            limits: limits.clone(),
+        })?;
         Ok(Self { storage, catalog, runs, sql, limits })
     }
 
-    /// Executes statements, one after the other, as their answers are taken.
-    pub fn sql<'a>(&'a self, text: &str) -> Result<impl Iterator<Item = Result<Answer>> + 'a> {
-        self.sql.execute(text)
+    /// Executes statements, one after the other, as their answers are taken. All
+    /// are read before the first is executed.
+    pub fn sql(&self, text: &str) -> Result<impl Iterator<Item = Result<Answer>> + '_> {
+        Ok(self.sql.parse(text)?.into_iter().map(|statement| self.sql.execute_one(&statement)))
+    }
+
+    /// Names that a shell completes.
+    pub fn names(&self) -> Result<Vec<String>> {
+        self.sql.names()
     }
 
     /// Looks at the component file `bytes`, called `what` in errors.

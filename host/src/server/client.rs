@@ -131,9 +131,7 @@ impl Connection {
     pub fn close(&self, waiting: &mut dyn FnMut(&str) -> Patience) -> Result<()> {
         let mut link = self.link.lock().unwrap_or_else(PoisonError::into_inner);
         match std::mem::replace(&mut *link, Link::Closed) {
-            // Others with a reference are requests of this process; the last of
-            // them to end closes the holder by dropping it.
-            Link::Local(holder) => Arc::try_unwrap(holder).map_or(Ok(()), |holder| holder.close(waiting)),
+            Link::Local(holder) => holder.close(waiting),
             Link::Remote(_) | Link::Closed => Ok(()),
         }
     }

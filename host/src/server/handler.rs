@@ -31,6 +31,7 @@ const PIECE_BYTES: usize = 8 << 20;
 pub(super) fn handle(database: &Database, request: Request, body: Vec<u8>, sink: Sink<'_>) -> Result<Reply> {
     match request {
         Request::Sql { text } => sql(database, &text, sink),
+        Request::Names => database.names().map(Reply::Names),
         Request::Import(import) => self::import(database, &import, sink),
         Request::CreateComponent { name, replace } => {
             let record = database.create_component(&name, &body, replace)?;
@@ -82,12 +83,12 @@ fn sql(database: &Database, text: &str, sink: Sink<'_>) -> Result<Reply> {
 
 fn import(database: &Database, import: &Import, sink: Sink<'_>) -> Result<Reply> {
     let mut told = Instant::now();
-    let done = database.import(import, &mut |rows, total| {
+    let done = database.import(import, &mut |progress| {
         if told.elapsed() < PROGRESS_EVERY {
             return Ok(());
         }
         told = Instant::now();
-        sink(Event::Rows { rows, total })
+        sink(Event::Rows { rows: progress.rows, total: progress.total })
     })?;
     Ok(Reply::Imported(done))
 }

@@ -45,9 +45,15 @@ pub enum Patience {
 #[derive(Debug)]
 pub struct Holder {
     shared: Arc<Shared>,
-    accepting: Option<JoinHandle<()>>,
-    /// Released last: fields are dropped in order.
-    _lock: FolderLock,
+    /// None once it has left.
+    held: Mutex<Option<Held>>,
+}
+
+/// What is given back on the way out.
+#[derive(Debug)]
+struct Held {
+    accepting: JoinHandle<()>,
+    lock: FolderLock,
 }
 
 /// What the threads of a holder share.
@@ -86,7 +92,7 @@ impl Holder {
             })
             .map_err(|e| Error::io("serve", folder, e))?;
         // From here on dropping `holder` undoes everything.
-        let holder = Self { shared, accepting: Some(accepting), _lock: lock };
+        let holder = Self { shared, held: Mutex::new(Some(Held { accepting, lock })) };
         let database = Database::open(folder, options)?;
         holder.shared.lock().database = Some(Arc::new(database));
         holder.shared.changed.notify_all();
@@ -113,7 +119,7 @@ impl Holder {
 
     /// Stops holding the folder, once nobody needs this process any more.
     /// `waiting` is asked again and again with a line that says for what.
-    pub fn close(mut self, waiting: &mut dyn FnMut(&str) -> Patience) -> Result<()> {
+    pub fn close(&self, waiting: &mut dyn FnMut(&str) -> Patience) -> Result<()> {
         while let Some(reason) = self.shared.close_if_unused() {
             if waiting(&reason) == Patience::Kill {
                 let database = self.shared.lock().database.clone();
@@ -123,13 +129,13 @@ impl Holder {
             }
             std::thread::sleep(LOOK_EVERY);
         }
-        self.leave();
-        Ok(())
+        self.leave()
     }
 
     /// The way out; does nothing the second time.
-    fn leave(&mut self) {
-        let Some(accepting) = self.accepting.take() else { return };
+    fn leave(&self) -> Result<()> {
+        let held = self.held.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(Held { accepting, lock }) = held else { return Ok(()) };
         let (clients, quiet) = {
             let mut state = self.shared.lock();
             state.closing = true;
@@ -148,14 +154,22 @@ impl Holder {
             let _ = client.shutdown(Shutdown::Both);
         }
         let database = self.shared.lock().database.take();
+        // Rows of one-shot inserts stay in the catalog, where more join them.
+        let closed = match (&database, self.shared.role) {
+            (Some(database), Role::Server) => database.close(),
+            _ => Ok(()),
+        };
         drop(database);
         let _ = std::fs::remove_file(self.shared.folder.join(SOCKET_FILE));
+        drop(lock);
+        closed
     }
 }
 
 impl Drop for Holder {
     fn drop(&mut self) {
-        self.leave();
+        // There is nobody to tell any more; the folder is as after a crash, which it survives.
+        let _ = self.leave();
     }
 }
 

@@ -57,6 +57,8 @@ pub enum Request {
         /// One or more statements.
         text: String,
     },
+    /// Names that a shell completes.
+    Names,
     /// Reads files into a table. Events: progress.
     Import(Import),
     /// Stores the component in the body.
@@ -158,6 +160,8 @@ pub enum Event {
 pub enum Reply {
     /// It is done.
     Done,
+    /// Names of tables, columns and procs.
+    Names(Vec<String>),
     /// An import is done.
     Imported(ImportDone),
     /// Components.

@@ -15,14 +15,14 @@ const IMAGES: &str = "tests/data/mnist";
 const PROJECT: &str = "udfs/mnist";
 
 /// The two pairs of files, images first.
-pub(super) struct Images {
-    pub(super) training: [PathBuf; 2],
-    pub(super) test: [PathBuf; 2],
+pub(crate) struct Images {
+    pub(crate) training: [PathBuf; 2],
+    pub(crate) test: [PathBuf; 2],
 }
 
 impl Images {
     /// In the given folder, else in the repository.
-    pub(super) fn find(folder: Option<PathBuf>) -> Result<Self> {
+    pub(crate) fn find(folder: Option<PathBuf>) -> Result<Self> {
         let Some(folder) = folder.or_else(|| in_repository(IMAGES)) else {
             bail!(
                 "the MNIST files are not in ./{IMAGES}; say with --files DIR where train-images-idx3-ubyte.gz and the other three are"
@@ -40,7 +40,7 @@ impl Images {
 }
 
 /// The component's bytes: the given file, else built from the repository.
-pub(super) fn component(context: &Context, file: Option<PathBuf>) -> Result<Vec<u8>> {
+pub(crate) fn component(context: &Context, file: Option<PathBuf>) -> Result<Vec<u8>> {
     let file = match (file, in_repository(PROJECT)) {
         (Some(file), _) => file,
         (None, Some(project)) => build(context, &project, None)?.path,
@@ -58,7 +58,7 @@ fn in_repository(path: &str) -> Option<PathBuf> {
 }
 
 /// Most memory that a process has used so far, bytes; none where the system does not tell.
-pub(super) fn peak_memory_bytes(pid: u32) -> Option<u64> {
+pub(crate) fn peak_memory_bytes(pid: u32) -> Option<u64> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
     let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
     let kib: u64 = line.split_whitespace().nth(1)?.parse().ok()?;

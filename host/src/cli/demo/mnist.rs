@@ -51,7 +51,7 @@ from mnist_inference_output group by label order by label";
 /// Running it again keeps the models and makes the other tables anew.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
-pub(in crate::cli) struct Mnist {
+pub(crate) struct Mnist {
     /// Seed of weights and shuffling
     #[arg(long, default_value_t = 1, value_name = "N")]
     seed: u64,
@@ -87,7 +87,7 @@ struct Step {
 
 impl Mnist {
     /// Tells the story.
-    pub(super) fn run(self, context: &Context) -> Result<()> {
+    pub(crate) fn run(self, context: &Context) -> Result<()> {
         let started = Instant::now();
         interrupt::listen();
         let images = Images::find(self.files)?;

@@ -10,17 +10,17 @@ use clap::Subcommand;
 use super::context::Context;
 
 /// The folder of demos when nothing names one.
-pub(super) const FOLDER: &str = "./demo-data";
+pub(crate) const FOLDER: &str = "./demo-data";
 
 /// Watch a whole story on real data
 #[derive(Debug, Subcommand)]
-pub(super) enum DemoCommand {
+pub(crate) enum DemoCommand {
     Mnist(mnist::Mnist),
 }
 
 impl DemoCommand {
     /// Tells the story.
-    pub(super) fn run(self, context: &Context) -> Result<()> {
+    pub(crate) fn run(self, context: &Context) -> Result<()> {
         match self {
             Self::Mnist(command) => command.run(context),
         }

@@ -5,26 +5,26 @@ use crate::server::RunView;
 use std::time::Duration;
 
 /// Digits there are.
-pub(super) const DIGITS: usize = 10;
+pub(crate) const DIGITS: usize = 10;
 
 /// `matrix[label][predict]`: test images.
-pub(super) type Confusion = [[u64; DIGITS]; DIGITS];
+pub(crate) type Confusion = [[u64; DIGITS]; DIGITS];
 
 /// Errors of one kind from which on they are many.
 const MANY: u64 = 8;
 
 /// Images whose predicted digit is their label.
-pub(super) fn correct(matrix: &Confusion) -> u64 {
+pub(crate) fn correct(matrix: &Confusion) -> u64 {
     matrix.iter().enumerate().filter_map(|(digit, row)| row.get(digit)).sum()
 }
 
 /// All images.
-pub(super) fn total(matrix: &Confusion) -> u64 {
+pub(crate) fn total(matrix: &Confusion) -> u64 {
     matrix.iter().flatten().sum()
 }
 
 /// Actual digits down, predicted ones across.
-pub(super) fn confusion(matrix: &Confusion, paint: Paint) -> String {
+pub(crate) fn confusion(matrix: &Confusion, paint: Paint) -> String {
     const CELL: usize = 6;
     let mut text = format!("{}{}\n", " ".repeat(9), paint.dim("predicted"));
     let heads: String = (0..DIGITS).map(|digit| format!("{digit:>CELL$}")).collect();
@@ -47,7 +47,7 @@ pub(super) fn confusion(matrix: &Confusion, paint: Paint) -> String {
 }
 
 /// The receipts of runs, all instances of each together.
-pub(super) fn receipts(runs: &[&RunView], paint: Paint) -> String {
+pub(crate) fn receipts(runs: &[&RunView], paint: Paint) -> String {
     let right = |name: &'static str| (name, Align::Right);
     let mut grid = Grid::new([
         right("run"),

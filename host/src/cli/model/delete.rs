@@ -16,13 +16,13 @@ Examples:
 /// Delete a model's row
 #[derive(Debug, Args)]
 #[command(visible_alias = "rm", after_help = EXAMPLES)]
-pub(super) struct Delete {
+pub(crate) struct Delete {
     #[command(flatten)]
     model: ModelArgs,
 }
 
 impl Delete {
-    pub(super) fn run(self, context: &Context) -> Result<()> {
+    pub(crate) fn run(self, context: &Context) -> Result<()> {
         let request = Request::DeleteModel(self.model.into_ref());
         let models = match context.connection()?.call(request, Vec::new(), &mut |_| Ok(()))? {
             Reply::Models(models) => models,

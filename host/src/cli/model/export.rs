@@ -20,7 +20,7 @@ Examples:
 /// Write a model to a safetensors file
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
-pub(super) struct Export {
+pub(crate) struct Export {
     #[command(flatten)]
     model: ModelArgs,
     /// The file to write
@@ -33,7 +33,7 @@ pub(super) struct Export {
 
 /// Which model.
 #[derive(Clone, Debug, Args)]
-pub(super) struct ModelArgs {
+pub(crate) struct ModelArgs {
     /// The model's id, or its name for the newest of that name
     #[arg(value_name = "MODEL")]
     model: String,
@@ -44,13 +44,13 @@ pub(super) struct ModelArgs {
 
 impl ModelArgs {
     /// As requests have it.
-    pub(super) fn into_ref(self) -> ModelRef {
+    pub(crate) fn into_ref(self) -> ModelRef {
         ModelRef { model: self.model, table: self.table }
     }
 }
 
 impl Export {
-    pub(super) fn run(self, context: &Context) -> Result<()> {
+    pub(crate) fn run(self, context: &Context) -> Result<()> {
         if self.file.exists() && !self.force {
             bail!("{} exists already; use --force to overwrite it", self.file.display());
         }
@@ -70,7 +70,7 @@ impl Export {
 }
 
 /// A model and its file.
-pub(super) fn fetch(context: &Context, model: ModelArgs) -> Result<(Model, Vec<u8>)> {
+pub(crate) fn fetch(context: &Context, model: ModelArgs) -> Result<(Model, Vec<u8>)> {
     let mut file = Vec::new();
     let reply = context.connection()?.call(Request::ExportModel(model.into_ref()), Vec::new(), &mut |event| {
         if let Event::Bytes(piece) = event {

@@ -15,10 +15,10 @@ Examples:
 /// List the models in all model tables
 #[derive(Debug, Args)]
 #[command(visible_alias = "ls", after_help = EXAMPLES)]
-pub(super) struct List {}
+pub(crate) struct List {}
 
 impl List {
-    pub(super) fn run(self, context: &Context) -> Result<()> {
+    pub(crate) fn run(self, context: &Context) -> Result<()> {
         let models = models(context)?;
         if context.json {
             return context.print_json(&models);

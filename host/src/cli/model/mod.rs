@@ -15,7 +15,7 @@ use crate::server::{Reply, Request};
 
 /// List, export and delete models
 #[derive(Debug, Subcommand)]
-pub(super) enum ModelCommand {
+pub(crate) enum ModelCommand {
     List(list::List),
     Show(show::Show),
     Export(export::Export),
@@ -24,7 +24,7 @@ pub(super) enum ModelCommand {
 
 impl ModelCommand {
     /// Does what the subcommand says.
-    pub(super) fn run(self, context: &Context) -> Result<()> {
+    pub(crate) fn run(self, context: &Context) -> Result<()> {
         match self {
             Self::List(command) => command.run(context),
             Self::Show(command) => command.run(context),

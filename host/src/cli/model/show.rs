@@ -16,7 +16,7 @@ Examples:
 /// Show a model: its metadata and tensors
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
-pub(super) struct Show {
+pub(crate) struct Show {
     #[command(flatten)]
     model: ModelArgs,
 }
@@ -31,7 +31,7 @@ struct TensorInfo {
 }
 
 impl Show {
-    pub(super) fn run(self, context: &Context) -> Result<()> {
+    pub(crate) fn run(self, context: &Context) -> Result<()> {
         let (view, file) = fetch(context, self.model)?;
         let tensors = tensors(&file)?;
         if context.json {

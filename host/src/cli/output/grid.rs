@@ -6,7 +6,7 @@ use super::Paint;
 
 /// Where a cell stands in its column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Align {
+pub(crate) enum Align {
     /// Text.
     Left,
     /// Numbers.
@@ -15,29 +15,29 @@ pub enum Align {
 
 /// Rows under headings.
 #[derive(Clone, Debug)]
-pub struct Grid {
+pub(crate) struct Grid {
     columns: Vec<(String, Align)>,
     rows: Vec<Vec<String>>,
 }
 
 impl Grid {
     /// An empty grid; a heading's alignment is its column's.
-    pub fn new<S: Into<String>>(columns: impl IntoIterator<Item = (S, Align)>) -> Self {
+    pub(crate) fn new<S: Into<String>>(columns: impl IntoIterator<Item = (S, Align)>) -> Self {
         Self { columns: columns.into_iter().map(|(name, align)| (name.into(), align)).collect(), rows: Vec::new() }
     }
 
     /// Appends a row.
-    pub fn row<S: Into<String>>(&mut self, cells: impl IntoIterator<Item = S>) {
+    pub(crate) fn row<S: Into<String>>(&mut self, cells: impl IntoIterator<Item = S>) {
         self.rows.push(cells.into_iter().map(Into::into).collect());
     }
 
     /// Whether it has no rows.
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.rows.is_empty()
     }
 
     /// Width of each column: its widest cell or heading.
-    pub fn widths(&self) -> Vec<usize> {
+    pub(crate) fn widths(&self) -> Vec<usize> {
         (0..self.columns.len())
             .map(|i| {
                 let cells = self.rows.iter().filter_map(|row| row.get(i)).map(|cell| width(cell));
@@ -48,7 +48,7 @@ impl Grid {
     }
 
     /// The headings and the rule below them.
-    pub fn header(&self, widths: &[usize], paint: Paint) -> String {
+    pub(crate) fn header(&self, widths: &[usize], paint: Paint) -> String {
         let mut text = self.line(widths, self.columns.iter().map(|(name, _)| name.as_str()), |s| paint.bold(s));
         let rules: Vec<String> = widths.iter().map(|w| "─".repeat((*w).max(1))).collect();
         text.push_str(&self.line(widths, rules.iter().map(String::as_str), |s| paint.dim(s)));
@@ -56,12 +56,12 @@ impl Grid {
     }
 
     /// The rows, one line each.
-    pub fn body(&self, widths: &[usize]) -> String {
+    pub(crate) fn body(&self, widths: &[usize]) -> String {
         self.rows.iter().map(|row| self.line(widths, row.iter().map(String::as_str), str::to_owned)).collect()
     }
 
     /// All of it.
-    pub fn render(&self, paint: Paint) -> String {
+    pub(crate) fn render(&self, paint: Paint) -> String {
         let widths = self.widths();
         self.header(&widths, paint) + &self.body(&widths)
     }

@@ -7,7 +7,7 @@ mod number;
 mod paint;
 mod progress;
 
-pub(super) use grid::{Align, Grid};
-pub(super) use number::{bytes, count, duration, percent, since, timestamp};
-pub(super) use paint::{ColorChoice, Paint};
-pub(super) use progress::Progress;
+pub(crate) use grid::{Align, Grid};
+pub(crate) use number::{bytes, count, duration, percent, since, timestamp};
+pub(crate) use paint::{ColorChoice, Paint};
+pub(crate) use progress::Progress;

@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// `60,000`.
-pub fn count(n: u64) -> String {
+pub(crate) fn count(n: u64) -> String {
     let digits = n.to_string();
     let mut text = String::with_capacity(digits.len() + digits.len() / 3);
     for (i, digit) in digits.chars().enumerate() {
@@ -16,7 +16,7 @@ pub fn count(n: u64) -> String {
 }
 
 /// `512 B`, `1.5 KiB`, `44.9 MiB`.
-pub fn bytes(n: u64) -> String {
+pub(crate) fn bytes(n: u64) -> String {
     const UNITS: [&str; 5] = ["KiB", "MiB", "GiB", "TiB", "PiB"];
     if n < 1024 {
         return format!("{n} B");
@@ -35,7 +35,7 @@ pub fn bytes(n: u64) -> String {
 }
 
 /// `850 µs`, `42 ms`, `3.21 s`, `2 min 05 s`, `3 h 07 min`.
-pub fn duration(time: Duration) -> String {
+pub(crate) fn duration(time: Duration) -> String {
     let seconds = time.as_secs_f64();
     let whole = seconds.round() as u64;
     if time.as_micros() < 1_000 {
@@ -53,7 +53,7 @@ pub fn duration(time: Duration) -> String {
 }
 
 /// `97.85 %`, of `part` in `whole`; 0 where there is nothing.
-pub fn percent(part: u64, whole: u64, decimals: usize) -> String {
+pub(crate) fn percent(part: u64, whole: u64, decimals: usize) -> String {
     let value = if whole == 0 { 0.0 } else { part as f64 * 100.0 / whole as f64 };
     // A wrong row must not vanish in rounding: 99.999 % is not 100 %.
     let step = 10f64.powi(i32::try_from(decimals).unwrap_or(0));
@@ -62,7 +62,7 @@ pub fn percent(part: u64, whole: u64, decimals: usize) -> String {
 }
 
 /// `2026-11-22 10:15:07` in UTC, of microseconds since 1970.
-pub fn timestamp(us: i64) -> String {
+pub(crate) fn timestamp(us: i64) -> String {
     let seconds = us.div_euclid(1_000_000);
     let (year, month, day) = civil(seconds.div_euclid(86_400));
     let of_day = seconds.rem_euclid(86_400);
@@ -70,7 +70,7 @@ pub fn timestamp(us: i64) -> String {
 }
 
 /// How long ago a moment was: `12 s ago`, `3 h ago`, `5 d ago`.
-pub fn since(us: i64) -> String {
+pub(crate) fn since(us: i64) -> String {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_micros();
     let passed = (i64::try_from(now).unwrap_or(i64::MAX).saturating_sub(us)).max(0) / 1_000_000;
     match passed {

@@ -4,7 +4,7 @@ use std::io::IsTerminal;
 
 /// `--color`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
-pub enum ColorChoice {
+pub(crate) enum ColorChoice {
     /// On a terminal, unless NO_COLOR is set or TERM is `dumb`.
     #[default]
     Auto,
@@ -16,13 +16,13 @@ pub enum ColorChoice {
 
 /// Puts texts in colour, or leaves them as they are.
 #[derive(Clone, Copy, Debug)]
-pub struct Paint {
+pub(crate) struct Paint {
     on: bool,
 }
 
 impl Paint {
     /// Colours for one stream, by choice.
-    pub fn new(choice: ColorChoice, stream: &impl IsTerminal) -> Self {
+    pub(crate) fn new(choice: ColorChoice, stream: &impl IsTerminal) -> Self {
         let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
         let on = match choice {
             ColorChoice::Always => true,
@@ -34,49 +34,39 @@ impl Paint {
         Self { on }
     }
 
-    /// No colours.
-    pub const fn plain() -> Self {
-        Self { on: false }
-    }
-
     /// Whether colours are on.
-    pub const fn is_on(self) -> bool {
+    pub(crate) const fn is_on(self) -> bool {
         self.on
     }
 
     /// Headings and what matters most.
-    pub fn bold(self, text: &str) -> String {
+    pub(crate) fn bold(self, text: &str) -> String {
         self.wrap("1", text)
     }
 
     /// What may be overlooked.
-    pub fn dim(self, text: &str) -> String {
+    pub(crate) fn dim(self, text: &str) -> String {
         self.wrap("2", text)
     }
 
     /// Success.
-    pub fn green(self, text: &str) -> String {
+    pub(crate) fn green(self, text: &str) -> String {
         self.wrap("32", text)
     }
 
     /// Failure.
-    pub fn red(self, text: &str) -> String {
+    pub(crate) fn red(self, text: &str) -> String {
         self.wrap("1;31", text)
     }
 
     /// Warnings.
-    pub fn yellow(self, text: &str) -> String {
+    pub(crate) fn yellow(self, text: &str) -> String {
         self.wrap("33", text)
     }
 
     /// Names and things to type.
-    pub fn cyan(self, text: &str) -> String {
+    pub(crate) fn cyan(self, text: &str) -> String {
         self.wrap("36", text)
-    }
-
-    /// A background of the 256-colour palette, for cells of a matrix.
-    pub fn on_shade(self, shade: u8, text: &str) -> String {
-        self.wrap(&format!("48;5;{shade};38;5;255"), text)
     }
 
     fn wrap(self, code: &str, text: &str) -> String {

@@ -15,7 +15,7 @@ const STEPS: u64 = 1000;
 
 /// One bar, from the start of the work to its end.
 #[derive(Debug)]
-pub struct Progress {
+pub(crate) struct Progress {
     bar: ProgressBar,
     shown_after: Option<Duration>,
     started: Instant,
@@ -25,7 +25,7 @@ pub struct Progress {
 
 impl Progress {
     /// A bar that appears after a second, if `visible`.
-    pub fn new(visible: bool, paint: Paint, label: impl Into<String>) -> Self {
+    pub(crate) fn new(visible: bool, paint: Paint, label: impl Into<String>) -> Self {
         let bar = ProgressBar::with_draw_target(Some(STEPS), ProgressDrawTarget::hidden());
         bar.set_prefix(label.into());
         let progress =
@@ -36,14 +36,14 @@ impl Progress {
 
     /// The same, but appearing at once: for steps announced to someone watching.
     #[must_use]
-    pub fn at_once(mut self) -> Self {
+    pub(crate) fn at_once(mut self) -> Self {
         self.shown_after = self.shown_after.map(|_| Duration::ZERO);
         self.appear();
         self
     }
 
     /// How far the work is, where that is known, and a line about it.
-    pub fn set(&mut self, fraction: Option<f64>, message: &str) {
+    pub(crate) fn set(&mut self, fraction: Option<f64>, message: &str) {
         self.appear();
         if let Some(fraction) = fraction {
             if !self.known {
@@ -56,12 +56,12 @@ impl Progress {
     }
 
     /// Writes a line above the bar.
-    pub fn line(&self, line: &str) {
+    pub(crate) fn line(&self, line: &str) {
         self.bar.suspend(|| eprintln!("{line}"));
     }
 
     /// Removes the bar and says how long the work took.
-    pub fn finish(self) -> Duration {
+    pub(crate) fn finish(self) -> Duration {
         self.bar.finish_and_clear();
         self.started.elapsed()
     }

@@ -17,7 +17,7 @@ Examples:
 /// Build a component from a proc's project
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
-pub(super) struct Build {
+pub(crate) struct Build {
     /// The project's folder
     #[arg(default_value = ".", value_name = "FOLDER")]
     folder: PathBuf,
@@ -27,7 +27,7 @@ pub(super) struct Build {
 }
 
 impl Build {
-    pub(super) fn run(self, context: &Context) -> Result<()> {
+    pub(crate) fn run(self, context: &Context) -> Result<()> {
         let built = build(context, &self.folder, self.out.as_deref())?;
         if context.json {
             return context.print_json(&serde_json::json!({ "component": built.path, "size_bytes": built.size_bytes }));
@@ -38,7 +38,7 @@ impl Build {
 }
 
 /// Builds, and shows cargo's lines as progress.
-pub(in crate::cli) fn build(context: &Context, folder: &Path, out: Option<&Path>) -> Result<Built> {
+pub(crate) fn build(context: &Context, folder: &Path, out: Option<&Path>) -> Result<Built> {
     let mut progress = context.progress(&format!("building {}", folder.display()));
     let built = crate::proc::build::build(folder, out, &mut |line| progress.set(None, line))?;
     progress.finish();

@@ -19,7 +19,7 @@ Examples:
 /// Create the procs of a component, so that they can be executed
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
-pub(super) struct Create {
+pub(crate) struct Create {
     /// The component
     #[arg(value_name = "FILE")]
     file: PathBuf,
@@ -32,7 +32,7 @@ pub(super) struct Create {
 }
 
 impl Create {
-    pub(super) fn run(self, context: &Context) -> Result<()> {
+    pub(crate) fn run(self, context: &Context) -> Result<()> {
         let name = match (self.name, self.file.file_stem().and_then(|stem| stem.to_str())) {
             (Some(name), _) => name,
             (None, Some(stem)) => stem.to_owned(),
@@ -54,7 +54,7 @@ impl Create {
 }
 
 /// Stores a component.
-pub(in crate::cli) fn create(context: &Context, name: String, bytes: Vec<u8>, replace: bool) -> Result<ComponentView> {
+pub(crate) fn create(context: &Context, name: String, bytes: Vec<u8>, replace: bool) -> Result<ComponentView> {
     let progress = context.progress(&format!("compiling {name}"));
     let replace = if replace { Replace::Yes } else { Replace::No };
     let reply = context.connection()?.call(Request::CreateComponent { name, replace }, bytes, &mut |_| Ok(()))?;

@@ -13,14 +13,14 @@ Examples:
 /// Delete a component with its procs; past runs stay
 #[derive(Debug, Args)]
 #[command(visible_alias = "rm", after_help = EXAMPLES)]
-pub(super) struct Delete {
+pub(crate) struct Delete {
     /// The component
     #[arg(value_name = "COMPONENT")]
     component: String,
 }
 
 impl Delete {
-    pub(super) fn run(self, context: &Context) -> Result<()> {
+    pub(crate) fn run(self, context: &Context) -> Result<()> {
         let request = Request::DropComponent { name: self.component.clone() };
         context.connection()?.call(request, Vec::new(), &mut |_| Ok(()))?;
         match context.json {

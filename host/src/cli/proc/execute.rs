@@ -29,7 +29,7 @@ holds the folder, the command returns at once with the run's number; --wait stay
 /// Execute a proc
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
-pub(super) struct Execute {
+pub(crate) struct Execute {
     /// `proc` or `component.proc`
     #[arg(value_name = "PROC")]
     proc: String,
@@ -63,7 +63,7 @@ pub(super) struct Execute {
 }
 
 impl Execute {
-    pub(super) fn run(self, context: &Context) -> Result<()> {
+    pub(crate) fn run(self, context: &Context) -> Result<()> {
         let (wait, detach) = (self.wait, self.detach);
         let request = self.request()?;
         let detached;
@@ -113,7 +113,7 @@ impl Execute {
 }
 
 /// Starts a run.
-pub(in crate::cli) fn start(connection: &Connection, request: RunRequest) -> Result<RunId> {
+pub(crate) fn start(connection: &Connection, request: RunRequest) -> Result<RunId> {
     match connection.call(Request::Execute(request), Vec::new(), &mut |_| Ok(()))? {
         Reply::Started(run) => Ok(run),
         other => Err(unexpected(&other)),
@@ -121,7 +121,7 @@ pub(in crate::cli) fn start(connection: &Connection, request: RunRequest) -> Res
 }
 
 /// Shows a run until it ends: a bar, its log above it. Ctrl-C kills the run.
-pub(in crate::cli) fn follow(
+pub(crate) fn follow(
     context: &Context,
     connection: &Connection,
     run: RunId,
@@ -163,7 +163,7 @@ fn status(run: &RunView) -> String {
 }
 
 /// The error of a run that did not complete.
-pub(in crate::cli) fn check(run: &RunView) -> Result<()> {
+pub(crate) fn check(run: &RunView) -> Result<()> {
     match run.run_state() {
         RunState::Complete => Ok(()),
         RunState::Killed if interrupt::asked() => Err(Interrupted.into()),

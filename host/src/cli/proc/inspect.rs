@@ -22,14 +22,14 @@ Examples:
 /// Uses no folder and executes nothing but the component's description of itself.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
-pub(super) struct Inspect {
+pub(crate) struct Inspect {
     /// The component
     #[arg(value_name = "FILE")]
     file: PathBuf,
 }
 
 impl Inspect {
-    pub(super) fn run(self, context: &Context) -> Result<()> {
+    pub(crate) fn run(self, context: &Context) -> Result<()> {
         let bytes = read_component(&self.file)?;
         let found = inspect(Engine::get()?, &self.file.display().to_string(), &bytes, &Limits::default())?;
         let view = InspectionView::from(found);
@@ -41,7 +41,7 @@ impl Inspect {
 }
 
 /// The bytes of a component file.
-pub(super) fn read_component(file: &Path) -> Result<Vec<u8>> {
+pub(crate) fn read_component(file: &Path) -> Result<Vec<u8>> {
     std::fs::read(file).map_err(|e| Error::io("read", file, e).into())
 }
 

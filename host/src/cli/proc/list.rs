@@ -16,10 +16,10 @@ Examples:
 /// List the procs that can be executed
 #[derive(Debug, Args)]
 #[command(visible_alias = "ls", after_help = EXAMPLES)]
-pub(super) struct List {}
+pub(crate) struct List {}
 
 impl List {
-    pub(super) fn run(self, context: &Context) -> Result<()> {
+    pub(crate) fn run(self, context: &Context) -> Result<()> {
         let components = match context.connection()?.call(Request::Components, Vec::new(), &mut |_| Ok(()))? {
             Reply::Components(components) => components,
             other => return Err(unexpected(&other)),

@@ -14,13 +14,13 @@ use clap::Subcommand;
 
 use super::context::Context;
 
-pub(super) use build::build;
-pub(super) use create::create;
-pub(super) use execute::{check, follow, start};
+pub(crate) use build::build;
+pub(crate) use create::create;
+pub(crate) use execute::{check, follow, start};
 
 /// Write, build, create, execute and delete procs
 #[derive(Debug, Subcommand)]
-pub(super) enum ProcCommand {
+pub(crate) enum ProcCommand {
     New(new::New),
     Build(build::Build),
     Inspect(inspect::Inspect),
@@ -33,7 +33,7 @@ pub(super) enum ProcCommand {
 
 impl ProcCommand {
     /// Does what the subcommand says.
-    pub(super) fn run(self, context: &Context) -> Result<()> {
+    pub(crate) fn run(self, context: &Context) -> Result<()> {
         match self {
             Self::New(command) => command.run(context),
             Self::Build(command) => command.run(context),

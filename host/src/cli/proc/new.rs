@@ -15,14 +15,14 @@ Examples:
 /// Write a new proc's project: Cargo.toml and a proc that works
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
-pub(super) struct New {
+pub(crate) struct New {
     /// The folder to make; its last part is the proc's name
     #[arg(value_name = "FOLDER")]
     folder: PathBuf,
 }
 
 impl New {
-    pub(super) fn run(self, context: &Context) -> Result<()> {
+    pub(crate) fn run(self, context: &Context) -> Result<()> {
         let name = crate::proc::template::create(&self.folder)?;
         if context.json {
             return context.print_json(&serde_json::json!({ "name": name, "folder": self.folder }));

@@ -17,14 +17,14 @@ Examples:
 /// Show a component, or one of its procs: inputs, outputs, parameters
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
-pub(super) struct Show {
+pub(crate) struct Show {
     /// `component`, `proc` or `component.proc`
     #[arg(value_name = "PROC")]
     name: String,
 }
 
 impl Show {
-    pub(super) fn run(self, context: &Context) -> Result<()> {
+    pub(crate) fn run(self, context: &Context) -> Result<()> {
         let request = Request::Component { name: self.name };
         let components = match context.connection()?.call(request, Vec::new(), &mut |_| Ok(()))? {
             Reply::Components(components) => components,
@@ -51,7 +51,7 @@ fn describe(component: &ComponentView, paint: Paint) -> String {
 }
 
 /// The procs of a component, each with what it reads, writes and takes.
-pub(super) fn describe_procs(procs: &[ProcSpec], paint: Paint) -> String {
+pub(crate) fn describe_procs(procs: &[ProcSpec], paint: Paint) -> String {
     procs.iter().map(|proc| describe_proc(proc, paint)).collect::<Vec<_>>().join("\n")
 }
 

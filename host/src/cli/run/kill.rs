@@ -15,14 +15,14 @@ Examples:
 /// Kill runs; nothing of what they made is kept
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
-pub(super) struct Kill {
+pub(crate) struct Kill {
     /// The runs
     #[arg(required = true, value_name = "RUN")]
     runs: Vec<u64>,
 }
 
 impl Kill {
-    pub(super) fn run(self, context: &Context) -> Result<()> {
+    pub(crate) fn run(self, context: &Context) -> Result<()> {
         let connection = context.connection()?;
         let by = format!("`quern run kill` of process {}", std::process::id());
         for run in self.runs {

@@ -20,7 +20,7 @@ Examples:
 /// List the newest runs
 #[derive(Debug, Args)]
 #[command(visible_alias = "ls", after_help = EXAMPLES)]
-pub(super) struct List {
+pub(crate) struct List {
     /// Only runs in this state: queued, running, complete, error or killed
     #[arg(long, value_name = "STATE")]
     state: Option<String>,
@@ -36,7 +36,7 @@ pub(super) struct List {
 }
 
 impl List {
-    pub(super) fn run(self, context: &Context) -> Result<()> {
+    pub(crate) fn run(self, context: &Context) -> Result<()> {
         let query = RunQuery { state: self.state, proc: self.proc, tag: self.tag, limit: Some(self.limit) };
         let runs = match context.connection()?.call(Request::Runs(query), Vec::new(), &mut |_| Ok(()))? {
             Reply::Runs(runs) => runs,

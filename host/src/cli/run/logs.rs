@@ -20,7 +20,7 @@ Examples:
 /// Show what a run has logged
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
-pub(super) struct Logs {
+pub(crate) struct Logs {
     /// The run
     #[arg(value_name = "RUN")]
     run: u64,
@@ -30,7 +30,7 @@ pub(super) struct Logs {
 }
 
 impl Logs {
-    pub(super) fn run(self, context: &Context) -> Result<()> {
+    pub(crate) fn run(self, context: &Context) -> Result<()> {
         let run = RunId(self.run);
         let connection = context.connection()?;
         let request = match self.follow {

@@ -10,12 +10,12 @@ use clap::Subcommand;
 
 use super::context::Context;
 
-pub(super) use logs::log_line;
-pub(super) use show::{painted_state, receipts};
+pub(crate) use logs::log_line;
+pub(crate) use show::{painted_state, receipts};
 
 /// Look at runs, follow and kill them
 #[derive(Debug, Subcommand)]
-pub(super) enum RunCommand {
+pub(crate) enum RunCommand {
     List(list::List),
     Show(show::Show),
     Logs(logs::Logs),
@@ -24,7 +24,7 @@ pub(super) enum RunCommand {
 
 impl RunCommand {
     /// Does what the subcommand says.
-    pub(super) fn run(self, context: &Context) -> Result<()> {
+    pub(crate) fn run(self, context: &Context) -> Result<()> {
         match self {
             Self::List(command) => command.run(context),
             Self::Show(command) => command.run(context),

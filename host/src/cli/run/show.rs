@@ -19,14 +19,14 @@ Examples:
 /// Show a run: its request, instances, results and receipts
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
-pub(super) struct Show {
+pub(crate) struct Show {
     /// The run
     #[arg(value_name = "RUN")]
     run: u64,
 }
 
 impl Show {
-    pub(super) fn run(self, context: &Context) -> Result<()> {
+    pub(crate) fn run(self, context: &Context) -> Result<()> {
         let request = Request::Run { run: RunId(self.run) };
         let run = match context.connection()?.call(request, Vec::new(), &mut |_| Ok(()))? {
             Reply::Run(run) => run,

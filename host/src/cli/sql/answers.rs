@@ -22,7 +22,7 @@ const EVENTS_AHEAD: usize = 4;
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// What one statement answers.
-pub(super) enum Item {
+pub(crate) enum Item {
     /// Rows, made as they are taken.
     Rows(Rows),
     /// The statement is done.
@@ -30,7 +30,7 @@ pub(super) enum Item {
 }
 
 /// The answers to the statements of one request.
-pub(super) struct Answers {
+pub(crate) struct Answers {
     stream: Arc<Stream>,
 }
 
@@ -49,7 +49,7 @@ enum Message {
 
 impl Answers {
     /// Asks for `text` to be executed.
-    pub(super) fn of(connection: Arc<Connection>, text: &str) -> Result<Self> {
+    pub(crate) fn of(connection: Arc<Connection>, text: &str) -> Result<Self> {
         let (send, receiver) = sync_channel(EVENTS_AHEAD);
         let request = Request::Sql { text: text.to_owned() };
         std::thread::Builder::new().name("quern-sql".into()).spawn(move || ask(&connection, request, &send))?;
@@ -58,7 +58,7 @@ impl Answers {
     }
 
     /// The next answer; rows of the one before that were not taken are skipped.
-    pub(super) fn next(&self) -> Result<Option<Item>> {
+    pub(crate) fn next(&self) -> Result<Option<Item>> {
         loop {
             return Ok(Some(match self.stream.next()? {
                 Some(Event::Schema(schema)) => {
@@ -75,7 +75,7 @@ impl Answers {
 
 impl Answers {
     /// The error that ended rows early, where that is why writing them failed.
-    pub(super) fn cause(&self, writing: Error) -> anyhow::Error {
+    pub(crate) fn cause(&self, writing: Error) -> anyhow::Error {
         let cause = self.stream.failed.lock().unwrap_or_else(PoisonError::into_inner).take();
         cause.unwrap_or_else(|| writing.into())
     }
@@ -125,7 +125,7 @@ fn ask(connection: &Connection, request: Request, to: &SyncSender<Message>) {
 }
 
 /// The rows of one statement, all at once; for small answers.
-pub(in crate::cli) fn query(context: &Context, text: &str) -> Result<Vec<RecordBatch>> {
+pub(crate) fn query(context: &Context, text: &str) -> Result<Vec<RecordBatch>> {
     let mut batches = Vec::new();
     context.connection()?.call(Request::Sql { text: text.to_owned() }, Vec::new(), &mut |event| {
         if let Event::Batch(batch) = event {

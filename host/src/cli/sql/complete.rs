@@ -1,16 +1,13 @@
 //! What the shell's editor knows: words to complete, what stands out, when a
 //! statement is complete.
 
-use std::collections::BTreeSet;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use arrow::array::{Array, AsArray};
-use arrow::datatypes::DataType;
 use reedline::{Completer, CompletionResult, Highlighter, Span, StyledText, Suggestion, ValidationResult, Validator};
 
 use super::lex::{Kind, is_complete, pieces};
-use super::query;
 use crate::cli::context::Context;
+use crate::server::{Reply, Request};
 
 /// Words of the language that are worth completing.
 const KEYWORDS: [&str; 84] = [
@@ -102,23 +99,13 @@ const KEYWORDS: [&str; 84] = [
 
 /// Names in the folder: of tables, columns, procs.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Names(Arc<RwLock<BTreeSet<String>>>);
+pub(crate) struct Names(Arc<RwLock<Vec<String>>>);
 
 impl Names {
     /// Looks the names up again; what is there stays where that fails.
-    pub(super) fn refresh(&self, context: &Context) {
-        let mut names = BTreeSet::new();
-        let catalogs = [
-            "select table_schema, table_name, column_name from information_schema.columns",
-            "select component, name from quern.procs",
-        ];
-        for statement in catalogs {
-            let Ok(batches) = query(context, statement) else { continue };
-            for column in batches.iter().flat_map(|batch| batch.columns()) {
-                names.extend(texts(column));
-            }
-        }
-        if !names.is_empty() {
+    pub(crate) fn refresh(&self, context: &Context) {
+        let asked = context.connection().map(|connection| connection.call(Request::Names, Vec::new(), &mut |_| Ok(())));
+        if let Ok(Ok(Reply::Names(names))) = asked {
             *self.0.write().unwrap_or_else(PoisonError::into_inner) = names;
         }
     }
@@ -135,17 +122,8 @@ impl Names {
     }
 }
 
-fn texts(column: &dyn Array) -> Vec<String> {
-    let owned = |text: Option<&str>| text.map(str::to_owned);
-    match column.data_type() {
-        DataType::Utf8 => column.as_string::<i32>().iter().filter_map(owned).collect(),
-        DataType::Utf8View => column.as_string_view().iter().filter_map(owned).collect(),
-        _ => Vec::new(),
-    }
-}
-
 /// Completes the word before the cursor.
-pub(super) struct WordCompleter(pub(super) Names);
+pub(crate) struct WordCompleter(pub(crate) Names);
 
 impl Completer for WordCompleter {
     fn complete(&mut self, line: &str, position: usize) -> CompletionResult {
@@ -168,9 +146,9 @@ impl Completer for WordCompleter {
 }
 
 /// Keywords stand out, comments step back.
-pub(super) struct Colours {
+pub(crate) struct Colours {
     /// Whether there are any.
-    pub(super) on: bool,
+    pub(crate) on: bool,
 }
 
 impl Highlighter for Colours {
@@ -191,7 +169,7 @@ impl Highlighter for Colours {
 }
 
 /// Enter ends a statement where it is complete, else begins a line.
-pub(super) struct UntilSemicolon;
+pub(crate) struct UntilSemicolon;
 
 impl Validator for UntilSemicolon {
     fn validate(&self, text: &str) -> ValidationResult {

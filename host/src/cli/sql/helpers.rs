@@ -6,7 +6,7 @@ use clap::ValueEnum;
 use super::RowFormat;
 
 /// What `\?` shows.
-pub(super) const HELP: &str = r"\d            tables                    \df           procs
+pub(crate) const HELP: &str = r"\d            tables                    \df           procs
 \d NAME       columns of a table        \dr           runs
 \dm           models                    \i FILE       execute a file
 \f FORMAT     table, csv, json, jsonl   \q            leave (or Ctrl-D)
@@ -17,7 +17,7 @@ tables and columns; Ctrl-R searches the history; Ctrl-C stops a statement.
 
 /// What a helper command asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Helper {
+pub(crate) enum Helper {
     /// Show the help.
     Help,
     /// Leave.
@@ -31,7 +31,7 @@ pub(super) enum Helper {
 }
 
 /// The helper of a line, which begins with `\` or is one of a few words.
-pub(super) fn parse(line: &str) -> Result<Helper> {
+pub(crate) fn parse(line: &str) -> Result<Helper> {
     let line = line.trim().trim_end_matches(';').trim_end();
     let (command, argument) = match line.split_once(char::is_whitespace) {
         Some((command, argument)) => (command, argument.trim()),
@@ -42,8 +42,11 @@ pub(super) fn parse(line: &str) -> Result<Helper> {
         ("\\q" | "\\quit" | "exit" | "quit", _) => Helper::Quit,
         ("\\d" | "\\dt", "") => Helper::Statement("SHOW TABLES".to_owned()),
         ("\\d", table) => Helper::Statement(format!("DESCRIBE {table}")),
-        ("\\df", _) => Helper::Statement("SELECT * FROM quern.procs".to_owned()),
-        ("\\dr", _) => Helper::Statement("SELECT * FROM quern.runs ORDER BY id DESC LIMIT 20".to_owned()),
+        ("\\df", _) => Helper::Statement("SHOW FUNCTIONS".to_owned()),
+        ("\\dr", _) => Helper::Statement(
+            "SELECT run, component, proc, state, started, wall_ms, error FROM quern.runs ORDER BY run DESC LIMIT 20"
+                .to_owned(),
+        ),
         ("\\dm", _) => Helper::Statement("SELECT * FROM quern.models".to_owned()),
         ("\\i", "") => bail!("\\i needs a file; write \\i FILE"),
         ("\\i", file) => Helper::File(file.to_owned()),

@@ -3,7 +3,7 @@
 
 /// What a piece of text is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     /// A name or keyword.
     Word,
     /// `'…'`
@@ -18,17 +18,17 @@ pub(super) enum Kind {
 
 /// A piece of text and what it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Piece<'a> {
+pub(crate) struct Piece<'a> {
     /// What it is.
-    pub(super) kind: Kind,
+    pub(crate) kind: Kind,
     /// The text, quotes included.
-    pub(super) text: &'a str,
+    pub(crate) text: &'a str,
     /// Whether its end was found; a quote or comment may lack it.
-    pub(super) closed: bool,
+    pub(crate) closed: bool,
 }
 
 /// The pieces of `text`; together they are all of it.
-pub(super) fn pieces(mut text: &str) -> Vec<Piece<'_>> {
+pub(crate) fn pieces(mut text: &str) -> Vec<Piece<'_>> {
     let mut pieces = Vec::new();
     while let Some(first) = text.chars().next() {
         let (kind, length, closed) = if first == '\'' || first == '"' {
@@ -68,7 +68,7 @@ fn quoted(text: &str, quote: char) -> (usize, bool) {
 
 /// Whether the shell may execute `text`: a helper command, or statements that
 /// end with `;`.
-pub(super) fn is_complete(text: &str) -> bool {
+pub(crate) fn is_complete(text: &str) -> bool {
     let trimmed = text.trim();
     if trimmed.is_empty() || trimmed.starts_with('\\') || is_word(trimmed) {
         return true;
@@ -80,6 +80,6 @@ pub(super) fn is_complete(text: &str) -> bool {
 }
 
 /// Words that people type to leave or to ask for help.
-pub(super) fn is_word(text: &str) -> bool {
+pub(crate) fn is_word(text: &str) -> bool {
     matches!(text.to_ascii_lowercase().as_str(), "exit" | "quit" | "help")
 }

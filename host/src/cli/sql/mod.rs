@@ -19,7 +19,7 @@ use crate::sql::Done;
 use crate::sql::format::{Output, write_rows};
 use answers::{Answers, Item};
 
-pub(super) use answers::query;
+pub(crate) use answers::query;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -33,7 +33,7 @@ Rows go to standard output, everything else to standard error.";
 /// Execute SQL statements, or open a shell
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
-pub(super) struct SqlCommand {
+pub(crate) struct SqlCommand {
     /// The statements, separated by `;`; a shell where there are none
     #[arg(value_name = "STATEMENT", conflicts_with = "file")]
     statement: Option<String>,
@@ -47,7 +47,7 @@ pub(super) struct SqlCommand {
 
 /// How rows are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(super) enum RowFormat {
+pub(crate) enum RowFormat {
     /// Aligned columns
     Table,
     /// A header, then one line per row
@@ -75,7 +75,7 @@ impl RowFormat {
 
 impl SqlCommand {
     /// Executes the statements, or opens the shell.
-    pub(super) fn run(self, context: &Context) -> Result<()> {
+    pub(crate) fn run(self, context: &Context) -> Result<()> {
         let format = self.format.unwrap_or(if context.json { RowFormat::Json } else { RowFormat::Table });
         if format == RowFormat::Arrow && context.out_terminal {
             bail!("an Arrow stream is not for a terminal; redirect it to a file, or use another --format");

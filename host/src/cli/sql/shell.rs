@@ -27,7 +27,7 @@ const HISTORY_LINES: usize = 10_000;
 const MENU: &str = "completions";
 
 /// Reads statements and executes them until the user leaves.
-pub(super) fn open(context: &Context, mut format: RowFormat) -> Result<()> {
+pub(crate) fn open(context: &Context, mut format: RowFormat) -> Result<()> {
     let connection = context.connection()?;
     if !context.quiet {
         let holder = connection.remote_holder().map(|h| format!(", held by process {}", h.pid)).unwrap_or_default();

@@ -1,0 +1,146 @@
+//! What is said when something is wrong, word for word, and the exit codes.
+
+use super::{Terminal, mnist};
+
+#[test]
+fn a_wrong_column_is_named_with_the_one_that_was_meant() {
+    let terminal = Terminal::new();
+    let file = terminal.file("digits.csv", "id,label\n1,7\n");
+    terminal.ok(&["import", &file, "--table", "digits"]);
+    assert_eq!(
+        terminal.error(&["sql", "select labl from digits"]),
+        ["error: no column `labl` in table `digits`; did you mean `label`?"]
+    );
+    assert_eq!(
+        terminal.error(&["sql", "select 1 from digts"]),
+        ["error: no table `digts`; did you mean `digits`?"]
+    );
+    assert_eq!(
+        terminal.error(&["sql", "select 1 from nowhere"]),
+        ["error: no table `nowhere`", "hint: `quern sql \"show tables\"` lists the tables"]
+    );
+}
+
+#[test]
+fn a_missing_file_is_named() {
+    let terminal = Terminal::new();
+    let file = terminal.path("gone.csv");
+    let lines = terminal.error(&["import", file.to_str().unwrap(), "--table", "t"]);
+    assert_eq!(lines, [format!("error: cannot read {}: No such file or directory (os error 2)", file.display())]);
+    let lines = terminal.error(&["proc", "inspect", file.to_str().unwrap()]);
+    assert_eq!(lines, [format!("error: cannot read {}: No such file or directory (os error 2)", file.display())]);
+}
+
+#[test]
+fn a_truncated_file_leaves_no_rows() {
+    let terminal = Terminal::new();
+    let whole = std::fs::read(mnist("t10k-labels-idx1-ubyte.gz")).unwrap();
+    let cut = terminal.file("labels-idx1-ubyte.gz", &whole[..whole.len() / 2]);
+    let lines = terminal.error(&["import", &cut, "--table", "labels"]);
+    assert!(lines.len() == 1 && lines[0].starts_with(&format!("error: {cut}: ")), "{lines:?}");
+    assert_eq!(terminal.json(&["sql", "show tables"]), serde_json::json!([]));
+}
+
+#[test]
+fn a_file_that_is_no_component_is_refused() {
+    let terminal = Terminal::new();
+    let file = terminal.file("notes.wasm", "not WebAssembly");
+    for command in ["inspect", "create"] {
+        let lines = terminal.error(&["proc", command, &file]);
+        assert!(lines.len() == 1 && lines[0].contains("is not a usable component: "), "{lines:?}");
+    }
+    assert_eq!(terminal.json(&["proc", "list"]), serde_json::json!([]));
+}
+
+#[test]
+fn an_import_from_elsewhere_is_refused_by_name() {
+    let terminal = Terminal::new();
+    let file = terminal.file("clock.wasm", crate::guest::component("tests/evil/clock"));
+    let lines = terminal.error(&["proc", "create", &file]);
+    assert!(lines.len() == 1 && lines[0].contains("wasi:clocks/wall-clock@0.2.0"), "{lines:?}");
+    assert_eq!(terminal.json(&["proc", "list"]), serde_json::json!([]));
+}
+
+#[test]
+fn what_does_not_exist_comes_with_the_command_that_lists() {
+    let terminal = Terminal::new();
+    assert_eq!(
+        terminal.error(&["run", "show", "7"]),
+        ["error: no run `7`", "hint: `quern run list` lists the runs"]
+    );
+    assert_eq!(
+        terminal.error(&["model", "show", "mnist"]),
+        ["error: no model `mnist`", "hint: `quern model list` lists the models"]
+    );
+    assert_eq!(
+        terminal.error(&["proc", "execute", "trian"]),
+        [
+            "error: no proc `trian`",
+            "hint: `quern proc list` lists what was created, `quern proc create FILE` adds a component"
+        ]
+    );
+}
+
+#[test]
+fn a_limit_that_does_not_exist_is_named_with_the_one_that_was_meant() {
+    let terminal = Terminal::new();
+    assert_eq!(
+        terminal.error(&["proc", "execute", "x", "--limit", "guest_memory_byte=1GiB"]),
+        ["error: no limit `guest_memory_byte`; did you mean `guest_memory_bytes`?"]
+    );
+}
+
+#[test]
+fn wrong_usage_has_exit_code_2() {
+    let terminal = Terminal::new();
+    for (arguments, said) in [
+        (&["improt"][..], "unrecognized subcommand 'improt'"),
+        (&["import"], "required arguments were not provided"),
+        (&["import", "a.csv", "--table", "t", "--append", "--replace"], "cannot be used with"),
+        (&["proc", "execute", "x", "--deadline", "soon"], "write for example 10s"),
+        (&["proc", "execute", "x", "--limit", "guest_memory_bytes=lots"], "write for example 512MiB"),
+        (&["proc", "execute", "x", "--param", "epochs"], "write name=value"),
+    ] {
+        let answer = terminal.quern(arguments);
+        assert_eq!(answer.code, 2, "{arguments:?}: {answer:?}");
+        assert!(answer.err.contains(said), "{arguments:?}: {answer:?}");
+    }
+    assert!(!terminal.data().exists(), "wrong usage touches no folder");
+}
+
+#[test]
+fn every_subcommand_has_help_with_examples() {
+    let terminal = Terminal::new();
+    let mut commands = vec![vec!["import"], vec!["sql"], vec!["serve"], vec!["demo", "mnist"]];
+    for (group, names) in [
+        ("proc", &["new", "build", "inspect", "create", "list", "show", "execute", "delete"][..]),
+        ("run", &["list", "show", "logs", "kill"]),
+        ("model", &["list", "show", "export", "delete"]),
+    ] {
+        commands.extend(names.iter().map(|name| vec![group, *name]));
+    }
+    for command in commands {
+        let help = terminal.ok(&[&command[..], &["--help"]].concat());
+        assert!(help.contains("Examples:\n  quern "), "{command:?}: {help}");
+        assert!(help.lines().all(|line| line.chars().count() <= 110), "{command:?}: {help}");
+    }
+}
+
+#[test]
+fn a_folder_of_a_newer_format_is_refused_by_its_version() {
+    let terminal = Terminal::new();
+    terminal.ok(&["sql", "create table t (a int64)"]);
+    let raise = "import sqlite3, sys; c = sqlite3.connect(sys.argv[1]); c.execute('update quern_format set version = 99'); c.commit()";
+    let catalog = terminal.data().join("catalog.sqlite");
+    let raised = std::process::Command::new(crate::support::python()).args(["-c", raise]).arg(&catalog).status().unwrap();
+    assert!(raised.success());
+    let folder = terminal.data().canonicalize().unwrap();
+    assert_eq!(
+        terminal.error(&["sql", "select 1"]),
+        [format!(
+            "error: folder {} has format version 99, this quern reads up to {}; use the quern that wrote it or a newer one",
+            folder.display(),
+            quern::storage::FORMAT_VERSION
+        )]
+    );
+}

@@ -1,0 +1,92 @@
+//! `quern import`.
+
+use serde_json::json;
+
+use super::{Terminal, mnist};
+
+#[test]
+fn a_csv_file_becomes_a_table_with_inferred_types() {
+    let terminal = Terminal::new();
+    let file = terminal.file("points.csv", "x,y,name\n1,0.5,a\n2,1.5,b\n3,,c\n");
+    let done = terminal.json(&["import", &file, "--table", "points"]);
+    assert_eq!(done["rows"], 3);
+    assert_eq!(done["columns"], json!(["x int64", "y float64", "name utf8"]));
+    assert_eq!(done["sharding"], "4 shards, random");
+    assert_eq!(
+        terminal.json(&["sql", "select * from points order by x"]),
+        json!([{"x": 1, "y": 0.5, "name": "a"}, {"x": 2, "y": 1.5, "name": "b"}, {"x": 3, "y": null, "name": "c"}])
+    );
+}
+
+#[test]
+fn what_was_imported_is_said_with_units() {
+    let terminal = Terminal::new();
+    let file = terminal.file("one.csv", "x\n1\n");
+    let answer = terminal.quern(&["import", &file, "--table", "one", "--replicated"]);
+    let lines: Vec<&str> = answer.out.lines().collect();
+    assert!(lines[0].starts_with("1 row into table one in "), "{answer:?}");
+    assert!(lines[0].ends_with(" rows/s, 4 B read)"), "{answer:?}");
+    assert_eq!(lines[1], "x int64 · replicated");
+    assert!(answer.err.starts_with("created the folder "), "{answer:?}");
+}
+
+#[test]
+fn types_names_and_shards_can_be_said() {
+    let terminal = Terminal::new();
+    let file = terminal.file("raw.txt", "7;a\n8;b\n");
+    let done = terminal.json(&[
+        "import", &file, "-t", "raw", "--format", "csv", "--delimiter", ";", "--header", "false", "--names", "key,word",
+        "--column", "key=int16 not null", "--shards", "2", "--shard-by", "key",
+    ]);
+    assert_eq!(done["columns"], json!(["key int16", "word utf8"]));
+    assert_eq!(done["sharding"], "2 shards by key");
+    assert_eq!(terminal.value("select sum(key) from raw"), 15);
+}
+
+#[test]
+fn append_adds_and_replace_begins_anew_and_neither_is_refused() {
+    let terminal = Terminal::new();
+    let file = terminal.file("t.csv", "x\n1\n2\n");
+    let count = || terminal.value("select count(*) from t");
+    terminal.ok(&["import", &file, "--table", "t"]);
+    assert_eq!(
+        terminal.error(&["import", &file, "--table", "t"]),
+        ["error: table `t` exists already; --append adds the rows to it, --replace drops it first"]
+    );
+    terminal.ok(&["import", &file, "--table", "t", "--append"]);
+    assert_eq!(count(), 4);
+    terminal.ok(&["import", &file, "--table", "t", "--replace"]);
+    assert_eq!(count(), 2);
+}
+
+#[test]
+fn idx_files_become_columns_with_ids_and_one_hot_labels() {
+    let terminal = Terminal::new();
+    let done = terminal.json(&[
+        "import", &mnist("t10k-images-idx3-ubyte.gz"), &mnist("t10k-labels-idx1-ubyte.gz"), "--table", "digits",
+        "--ids", "--one-hot", "10", "--names", "id,data,onehot_label,readable_label",
+    ]);
+    assert_eq!(done["rows"], 10_000);
+    assert_eq!(
+        done["columns"],
+        json!(["id int64", "data tensor(uint8,[28,28])", "onehot_label tensor(uint8,[10])", "readable_label int32"])
+    );
+    let first = terminal.json(&["sql", "select id, onehot_label, readable_label from digits where id = 0"]);
+    assert_eq!(first, json!([{"id": 0, "onehot_label": [0, 0, 0, 0, 0, 0, 0, 1, 0, 0], "readable_label": 7}]));
+    assert_eq!(terminal.value("select count(*) from digits where readable_label = 1"), 1135);
+}
+
+#[test]
+fn parquet_and_arrow_that_sql_wrote_come_back_as_they_were() {
+    let terminal = Terminal::new();
+    let file = terminal.file("t.csv", "x,word\n1,a\n2,\n");
+    terminal.ok(&["import", &file, "--table", "t"]);
+    let stream = terminal.command(&["sql", "select * from t order by x", "--format", "arrow"]).output().unwrap();
+    assert!(stream.status.success());
+    let arrow = terminal.file("t.arrow", stream.stdout);
+    assert_eq!(terminal.json(&["import", &arrow, "--table", "again"])["rows"], 2);
+    assert_eq!(
+        terminal.json(&["sql", "select * from again order by x"]),
+        terminal.json(&["sql", "select * from t order by x"])
+    );
+}

@@ -1,0 +1,140 @@
+//! Procs and runs: executed in the foreground, behind a server, in the
+//! background; followed and killed from a second terminal.
+
+use serde_json::{Value, json};
+
+use super::{Process, Terminal, wait_until};
+
+fn hostile() -> Terminal {
+    let terminal = Terminal::new();
+    terminal.create("hostile", "tests/evil/hostile");
+    terminal
+}
+
+/// Starts a run that never ends, in the foreground, and waits until it runs.
+fn endless(terminal: &Terminal) -> Process {
+    let first = terminal.start(&["proc", "execute", "hostile.loops_forever", "--tag", "endless"]);
+    wait_until("the run is running", || running(terminal).len() == 1);
+    first
+}
+
+fn running(terminal: &Terminal) -> Vec<Value> {
+    terminal.json(&["run", "list", "--state", "running"]).as_array().unwrap().clone()
+}
+
+#[test]
+fn a_run_in_the_foreground_shows_its_results_and_receipt() {
+    let terminal = Terminal::new();
+    terminal.create("sum-of-squares", "udfs/sum-of-squares");
+    let file = terminal.file("points.csv", "a,b\n1,2\n3,4\n");
+    terminal.ok(&["import", &file, "--table", "points"]);
+    let show = terminal.ok(&["proc", "show", "sum-of-squares"]);
+    assert!(show.contains("(distributed)"), "{show}");
+    let proc = terminal.json(&["proc", "list"])[0]["procs"][0]["name"].as_str().unwrap().to_owned();
+    let run = terminal.json(&["proc", "execute", &proc, "--input", "points", "--output", "sums", "--seed", "5"]);
+    assert_eq!((&run["state"], &run["seed"], &run["tag"]), (&json!("complete"), &json!(5), &Value::Null));
+    assert_eq!(run["instances"].as_array().unwrap().len(), 4, "one per shard");
+    let rows: u64 = run["instances"].as_array().unwrap().iter().map(|i| i["receipt"]["rows_out"].as_u64().unwrap()).sum();
+    assert_eq!(rows, 2);
+    let shown = terminal.ok(&["run", "show", "1"]);
+    assert!(shown.contains("inputs     points\n"), "{shown}");
+    assert!(shown.contains("guest mem"), "{shown}");
+}
+
+#[test]
+fn a_second_terminal_lists_follows_and_kills_a_run() {
+    let terminal = hostile();
+    let first = endless(&terminal);
+    let run = &running(&terminal)[0];
+    assert_eq!((&run["id"], &run["proc"], &run["tag"]), (&json!(1), &json!("loops_forever"), &json!("endless")));
+    let follower = terminal.start(&["run", "logs", "1", "-f"]);
+    assert_eq!(terminal.ok(&["run", "kill", "1"]), "killed run 1\n");
+    assert_eq!(follower.wait().code, 0, "following ends with the run");
+    let answer = first.wait();
+    assert_eq!(answer.code, 1, "{answer:?}");
+    assert!(answer.err.contains("error: run 1 ended with state killed: the run was killed by `quern run kill`"), "{answer:?}");
+    assert_eq!(terminal.json(&["run", "show", "1"])["state"], "killed");
+    let lines = terminal.error(&["run", "kill", "1"]);
+    assert_eq!(lines, ["error: run 1 has ended already: killed"]);
+}
+
+#[test]
+fn ctrl_c_kills_the_run_in_the_foreground() {
+    let terminal = hostile();
+    let first = endless(&terminal);
+    first.signal(libc::SIGINT);
+    let answer = first.wait();
+    assert_eq!(answer.code, 130, "{answer:?}");
+    let run = terminal.json(&["run", "show", "1"]);
+    assert_eq!((&run["state"], &run["error"]), (&json!("killed"), &json!("the run was killed by Ctrl-C")));
+}
+
+#[test]
+fn behind_a_server_a_run_is_asynchronous_unless_waited_for() {
+    let terminal = hostile();
+    let _server = terminal.serve();
+    assert_eq!(terminal.ok(&["proc", "execute", "hostile.loops_forever"]), "run 1 started\n");
+    wait_until("the run is running", || running(&terminal).len() == 1);
+    terminal.ok(&["run", "kill", "1"]);
+    let lines = terminal.error(&["proc", "execute", "hostile.returns_error", "--wait", "--param", "message=too bad"]);
+    assert_eq!(lines.last().unwrap(), "error: run 2 ended with state error: proc `returns_error` returned an error (internal): too bad");
+}
+
+#[test]
+fn a_detached_run_goes_on_without_its_terminal() {
+    let terminal = hostile();
+    assert_eq!(terminal.json(&["proc", "execute", "hostile.loops_forever", "--detach"]), json!({ "run": 1 }));
+    wait_until("the run is running", || running(&terminal).len() == 1);
+    terminal.ok(&["run", "kill", "1"]);
+    let pid: i32 = std::fs::read_to_string(terminal.data().join("quern.lock")).unwrap().trim().parse().unwrap();
+    // SAFETY: only asks a process, the background server that was started above, to end.
+    assert_eq!(unsafe { libc::kill(pid, libc::SIGTERM) }, 0);
+    wait_until("the background server has left", || !terminal.data().join("quern.sock").exists());
+}
+
+#[test]
+fn a_deadline_ends_a_run() {
+    let terminal = hostile();
+    let lines = terminal.error(&["proc", "execute", "hostile.loops_forever", "--deadline", "200ms"]);
+    assert_eq!(lines.len(), 1, "{lines:?}");
+    assert!(lines[0].contains("limit `deadline_ms`") && lines[0].contains("200 ms allowed"), "{lines:?}");
+}
+
+#[test]
+fn what_a_failed_run_says_is_shown_and_it_leaves_no_rows() {
+    let terminal = hostile();
+    let lines = terminal.error(&["proc", "execute", "hostile.panics"]);
+    assert!(lines.iter().any(|line| line.contains("row 7 has no label")), "{lines:?}");
+    assert!(terminal.ok(&["run", "logs", "1"]).contains("row 7 has no label"));
+    let lines = terminal.error(&["proc", "execute", "hostile.divides_by_zero"]);
+    assert!(lines.iter().any(|line| line.contains("attempt to divide by zero")), "{lines:?}");
+    terminal.error(&["proc", "execute", "hostile.writes_then_fails", "--output", "rows"]);
+    assert_eq!(terminal.json(&["sql", "show tables"]), json!([]), "nothing half-written");
+}
+
+#[test]
+fn a_deleted_component_can_no_longer_be_executed() {
+    let terminal = hostile();
+    assert_eq!(terminal.ok(&["proc", "delete", "hostile"]), "deleted component hostile\n");
+    assert_eq!(terminal.json(&["proc", "list"]), json!([]));
+    let lines = terminal.error(&["proc", "execute", "hostile.panics"]);
+    assert!(lines[0].starts_with("error: no component `hostile`"), "{lines:?}");
+}
+
+#[test]
+fn a_component_of_the_same_name_needs_replace() {
+    let terminal = hostile();
+    let file = terminal.path("hostile.wasm").to_str().unwrap().to_owned();
+    assert_eq!(terminal.error(&["proc", "create", &file]), ["error: component `hostile` exists already"]);
+    assert!(terminal.ok(&["proc", "create", &file, "--replace"]).starts_with("created component hostile version 1: "));
+}
+
+#[test]
+fn inspection_tells_what_a_component_may_do() {
+    let terminal = hostile();
+    let file = terminal.path("hostile.wasm").to_str().unwrap().to_owned();
+    let text = terminal.ok(&["proc", "inspect", &file]);
+    assert!(text.contains("no files, no network, no clock"), "{text}");
+    assert!(text.contains("quern:udf/tables@0.1.0"), "{text}");
+    assert!(text.contains("returns_error (nondistributed)"), "{text}");
+}
