@@ -145,9 +145,7 @@ pub(super) fn encode(array: &ArrayRef, column_type: &ColumnType, stored: &DataTy
     match (column_type, stored) {
         (ColumnType::Tensor { dtype, .. }, DataType::FixedSizeBinary(width)) => {
             let list = array.as_fixed_size_list();
-            if list.values().null_count() > 0 {
-                return Err(Error::Invalid("a tensor holds a null element".into()));
-            }
+            refuse_null_elements(list)?;
             let bytes = element_bytes(list.values(), *dtype);
             Ok(Arc::new(arrow(FixedSizeBinaryArray::try_new(*width, bytes, list.nulls().cloned()))?))
         }
@@ -163,6 +161,15 @@ pub(super) fn encode(array: &ArrayRef, column_type: &ColumnType, stored: &DataTy
         }
         _ => Ok(array.clone()),
     }
+}
+
+/// Elements may be null only where the tensor itself is.
+fn refuse_null_elements(list: &FixedSizeListArray) -> Result<()> {
+    let has_null = |row: usize| list.is_valid(row) && list.value(row).null_count() > 0;
+    if list.values().null_count() > 0 && (0..list.len()).any(has_null) {
+        return Err(Error::Invalid("a tensor holds a null element".into()));
+    }
+    Ok(())
 }
 
 /// The values of an array of numbers as bytes, without a copy but for bools.

@@ -5,16 +5,16 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use arrow::array::{Array, RecordBatch, UInt32Array};
+use arrow::array::{Array, AsArray, RecordBatch, UInt32Array};
 use arrow::compute::take_record_batch;
-use arrow::datatypes::{Schema as ArrowSchema, SchemaRef};
+use arrow::datatypes::{Decimal128Type, Schema as ArrowSchema, SchemaRef};
 
 use super::data_file::{FileWriter, WrittenFile};
 use super::format::DATA_FOLDER;
 use super::stats::ColumnStats;
 use super::write::{AppendTo, Step, Target, Write};
 use super::{forms, inline, shards};
-use crate::base::{Error, Result, Schema, Sharding};
+use crate::base::{ColumnType, Error, Result, Schema, Sharding};
 
 /// Bytes of rows that one commit may keep in the catalog.
 const INLINED_BYTES: usize = 1 << 20;
@@ -169,6 +169,12 @@ impl Shape {
                     array.null_count(),
                     array.len()
                 )));
+            }
+            if let ColumnType::Decimal128 { precision, .. } = column.column_type {
+                let values = array.as_primitive::<Decimal128Type>();
+                values.validate_decimal_precision(precision).map_err(|e| {
+                    Error::OutOfRange(format!("column `{}` of table `{}`: {e}", column.name, self.name))
+                })?;
             }
         }
         forms::arrow(RecordBatch::try_new(self.arrow.clone(), batch.columns().to_vec()))

@@ -1,0 +1,13 @@
+//! Storage: what was committed is there after reopening, for us and for
+//! DuckDB; what was not is not, whatever failed.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod duckdb;
+mod failures;
+mod faults;
+mod folder;
+mod model;
+mod records;
+mod rows;
+mod sample;
+mod shards;
