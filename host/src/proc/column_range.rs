@@ -13,8 +13,8 @@ use crate::tensor::{Session, Tensor};
 pub(super) struct ColumnRange {
     /// The column's name, for messages.
     pub(super) name: String,
-    /// Whether its rows may lack a value.
-    pub(super) nullable: bool,
+    /// Rows of the column that lack a value.
+    pub(super) null_count: u64,
     /// Element type.
     pub(super) dtype: DType,
     /// Number of rows.
@@ -39,7 +39,7 @@ impl Run {
         let row_shape = row_shape.to_vec();
         Ok(ColumnRange {
             name: described.name.clone(),
-            nullable: described.nullable,
+            null_count: column.null_count(),
             dtype,
             rows,
             row_shape,

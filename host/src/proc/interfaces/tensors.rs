@@ -69,10 +69,10 @@ impl tensors::HostTensor for State {
     fn of_column(&mut self, source: Resource<ColumnHandle>, start: u64, rows: u64) -> Made {
         let run = self.run("tensors")?;
         let range = run.column_range(*run.columns.get(&source)?, start, rows)?;
-        if range.nullable {
+        if range.null_count > 0 {
             return Err(Error::TypeMismatch(format!(
-                "column `{}` is nullable; take `values` with a fill and `validity`",
-                range.name
+                "column `{}` has {} rows without a value; take `values` with a fill and `validity`",
+                range.name, range.null_count
             ))
             .into());
         }
