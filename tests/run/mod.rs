@@ -2,5 +2,6 @@
 
 mod commits;
 mod fixture;
+mod guests;
 mod lifecycle;
 mod requests;
