@@ -237,3 +237,30 @@ fn many_rows_in_the_catalog_move_out_by_themselves() {
     assert_eq!((table.rows, table.inlined_rows, table.file_count), (70_000, 0, 1));
     assert_eq!(numbers(&all(&storage, "t"), 0), (0..70_000).collect::<Vec<i64>>());
 }
+
+#[test]
+fn wide_rows_in_the_catalog_move_out_before_it_grows_large() {
+    let folder = tempfile::tempdir().unwrap();
+    let schema = schema(&[("x", "tensor(float32,[100,1000])")]);
+    let storage = open(folder.path());
+    let mut write = storage.begin();
+    write.create_table("t", &schema, Sharding::Random, 2).unwrap();
+    write.commit().unwrap();
+    for seed in 0..25 {
+        append(&storage, "t", AppendTo::Deal, &rows(&schema, 2, seed));
+    }
+    let table = storage.snapshot().unwrap().table("t").unwrap();
+    // 16 MiB are 21 commits of 800 kB.
+    assert_eq!((table.rows, table.inlined_rows, table.file_count), (50, 8, 1));
+}
+
+#[test]
+fn decimals_that_have_too_many_digits_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let schema = schema(&[("x", "decimal(4,2)")]);
+    let storage = open(folder.path());
+    let mut write = storage.begin();
+    write.create_table("t", &schema, Sharding::Random, 2).unwrap();
+    let error = write.append("t", AppendTo::Deal, [Ok(rows(&schema, 1, 1))]).unwrap_err();
+    assert!(matches!(&error, Error::OutOfRange(text) if text.starts_with("column `x` of table `t`")), "{error}");
+}

@@ -6,7 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
-use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
+use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, TransactionBehavior};
 
 use crate::base::{Error, Result};
 
@@ -99,16 +99,21 @@ impl Connections {
     }
 }
 
-fn connect(path: &std::path::Path, vfs: Option<&str>) -> Result<Connection> {
+/// Opens the catalog file. Nothing is read from it yet.
+pub(super) fn connect(path: &std::path::Path, vfs: Option<&str>) -> Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let opened = match vfs {
         Some(vfs) => Connection::open_with_flags_and_vfs(path, flags, vfs),
         None => Connection::open_with_flags(path, flags),
     };
-    let refused = |e| Error::library(format!("cannot open the catalog {}", path.display()), e);
+    let refused = |e: rusqlite::Error| match e.sqlite_error_code() {
+        Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => {
+            Error::Corrupt { what: path.display().to_string(), reason: format!("it cannot be read as a catalog ({e})") }
+        }
+        _ => Error::library(format!("cannot open the catalog {}", path.display()), e),
+    };
     let connection = opened.map_err(refused)?;
     connection.busy_timeout(BUSY_TIMEOUT).map_err(refused)?;
     connection.pragma_update(None, "synchronous", "full").map_err(refused)?;
-    connection.pragma_update(None, "foreign_keys", false).map_err(refused)?;
     Ok(connection)
 }

@@ -53,7 +53,7 @@ impl FileLayer for Disk {
         if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
             self.create_folder(parent)?;
             match fs::create_dir(path) {
-                Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return Err(e),
+                Err(e) if e.kind() != io::ErrorKind::AlreadyExists => Err(e),
                 _ => self.sync_folder(parent),
             }
         } else {

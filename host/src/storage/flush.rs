@@ -8,7 +8,7 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, UInt64Array};
 use arrow::compute::{max, min};
 use arrow::datatypes::{DataType, Schema as ArrowSchema};
-use rusqlite::{Transaction, params};
+use rusqlite::{OptionalExtension, Transaction, params};
 
 use super::catalog_rows::{self, quote};
 use super::commit::{Commit, FileRow, insert_file, note_table_stats};
@@ -20,8 +20,11 @@ use super::staging::{self, StagedFile};
 use super::{Storage, deletes, forms};
 use crate::base::{ColumnType, DType, Error, Result};
 
-/// Rows in the catalog from which on they are moved at the next append.
+/// Rows of a table in the catalog from which on they are moved at the next append.
 const DUE_ROWS: u64 = 64 << 10;
+
+/// Bytes of them, about.
+const DUE_BYTES: u64 = 16 << 20;
 
 /// A file to be named, and what the catalog says of it.
 struct Flushed {
@@ -45,13 +48,20 @@ impl Storage {
     }
 
     pub(super) fn flush_if_due(&self, table: &str) -> Result<()> {
-        if self.snapshot()?.table(table)?.inlined_rows >= DUE_ROWS {
-            self.flush_inlined(table)?;
+        let table = self.snapshot()?.table(table)?;
+        let bytes = self.read(|connection| {
+            let text = "SELECT inlined_bytes FROM quern_table WHERE table_id = ?1";
+            sql(connection.query_row(text, [U(table.id.0)], |row| row.get::<_, U>(0)).optional())
+        })?;
+        if table.inlined_rows >= DUE_ROWS || bytes.is_some_and(|bytes| bytes.0 >= DUE_BYTES) {
+            self.flush_inlined(&table.name)?;
         }
         Ok(())
     }
 
     fn flush_into(&self, name: &str, made: &mut Vec<PathBuf>) -> Result<u64> {
+        // Held from the reading on, so that no other change of ours comes between.
+        let mut writer = self.writer();
         let snapshot = self.snapshot()?;
         let table = snapshot.table(name)?;
         if table.inlined.is_empty() {
@@ -59,11 +69,10 @@ impl Storage {
         }
         let inlined = self.read(|connection| inline::read(connection, &table, snapshot.id))?;
         let files = self.write_flushed(&table, &inlined, made)?;
-        let mut writer = self.writer();
         let transaction = writer.begin()?;
         let removed = take_out(&transaction, &table, snapshot.id.0)?;
         if removed != inlined.row_ids.len() {
-            // Another writer was quicker: the rows are where it left them.
+            // Another program was quicker: the rows are where it left them.
             return Err(Error::Invalid(format!("rows of table `{name}` changed while they were moved")));
         }
         let mut commit = Commit::begin(&transaction)?;
@@ -151,5 +160,6 @@ fn take_out(transaction: &Transaction<'_>, table: &TableState, at: u64) -> Resul
             format!("DELETE FROM {} WHERE begin_snapshot <= ?1 AND end_snapshot IS NULL", quote(&part.table_name));
         removed += sql(transaction.execute(&text, params![U(at)]))?;
     }
+    sql(transaction.execute("UPDATE quern_table SET inlined_bytes = 0 WHERE table_id = ?1", [U(table.id.0)]))?;
     Ok(removed)
 }

@@ -3,10 +3,10 @@
 
 use std::path::{Path, PathBuf};
 
-use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
+use rusqlite::{OptionalExtension, params};
 
 use super::catalog_rows::has_table;
-use super::connections::{Connections, sql};
+use super::connections::{Connections, connect, sql};
 use super::file_layer::FileLayer;
 use crate::base::{Error, Result};
 
@@ -42,7 +42,7 @@ pub(super) fn open(folder: &Path, files: &dyn FileLayer) -> Result<(PathBuf, Con
     files.create_folder(&tables).map_err(|e| Error::io("create", &tables, e))?;
     let folder = folder.canonicalize().map_err(|e| Error::io("open", folder, e))?;
     let path = folder.join(CATALOG);
-    let found = if path.exists() { read_version(&path, &folder)? } else { 0 };
+    let found = if path.exists() { read_version(&path, &folder, files.sqlite_vfs())? } else { 0 };
     if found > FORMAT_VERSION {
         return Err(Error::Newer { folder, found, supported: FORMAT_VERSION });
     }
@@ -57,11 +57,10 @@ pub(super) fn open(folder: &Path, files: &dyn FileLayer) -> Result<(PathBuf, Con
 }
 
 /// The format of an existing catalog, read without changing anything.
-fn read_version(path: &Path, folder: &Path) -> Result<u64> {
+fn read_version(path: &Path, folder: &Path, vfs: Option<&str>) -> Result<u64> {
     let corrupt = |reason: String| Error::Corrupt { what: path.display().to_string(), reason };
     let unreadable = |e: rusqlite::Error| corrupt(format!("it cannot be read as a catalog ({e})"));
-    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection = Connection::open_with_flags(path, flags).map_err(unreadable)?;
+    let connection = connect(path, vfs)?;
     let tables: i64 =
         connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0)).map_err(unreadable)?;
     if tables == 0 {

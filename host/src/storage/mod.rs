@@ -67,6 +67,12 @@ struct Inner {
     newest: RwLock<Option<Arc<Snapshot>>>,
 }
 
+impl std::fmt::Debug for Storage {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Storage({})", self.0.folder.display())
+    }
+}
+
 impl Storage {
     /// Opens a folder. One that does not exist is created, an older format is
     /// upgraded after a copy of the catalog was made, a newer one is refused.

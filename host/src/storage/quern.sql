@@ -1,6 +1,6 @@
 CREATE TABLE quern_format(version INTEGER NOT NULL);
 CREATE TABLE quern_counter(name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
-CREATE TABLE quern_table(table_id INTEGER PRIMARY KEY, sharding TEXT NOT NULL, shards INTEGER NOT NULL);
+CREATE TABLE quern_table(table_id INTEGER PRIMARY KEY, sharding TEXT NOT NULL, shards INTEGER NOT NULL, inlined_bytes INTEGER NOT NULL DEFAULT 0);
 CREATE TABLE quern_shard_key(table_id INTEGER NOT NULL, position INTEGER NOT NULL, column_id INTEGER NOT NULL, PRIMARY KEY(table_id, position)) WITHOUT ROWID;
 CREATE TABLE quern_column(table_id INTEGER NOT NULL, column_id INTEGER NOT NULL, type TEXT NOT NULL, PRIMARY KEY(table_id, column_id)) WITHOUT ROWID;
 CREATE TABLE quern_shard(data_file_id INTEGER PRIMARY KEY, table_id INTEGER NOT NULL, shard INTEGER NOT NULL);

@@ -81,11 +81,10 @@ pub(super) fn append(
     let mut sinks: Option<Sinks> = None;
     for batch in batches {
         let batch = shape.checked(&batch?)?;
-        let bytes = batch
-            .columns()
-            .iter()
-            .map(|c| c.to_data().get_slice_memory_size().unwrap_or(usize::MAX / 4))
-            .sum::<usize>();
+        if batch.num_rows() == 0 {
+            continue;
+        }
+        let bytes = batch_bytes(&batch);
         rows += batch.num_rows();
         let few = may_inline && rows <= INLINED_ROWS && write.inlined_bytes + held_bytes + bytes <= INLINED_BYTES;
         if sinks.is_none() && few {
@@ -280,6 +279,12 @@ impl Sink {
         let writer = FileWriter::create(storage.files(), &path, shape.stored.clone(), shape.row_bytes())?;
         Ok(Self { writer, stats: new_stats(&shape.schema) })
     }
+}
+
+/// Bytes of a batch's values.
+pub(super) fn batch_bytes(batch: &RecordBatch) -> usize {
+    let columns = batch.columns().iter();
+    columns.map(|column| column.to_data().get_slice_memory_size().unwrap_or(usize::MAX >> 8)).sum()
 }
 
 /// A name for a new file, greater than those before it.

@@ -148,7 +148,13 @@ impl Write {
         batches: impl IntoIterator<Item = Result<RecordBatch>>,
     ) -> Result<u64> {
         let target = self.resolve(table)?;
-        staging::append(self, target, to, &mut batches.into_iter())
+        let made_before = self.made.len();
+        let outcome = staging::append(self, target, to, &mut batches.into_iter());
+        if outcome.is_err() {
+            let made = self.made.split_off(made_before);
+            self.remove(&made);
+        }
+        outcome
     }
 
     /// Deletes rows by their ids. An id that is not there at the commit fails it.
@@ -241,6 +247,13 @@ impl Write {
         }
     }
 
+    fn remove(&self, made: &[PathBuf]) {
+        for path in made {
+            // What cannot be removed now is swept as an orphan later.
+            drop(self.storage.files().remove(path));
+        }
+    }
+
     fn drops(&self, table: &TableState) -> bool {
         self.steps.iter().any(|step| matches!(step, Step::Drop(dropped) if dropped.id == table.id))
     }
@@ -258,9 +271,6 @@ impl Write {
 
 impl Drop for Write {
     fn drop(&mut self) {
-        for path in &self.made {
-            // What cannot be removed now is swept as an orphan later.
-            drop(self.storage.files().remove(path));
-        }
+        self.remove(&self.made);
     }
 }

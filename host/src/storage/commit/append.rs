@@ -9,7 +9,7 @@ use crate::base::{ColumnType, Result, Schema, TableId};
 use crate::storage::catalog_rows::{has_table, next_row_id, quote};
 use crate::storage::connections::{U, sql};
 use crate::storage::inline;
-use crate::storage::staging::{StagedFile, new_stats};
+use crate::storage::staging::{StagedFile, batch_bytes, new_stats};
 use crate::storage::stats::ColumnStats;
 
 impl Commit<'_> {
@@ -42,6 +42,10 @@ impl Commit<'_> {
                 }
                 row_id += batch.num_rows() as u64;
             }
+            sql(self.connection.execute(
+                "UPDATE quern_table SET inlined_bytes = inlined_bytes + ?2 WHERE table_id = ?1",
+                params![U(place.id.0), U(inlined.iter().map(|batch| batch_bytes(batch) as u64).sum())],
+            ))?;
             self.changed(format!("inlined_insert:{}", place.id));
         }
         note_table_stats(self.connection, place.id, rows, row_id, bytes)?;

@@ -206,9 +206,10 @@ impl<'a> Commit<'a> {
             Sharding::Key(_) => "key",
             Sharding::Replicated => "replicated",
         };
-        sql(self
-            .connection
-            .execute("INSERT INTO quern_table VALUES (?1, ?2, ?3)", params![table, sharding, new.shards]))?;
+        sql(self.connection.execute(
+            "INSERT INTO quern_table(table_id, sharding, shards) VALUES (?1, ?2, ?3)",
+            params![table, sharding, new.shards],
+        ))?;
         if let Sharding::Key(keys) = &new.sharding {
             for (position, key) in (0_i64..).zip(super::shards::key_columns(&new.schema, keys)?) {
                 let column = new.ids.get(key).and_then(|ids| ids.first());
