@@ -116,7 +116,8 @@ fn what_does_not_fit_the_declarations_is_refused_by_name() {
         (square_of("numbers", "digits"), "no column `y` in table `digits`"),
         (
             square_of("numbers", "strict"),
-            "column `z` of table `strict` must not be null and proc `square` does not write it; name another table or leave the column nullable",
+            "column `z` of table `strict` must not be null and proc `square` \
+             does not write it; name another table or leave the column nullable",
         ),
         (
             square_of("numbers", "keyed"),
@@ -163,7 +164,8 @@ fn further_inputs_of_a_distributed_proc_are_divided_alike_or_whole() {
     let error = folder.runs.execute(join("three", "out")).unwrap_err();
     assert_eq!(
         error.to_string(),
-        "input `right`: table `three` has 3 shards, table `two` has 2; inputs of distributed proc `join` must be replicated or have as many shards as the first"
+        "input `right`: table `three` has 3 shards, table `two` has 2; \
+         inputs of distributed proc `join` must be replicated or have as many shards as the first"
     );
     assert_eq!(error.code(), ErrorCode::InvalidArgument);
     let id = folder.runs.execute(join("alike", "a")).unwrap();

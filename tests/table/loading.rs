@@ -223,3 +223,26 @@ fn row_ids(folder: &Folder, n: u64) -> u64 {
     });
     ids.collect::<Vec<_>>()[usize::try_from(n).unwrap()]
 }
+
+#[test]
+fn threads_that_load_while_rows_are_added_each_see_their_snapshot() {
+    let folder = Folder::new();
+    folder.create("t", Sharding::Random, 2);
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                for _ in 0..40 {
+                    let view = folder.view("t", Shards::One(0));
+                    let seen = rows_of(&view);
+                    // Shard 0 gets the ids from 0 up, so that every snapshot holds a beginning.
+                    assert_eq!(seen, rows(0..i64::try_from(seen.len()).unwrap()));
+                    assert_eq!(seen.len() as u64, view.rows());
+                }
+            });
+        }
+        for ten in 0..20 {
+            folder.append("t", AppendTo::Shard(0), &rows(ten * 10..ten * 10 + 10));
+        }
+    });
+    assert_eq!(rows_of(&folder.view("t", Shards::One(0))), rows(0..200));
+}

@@ -139,7 +139,8 @@ fn malformed_buffers_are_refused_and_change_nothing() {
             0,
             u64::MAX,
             fixed(1, &[0; 4]),
-            "rows 18446744073709551615 to 18446744073709551615 of column `n` are not reserved; output `out` has 2 rows, call `resize` first",
+            "rows 18446744073709551615 to 18446744073709551615 of column `n` are not reserved; \
+             output `out` has 2 rows, call `resize` first",
         ),
         (0, 0, RawColumn { offsets: Some(&good), ..fixed(2, &[0; 8]) }, "column `n` is int32: it takes no offsets"),
         (0, 0, RawColumn { validity: Some(&[1]), ..fixed(2, &[0; 8]) }, "column `n` is not nullable, null was written"),

@@ -47,7 +47,8 @@ fn columns_that_a_view_holds_are_not_evicted() {
     assert_eq!(
         c.column(0).unwrap_err().to_string(),
         format!(
-            "limit `device memory`: {} bytes asked, 20000 bytes allowed; columns of table `c` do not fit beside those in use; name fewer input columns or wait for other runs",
+            "limit `device memory`: {} bytes asked, 20000 bytes allowed; columns of table `c` \
+             do not fit beside those in use; name fewer input columns or wait for other runs",
             held + 8000
         )
     );

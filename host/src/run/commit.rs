@@ -36,12 +36,14 @@ pub(super) fn commit(inner: &Inner, live: &Live, plan: &Plan, made: &[Made]) -> 
 
 /// Stores why the run ended without completing.
 pub(super) fn record_failure(inner: &Inner, live: &Live, error: &Error) {
-    let concluded = live.conclude(Err(error));
+    let mut concluded = live.conclude(Err(error));
     let mut write = inner.storage.begin();
     live.store(&concluded, &mut write);
-    // When storage fails too, the record stays as it was and the next open
-    // says that the process ended; who waits is told now.
-    drop(write.commit());
+    if let Err(refused) = write.commit() {
+        // The stored record stays behind until the next open; who waits is told now.
+        let told = concluded.run.error.get_or_insert_default();
+        *told = format!("{told}; this could not be stored: {}", refused.chain());
+    }
     live.end(concluded);
 }
 
@@ -66,8 +68,9 @@ fn stage(inner: &Inner, live: &Live, plan: &Plan, made: &[Made]) -> Result<Write
         };
         for (shard, rows) in (0..).zip(made) {
             let batches = rows.outputs.get(place).into_iter().flatten().filter(|batch| batch.num_rows() > 0);
-            let mut batches = batches.cloned().map(Ok::<_, Error>).peekable();
+            let mut batches = batches.peekable();
             if batches.peek().is_some() {
+                let batches = batches.map(|batch| live.check().map(|()| batch.clone()));
                 let to = placement(output, &target, (proc.mode, plan.instances), shard);
                 write.append(&output.table, to, batches)?;
             }

@@ -112,6 +112,15 @@ impl Live {
         });
     }
 
+    /// Whether the run should end, except while nothing stops it any more.
+    pub(super) fn check(&self) -> Result<()> {
+        let state = self.state();
+        match &state.kill {
+            Some(kill) if state.phase == Phase::Running => kill.check(),
+            _ => Ok(()),
+        }
+    }
+
     /// The point after which the run can no longer be killed.
     pub(super) fn begin_commit(&self) -> Result<()> {
         self.change(|state| {

@@ -45,7 +45,8 @@ pub(super) fn check_existing(proc: &ProcSpec, spec: &OutputSpec, table: &str, sc
     };
     match schema.columns().iter().find(|column| !column.nullable && !written(&column.name)) {
         Some(column) => Err(Error::TypeMismatch(format!(
-            "column `{}` of table `{table}` must not be null and proc `{}` does not write it; name another table or leave the column nullable",
+            "column `{}` of table `{table}` must not be null and proc `{}` does not write it; \
+             name another table or leave the column nullable",
             column.name, proc.name
         ))),
         None => Ok(()),

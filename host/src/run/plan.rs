@@ -135,7 +135,8 @@ fn share(proc: &ProcSpec, spec: &InputSpec, first: Option<&TableState>, table: &
         return Ok(Share::Own);
     }
     Err(Error::Invalid(format!(
-        "input `{}`: table `{}` has {} shards, table `{}` has {}; inputs of distributed proc `{}` must be replicated or have as many shards as the first",
+        "input `{}`: table `{}` has {} shards, table `{}` has {}; \
+         inputs of distributed proc `{}` must be replicated or have as many shards as the first",
         spec.name, table.name, table.shards, first.name, first.shards, proc.name
     )))
 }
@@ -180,7 +181,8 @@ fn output(
             let is_keyed = matches!(existing.sharding, Sharding::Key(_));
             if proc.mode == Mode::Distributed && is_keyed && existing.shards != instances {
                 return Err(Error::Invalid(format!(
-                    "output `{}`: table `{table}` is sharded by key into {} shards, the run has {instances} instances; the numbers must be equal",
+                    "output `{}`: table `{table}` is sharded by key into {} shards, the run has {instances} instances; \
+                     the numbers must be equal",
                     spec.name, existing.shards
                 )));
             }

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::time::Duration;
 
 use super::growing::Growing;
 use super::{DeviceColumn, Tables};
@@ -96,7 +97,7 @@ impl Resident {
         let (Some(slot), Some(column)) = (self.columns.get(index), table.schema.columns().get(index)) else {
             return Err(Error::Internal(format!("column {index} is outside table `{}`", table.name)));
         };
-        let mut slot = slot.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut slot = hold(slot, loading.kill)?;
         if let Some(loaded) = slot.as_ref().filter(|loaded| loaded.next_row_id >= table.next_row_id) {
             return loaded.growing.view(loading.rows);
         }
@@ -183,6 +184,17 @@ impl Loading<'_> {
         let Some(resident) = self.tables.resident_shard(&source, shard) else { return Ok(None) };
         let rows = resident.count_rows(self.tables.storage(), &source)?;
         Ok(resident.loaded_column(index, source.table.next_row_id, rows))
+    }
+}
+
+/// Waits for who loads the same column now, but not longer than `kill` allows.
+fn hold<'a, T>(slot: &'a Mutex<T>, kill: &KillSwitch) -> Result<MutexGuard<'a, T>> {
+    loop {
+        match slot.try_lock() {
+            Ok(held) => return Ok(held),
+            Err(TryLockError::Poisoned(held)) => return Ok(held.into_inner()),
+            Err(TryLockError::WouldBlock) => kill.sleep(Duration::from_micros(500))?,
+        }
     }
 }
 
