@@ -33,7 +33,8 @@ pub(super) struct TableRow {
 }
 
 /// Microseconds since 1970 of DuckLake's text form of a time.
-const TIME_US: &str = "CAST(strftime('%s', substr(snapshot_time, 1, 19)) AS INTEGER) * 1000000 + CAST(substr(replace(substr(snapshot_time, 21), '+', '000000'), 1, 6) AS INTEGER)";
+const TIME_US: &str = "CAST(strftime('%s', substr(snapshot_time, 1, 19)) AS INTEGER) * 1000000 + \
+CAST(substr(replace(substr(snapshot_time, 21), '+', '000000'), 1, 6) AS INTEGER)";
 
 fn head(row: &Row<'_>, historic: bool) -> rusqlite::Result<Head> {
     Ok(Head { id: SnapshotId(row.get::<_, U>(0)?.0), time_us: row.get::<_, Option<i64>>(1)?.unwrap_or(0), historic })
@@ -56,7 +57,8 @@ pub(super) fn at(connection: &Connection, id: SnapshotId) -> Result<Head> {
 /// All snapshots, oldest first.
 pub(super) fn history(connection: &Connection) -> Result<Vec<SnapshotInfo>> {
     let text = format!(
-        "SELECT s.snapshot_id, {TIME_US}, coalesce(c.changes_made, ''), c.author, c.commit_message FROM ducklake_snapshot s LEFT JOIN ducklake_snapshot_changes c USING (snapshot_id) ORDER BY s.snapshot_id"
+        "SELECT s.snapshot_id, {TIME_US}, coalesce(c.changes_made, ''), c.author, c.commit_message FROM \
+        ducklake_snapshot s LEFT JOIN ducklake_snapshot_changes c USING (snapshot_id) ORDER BY s.snapshot_id"
     );
     collect(connection, &text, [], |row| {
         let Head { id, time_us, .. } = head(row, true)?;
@@ -76,7 +78,8 @@ impl ChangeLog {
             Some((from, log)) => (from.0.saturating_add(1), log.clone()),
             None => (0, Self::default()),
         };
-        let text = "SELECT snapshot_id, coalesce(changes_made, '') FROM ducklake_snapshot_changes WHERE snapshot_id BETWEEN ?1 AND ?2 ORDER BY snapshot_id";
+        let text = "SELECT snapshot_id, coalesce(changes_made, '') FROM ducklake_snapshot_changes WHERE \
+        snapshot_id BETWEEN ?1 AND ?2 ORDER BY snapshot_id";
         let rows: Vec<(U, String)> =
             collect(connection, text, params![U(from), U(to.0)], |row| Ok((row.get(0)?, row.get(1)?)))?;
         for (id, words) in rows {
@@ -107,7 +110,10 @@ impl ChangeLog {
 
 /// The tables of schema `main`.
 pub(super) fn tables(connection: &Connection, at: SnapshotId) -> Result<Vec<TableRow>> {
-    let text = "SELECT t.table_id, t.table_name, t.begin_snapshot, s.path, t.path FROM ducklake_table t JOIN ducklake_schema s ON s.schema_id = t.schema_id AND s.schema_name = 'main' AND s.begin_snapshot <= ?1 AND (s.end_snapshot IS NULL OR s.end_snapshot > ?1) WHERE t.begin_snapshot <= ?1 AND (t.end_snapshot IS NULL OR t.end_snapshot > ?1) ORDER BY t.table_id";
+    let text = "SELECT t.table_id, t.table_name, t.begin_snapshot, s.path, t.path FROM ducklake_table t JOIN \
+    ducklake_schema s ON s.schema_id = t.schema_id AND s.schema_name = 'main' AND s.begin_snapshot <= ?1 AND \
+    (s.end_snapshot IS NULL OR s.end_snapshot > ?1) WHERE t.begin_snapshot <= ?1 AND (t.end_snapshot IS NULL OR \
+    t.end_snapshot > ?1) ORDER BY t.table_id";
     collect(connection, text, [U(at.0)], |row| {
         let (schema, table): (String, String) = (row.get(3)?, row.get(4)?);
         Ok(TableRow {
@@ -158,7 +164,8 @@ pub(super) fn columns(
 
 fn column_rows(connection: &Connection, table: TableId, at: SnapshotId) -> Result<Vec<ColumnRow>> {
     let text = format!(
-        "SELECT column_id, column_name, column_type, nulls_allowed, parent_column FROM ducklake_column WHERE table_id = ?2 AND {LIVE} ORDER BY column_order"
+        "SELECT column_id, column_name, column_type, nulls_allowed, parent_column FROM ducklake_column WHERE \
+        table_id = ?2 AND {LIVE} ORDER BY column_order"
     );
     collect(connection, &text, params![U(at.0), U(table.0)], |row| {
         Ok(ColumnRow {
@@ -214,7 +221,8 @@ pub(super) fn sharding(
 pub(super) fn files(connection: &Connection, table: TableId, at: SnapshotId, folder: &Path) -> Result<Vec<DataFile>> {
     let mut deleted = inlined_deletes(connection, table, at)?;
     let text = format!(
-        "SELECT data_file_id, path, delete_count, partial_max FROM ducklake_delete_file WHERE table_id = ?2 AND {LIVE}"
+        "SELECT data_file_id, path, delete_count, partial_max FROM ducklake_delete_file WHERE table_id = ?2 AND \
+        {LIVE}"
     );
     let mut delete_files: HashMap<u64, DeleteFile> = collect(connection, &text, params![U(at.0), U(table.0)], |row| {
         let path = folder.join(row.get::<_, String>(1)?);
@@ -224,7 +232,9 @@ pub(super) fn files(connection: &Connection, table: TableId, at: SnapshotId, fol
     .into_iter()
     .collect();
     let text = format!(
-        "SELECT f.data_file_id, f.path, f.record_count, coalesce(f.row_id_start, 0), s.shard, f.partial_max FROM ducklake_data_file f LEFT JOIN quern_shard s ON s.data_file_id = f.data_file_id WHERE f.table_id = ?2 AND {LIVE} ORDER BY f.row_id_start, f.data_file_id"
+        "SELECT f.data_file_id, f.path, f.record_count, coalesce(f.row_id_start, 0), s.shard, f.partial_max \
+        FROM ducklake_data_file f LEFT JOIN quern_shard s ON s.data_file_id = f.data_file_id WHERE f.table_id = \
+        ?2 AND {LIVE} ORDER BY f.row_id_start, f.data_file_id"
     );
     collect(connection, &text, params![U(at.0), U(table.0)], |row| {
         let id = row.get::<_, U>(0)?.0;
@@ -275,7 +285,9 @@ pub(super) fn inlined(
     schema: &Schema,
     columns: &[StoredColumn],
 ) -> Result<Vec<InlinedPart>> {
-    let text = "SELECT i.table_name, (SELECT min(begin_snapshot) FROM ducklake_schema_versions v WHERE v.schema_version = i.schema_version AND v.table_id = i.table_id) FROM ducklake_inlined_data_tables i WHERE i.table_id = ?1 ORDER BY i.schema_version";
+    let text = "SELECT i.table_name, (SELECT min(begin_snapshot) FROM ducklake_schema_versions v WHERE \
+    v.schema_version = i.schema_version AND v.table_id = i.table_id) FROM ducklake_inlined_data_tables i WHERE \
+    i.table_id = ?1 ORDER BY i.schema_version";
     let registered: Vec<(String, Option<U>)> =
         collect(connection, text, [U(table.0)], |row| Ok((row.get(0)?, row.get(1)?)))?;
     let mut parts = Vec::new();

@@ -31,7 +31,9 @@ const FIRST_SNAPSHOT: &str = "
 INSERT INTO ducklake_metadata(key, value) VALUES ('version', '1.0'), ('created_by', 'quern'), ('data_path', ''), ('encrypted', 'false');
 INSERT INTO ducklake_snapshot VALUES (0, strftime('%Y-%m-%d %H:%M:%f000+00', 'now'), 0, 1, 0);
 INSERT INTO ducklake_snapshot_changes VALUES (0, 'created_schema:\"main\"', NULL, NULL, NULL);
-INSERT INTO ducklake_schema VALUES (0, lower(hex(randomblob(4)) || '-' || hex(randomblob(2)) || '-4' || substr(hex(randomblob(2)), 2) || '-8' || substr(hex(randomblob(2)), 2) || '-' || hex(randomblob(6))), 0, NULL, 'main', 'main/', 1);
+INSERT INTO ducklake_schema VALUES (0, lower(hex(randomblob(4)) || '-' || hex(randomblob(2)) || '-4' || \
+substr(hex(randomblob(2)), 2) || '-8' || substr(hex(randomblob(2)), 2) || '-' || hex(randomblob(6))), 0, NULL, \
+'main', 'main/', 1);
 INSERT INTO ducklake_schema_versions VALUES (0, 0, NULL);
 ";
 
@@ -111,7 +113,8 @@ fn prepare(connections: &Connections, folder: &Path, found: u64) -> Result<()> {
         sql(transaction.query_row("SELECT value FROM ducklake_metadata WHERE key = 'version'", [], |row| row.get(0)))?;
     if ducklake != DUCKLAKE_VERSION {
         return Err(Error::Unsupported(format!(
-            "the catalog of {} was changed to DuckLake {ducklake} by another program; this quern reads DuckLake {DUCKLAKE_VERSION}",
+            "the catalog of {} was changed to DuckLake {ducklake} by another program; this quern reads DuckLake \
+            {DUCKLAKE_VERSION}",
             folder.display()
         )));
     }

@@ -93,7 +93,8 @@ pub(super) fn number_fields(schema: &Schema) -> Result<Vec<Vec<i32>>> {
 fn check_width(column: &Column, column_type: &ColumnType) -> Result<()> {
     match column_type {
         ColumnType::Number(DType::BF16) => Err(Error::Unsupported(format!(
-            "column `{}`: bfloat16 is a type of tensor elements, not of columns; use float16, float32 or tensor(bfloat16,[1])",
+            "column `{}`: bfloat16 is a type of tensor elements, not of columns; use float16, float32 or \
+            tensor(bfloat16,[1])",
             column.name
         ))),
         _ if column_type.row_bytes().is_some_and(|bytes| i32::try_from(bytes).is_err()) => {

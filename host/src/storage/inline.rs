@@ -174,7 +174,8 @@ pub(super) fn read(connection: &Connection, table: &TableState, at: SnapshotId) 
         let names: Vec<String> =
             part.columns.iter().map(|name| name.as_deref().map_or_else(|| "NULL".to_owned(), quote)).collect();
         let text = format!(
-            "SELECT row_id, begin_snapshot, {} FROM {} WHERE begin_snapshot <= ?1 AND (end_snapshot IS NULL OR end_snapshot > ?1)",
+            "SELECT row_id, begin_snapshot, {} FROM {} WHERE begin_snapshot <= ?1 AND (end_snapshot IS NULL OR \
+            end_snapshot > ?1)",
             names.join(", "),
             quote(&part.table_name)
         );

@@ -40,7 +40,8 @@ impl Storage {
     fn named_files(&self, data: &Path) -> Result<HashSet<PathBuf>> {
         let of_tables = |kind: &str| {
             format!(
-                "SELECT s.path, t.path, f.path FROM {kind} f JOIN ducklake_table t ON t.table_id = f.table_id JOIN ducklake_schema s ON s.schema_id = t.schema_id"
+                "SELECT s.path, t.path, f.path FROM {kind} f JOIN ducklake_table t ON t.table_id = f.table_id \
+                JOIN ducklake_schema s ON s.schema_id = t.schema_id"
             )
         };
         let text = format!(

@@ -142,10 +142,18 @@ pub(in crate::storage) fn insert_file(
     let file = &staged.file;
     let name = file.path.file_name().map(|name| name.to_string_lossy().into_owned());
     sql(connection.execute(
-        "INSERT INTO ducklake_data_file VALUES (?1, ?2, ?3, NULL, NULL, ?4, 1, 'parquet', ?5, ?6, ?7, ?8, NULL, NULL, NULL, ?9)",
+        "INSERT INTO ducklake_data_file VALUES (?1, ?2, ?3, NULL, NULL, ?4, 1, 'parquet', ?5, ?6, ?7, ?8, NULL, \
+        NULL, NULL, ?9)",
         params![
-            U(id), U(table.0), U(row.begin), name, U(file.rows), U(file.size_bytes), U(file.footer_bytes),
-            U(row.row_id_start), row.partial_max.map(U)
+            U(id),
+            U(table.0),
+            U(row.begin),
+            name,
+            U(file.rows),
+            U(file.size_bytes),
+            U(file.footer_bytes),
+            U(row.row_id_start),
+            row.partial_max.map(U)
         ],
     ))?;
     if let Some(shard) = staged.shard {
@@ -182,7 +190,8 @@ pub(in crate::storage) fn note_table_stats(
 ) -> Result<()> {
     let values = params![U(table.0), U(rows), U(next_row_id), U(bytes)];
     let changed = sql(connection.execute(
-        "UPDATE ducklake_table_stats SET record_count = record_count + ?2, next_row_id = ?3, file_size_bytes = file_size_bytes + ?4 WHERE table_id = ?1",
+        "UPDATE ducklake_table_stats SET record_count = record_count + ?2, next_row_id = ?3, file_size_bytes = \
+        file_size_bytes + ?4 WHERE table_id = ?1",
         values,
     ))?;
     if changed == 0 {
@@ -199,7 +208,8 @@ fn note_column_stats(
     column_type: &ColumnType,
     mut stats: ColumnStats,
 ) -> Result<()> {
-    let text = "SELECT contains_null, contains_nan, min_value, max_value FROM ducklake_table_column_stats WHERE table_id = ?1 AND column_id = ?2";
+    let text = "SELECT contains_null, contains_nan, min_value, max_value FROM ducklake_table_column_stats WHERE \
+    table_id = ?1 AND column_id = ?2";
     type Known = (Option<bool>, Option<bool>, Option<String>, Option<String>);
     let known: Option<Known> = sql(connection
         .query_row(text, params![U(table.0), column], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))
@@ -214,7 +224,8 @@ fn note_column_stats(
     }
     let (low, high) = stats.bounds_text();
     let text = if update {
-        "UPDATE ducklake_table_column_stats SET contains_null = ?3, contains_nan = ?4, min_value = ?5, max_value = ?6 WHERE table_id = ?1 AND column_id = ?2"
+        "UPDATE ducklake_table_column_stats SET contains_null = ?3, contains_nan = ?4, min_value = ?5, \
+        max_value = ?6 WHERE table_id = ?1 AND column_id = ?2"
     } else {
         "INSERT INTO ducklake_table_column_stats VALUES (?1, ?2, ?3, ?4, ?5, ?6, NULL)"
     };

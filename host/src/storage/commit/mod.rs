@@ -89,7 +89,9 @@ fn check_expected(write: &Write, connection: &Connection) -> Result<()> {
     });
     for table in touched.chain(&write.expected) {
         let same: bool = sql(connection.query_row(
-            "SELECT EXISTS (SELECT 1 FROM ducklake_table WHERE table_id = ?1 AND table_name = ?2 AND end_snapshot IS NULL) AND NOT EXISTS (SELECT 1 FROM ducklake_column WHERE table_id = ?1 AND (begin_snapshot > ?3 OR end_snapshot > ?3))",
+            "SELECT EXISTS (SELECT 1 FROM ducklake_table WHERE table_id = ?1 AND table_name = ?2 AND \
+            end_snapshot IS NULL) AND NOT EXISTS (SELECT 1 FROM ducklake_column WHERE table_id = ?1 AND \
+            (begin_snapshot > ?3 OR end_snapshot > ?3))",
             params![U(table.id.0), table.name, U(table.read_at.0)],
             |row| row.get(0),
         ))?;
@@ -107,7 +109,8 @@ fn check_expected(write: &Write, connection: &Connection) -> Result<()> {
 impl<'a> Commit<'a> {
     /// Takes the numbers after those of the newest snapshot.
     pub(super) fn begin(connection: &'a Connection) -> Result<Self> {
-        let text = "SELECT snapshot_id, schema_version, next_catalog_id, next_file_id FROM ducklake_snapshot ORDER BY snapshot_id DESC LIMIT 1";
+        let text = "SELECT snapshot_id, schema_version, next_catalog_id, next_file_id FROM ducklake_snapshot \
+        ORDER BY snapshot_id DESC LIMIT 1";
         let [id, schema_version, next_catalog_id, next_file_id] = sql(connection.query_row(text, [], |row| {
             Ok([row.get::<_, U>(0)?.0, row.get::<_, U>(1)?.0, row.get::<_, U>(2)?.0, row.get::<_, U>(3)?.0])
         }))?;
@@ -174,7 +177,8 @@ impl<'a> Commit<'a> {
         let taken: Option<String> = sql(self
             .connection
             .query_row(
-                "SELECT table_name FROM ducklake_table WHERE end_snapshot IS NULL AND schema_id = 0 AND lower(table_name) = lower(?1)",
+                "SELECT table_name FROM ducklake_table WHERE end_snapshot IS NULL AND schema_id = 0 AND \
+                lower(table_name) = lower(?1)",
                 [&new.name],
                 |row| row.get(0),
             )
@@ -230,7 +234,8 @@ impl<'a> Commit<'a> {
             for id in ids {
                 let Some(column_type) = level else { break };
                 sql(self.connection.execute(
-                    "INSERT INTO ducklake_column VALUES (?1, ?2, NULL, ?3, ?1, ?4, ?5, NULL, 'NULL', ?6, ?7, 'literal', 'duckdb')",
+                    "INSERT INTO ducklake_column VALUES (?1, ?2, NULL, ?3, ?1, ?4, ?5, NULL, 'NULL', ?6, ?7, \
+                    'literal', 'duckdb')",
                     params![id, U(self.id.0), U(table.0), name, forms::duck_type(column_type), nullable, parent],
                 ))?;
                 level = if let crate::base::ColumnType::List(item) = column_type { Some(item.as_ref()) } else { None };

@@ -48,8 +48,17 @@ impl Write {
         self.record(move |connection| {
             sql(connection.execute("UPDATE quern_component SET active = 0 WHERE name = ?1", [&record.name]))?;
             sql(connection.execute(
-                "INSERT INTO quern_component (name, version, sha256, size_bytes, created_us, active, procs) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
-                params![record.name, U(record.version), record.sha256, U(record.size_bytes), record.created_us, record.active, record.procs],
+                "INSERT INTO quern_component (name, version, sha256, size_bytes, created_us, active, procs) \
+                VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+                params![
+                    record.name,
+                    U(record.version),
+                    record.sha256,
+                    U(record.size_bytes),
+                    record.created_us,
+                    record.active,
+                    record.procs
+                ],
             ))?;
             sql(connection.execute(
                 "INSERT OR IGNORE INTO quern_component_bytes (sha256, bytes) VALUES (?1, ?2)",

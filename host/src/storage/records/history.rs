@@ -62,10 +62,18 @@ impl Write {
     pub fn put_logs(&mut self, lines: Vec<LogLine>) {
         self.record(move |connection| {
             let mut statement = sql(connection.prepare(
-                "INSERT OR REPLACE INTO quern_log (run_id, seq, shard, time_us, level, text) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+                "INSERT OR REPLACE INTO quern_log (run_id, seq, shard, time_us, level, text) VALUES (?1, ?2, \
+                ?3, ?4, ?5, ?6)",
             ))?;
             for line in &lines {
-                sql(statement.execute(params![U(line.run.0), U(line.seq), line.shard, line.time_us, line.level, line.text]))?;
+                sql(statement.execute(params![
+                    U(line.run.0),
+                    U(line.seq),
+                    line.shard,
+                    line.time_us,
+                    line.level,
+                    line.text
+                ]))?;
             }
             Ok(())
         });
@@ -75,7 +83,8 @@ impl Write {
     pub fn put_metrics(&mut self, points: Vec<MetricPoint>) {
         self.record(move |connection| {
             let mut statement = sql(connection.prepare(
-                "INSERT OR REPLACE INTO quern_metric (run_id, seq, shard, time_us, name, step, value) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+                "INSERT OR REPLACE INTO quern_metric (run_id, seq, shard, time_us, name, step, value) VALUES \
+                (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
             ))?;
             for point in &points {
                 let step = point.step.cast_signed();
@@ -107,7 +116,8 @@ impl Storage {
     pub fn logs(&self, run: RunId, after: u64, limit: u32) -> Result<Vec<LogLine>> {
         self.read(|connection| {
             let mut statement = sql(connection.prepare(
-                "SELECT run_id, shard, seq, time_us, level, text FROM quern_log WHERE run_id = ?1 AND seq > ?2 ORDER BY seq LIMIT ?3",
+                "SELECT run_id, shard, seq, time_us, level, text FROM quern_log WHERE run_id = ?1 AND seq > ?2 \
+                ORDER BY seq LIMIT ?3",
             ))?;
             let rows = sql(statement.query_map(params![U(run.0), U(after), limit], |row| {
                 Ok(LogLine {
@@ -127,7 +137,8 @@ impl Storage {
     pub fn metrics(&self, run: RunId, after: u64, limit: u32) -> Result<Vec<MetricPoint>> {
         self.read(|connection| {
             let mut statement = sql(connection.prepare(
-                "SELECT run_id, shard, seq, time_us, name, step, value FROM quern_metric WHERE run_id = ?1 AND seq > ?2 ORDER BY seq LIMIT ?3",
+                "SELECT run_id, shard, seq, time_us, name, step, value FROM quern_metric WHERE run_id = ?1 AND \
+                seq > ?2 ORDER BY seq LIMIT ?3",
             ))?;
             let rows = sql(statement.query_map(params![U(run.0), U(after), limit], |row| {
                 Ok(MetricPoint {

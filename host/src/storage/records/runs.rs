@@ -129,7 +129,8 @@ pub struct RunFilter {
     pub limit: Option<u32>,
 }
 
-const COLUMNS: &str = "run_id, proc, component, sha256, tag, user, state, params, inputs, outputs, snapshot_id, seed, submitted_us, started_us, finished_us, error, instances";
+const COLUMNS: &str = "run_id, proc, component, sha256, tag, user, state, params, inputs, outputs, snapshot_id, \
+seed, submitted_us, started_us, finished_us, error, instances";
 
 fn run_from_row(row: &Row<'_>) -> rusqlite::Result<RunRecord> {
     let state: String = row.get(6)?;
@@ -176,11 +177,28 @@ impl Write {
             let (id, snapshot) = (U(run.id.0), run.snapshot.map(|s| U(s.0)));
             let seed = run.seed.cast_signed();
             let values: [&dyn ToSql; 17] = [
-                &id, &run.proc, &run.component, &run.sha256, &run.tag, &run.user, &run.state.name(), &run.params,
-                &run.inputs, &run.outputs, &snapshot, &seed, &run.submitted_us, &run.started_us, &run.finished_us,
-                &run.error, &run.instances,
+                &id,
+                &run.proc,
+                &run.component,
+                &run.sha256,
+                &run.tag,
+                &run.user,
+                &run.state.name(),
+                &run.params,
+                &run.inputs,
+                &run.outputs,
+                &snapshot,
+                &seed,
+                &run.submitted_us,
+                &run.started_us,
+                &run.finished_us,
+                &run.error,
+                &run.instances,
             ];
-            let text = format!("INSERT OR REPLACE INTO quern_run ({COLUMNS}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)");
+            let text = format!(
+                "INSERT OR REPLACE INTO quern_run ({COLUMNS}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, \
+            ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)"
+            );
             sql(connection.execute(&text, &values[..])).map(drop)
         });
     }
@@ -189,8 +207,18 @@ impl Write {
     pub fn put_instance(&mut self, instance: InstanceRecord) {
         self.record(move |connection| {
             sql(connection.execute(
-                "INSERT OR REPLACE INTO quern_instance (run_id, shard, state, status, fraction, message, results, receipt) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
-                params![U(instance.run.0), instance.shard, instance.state.name(), instance.status, instance.fraction, instance.message, instance.results, instance.receipt],
+                "INSERT OR REPLACE INTO quern_instance (run_id, shard, state, status, fraction, message, \
+                results, receipt) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+                params![
+                    U(instance.run.0),
+                    instance.shard,
+                    instance.state.name(),
+                    instance.status,
+                    instance.fraction,
+                    instance.message,
+                    instance.results,
+                    instance.receipt
+                ],
             ))
             .map(drop)
         });
@@ -263,7 +291,8 @@ impl Storage {
     pub fn instances(&self, run: RunId) -> Result<Vec<InstanceRecord>> {
         self.read(|connection| {
             let mut statement = sql(connection.prepare(
-                "SELECT run_id, shard, state, status, fraction, message, results, receipt FROM quern_instance WHERE run_id = ?1 ORDER BY shard",
+                "SELECT run_id, shard, state, status, fraction, message, results, receipt FROM quern_instance \
+                WHERE run_id = ?1 ORDER BY shard",
             ))?;
             let rows = sql(statement.query_map([U(run.0)], instance_from_row))?;
             sql(rows.collect())
