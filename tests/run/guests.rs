@@ -13,7 +13,7 @@ use arrow::datatypes::{DataType, Field, Float64Type, Int64Type};
 use quern::base::{Column, Error, Limits, RunId, Schema, Sharding};
 use quern::catalog::{Catalog, NewComponent};
 use quern::device::Device;
-use quern::proc::{Engine, build, inspect};
+use quern::proc::{Engine, Receipt, build, inspect};
 use quern::run::{LocalThreads, Request, RunStatus, Runs, Target};
 use quern::storage::{AppendTo, Disk, RunState, Storage};
 use quern::table::Tables;
@@ -152,11 +152,16 @@ fn sums_of_squares_are_the_same_for_any_number_of_shards() {
         assert_eq!(status.instances.len(), shards as usize);
         let merged = database.runs.results(status.run.id).unwrap().merged;
         assert_eq!(merged, [("rows".to_owned(), "100".to_owned())]);
-        let receipts = status.instances.iter().map(|i| serde_json::from_str::<serde_json::Value>(&i.receipt).unwrap());
-        let (rows_in, rows_out) = receipts.fold((0, 0), |(rows_in, rows_out), receipt| {
-            (rows_in + receipt["rows_in"].as_u64().unwrap(), rows_out + receipt["rows_out"].as_u64().unwrap())
-        });
-        assert_eq!((rows_in, rows_out), (100, 100));
+        let receipts = status.instances.iter().map(|i| serde_json::from_str::<Receipt>(&i.receipt).unwrap());
+        let sum = |number: fn(&Receipt) -> u64| receipts.clone().map(|receipt| number(&receipt)).sum::<u64>();
+        assert_eq!((sum(|r| r.rows_in), sum(|r| r.rows_out)), (100, 100));
+        // 8 bytes of `id`, 4 of `x` and of `y`; one more for each row of a shard where an `x` is null.
+        let loaded_bytes = sum(|r| r.moved.inputs_bytes);
+        assert!(
+            if shards == 1 { loaded_bytes == 1700 } else { (1600..=1700).contains(&loaded_bytes) },
+            "{loaded_bytes}"
+        );
+        assert_eq!(sum(|r| r.moved.reads_bytes), 0);
     }
     database.points("empty", 3, 0);
     let status = database.run(Request::new("sum_of_squares").input("empty").output("nothing"));

@@ -52,6 +52,12 @@ impl Growing {
         self.rows
     }
 
+    /// Bytes of the rows so far.
+    pub(super) fn size_bytes(&self) -> u64 {
+        let optional = |buffer: &Option<ColumnBuffer>| buffer.as_ref().map_or(0, ColumnBuffer::len);
+        (self.values.len() + optional(&self.offsets) + optional(&self.validity)) as u64
+    }
+
     /// Device memory held.
     pub(super) fn capacity_bytes(&self) -> u64 {
         let optional = |buffer: &Option<ColumnBuffer>| buffer.as_ref().map_or(0, ColumnBuffer::capacity_bytes);

@@ -171,8 +171,9 @@ impl Loading<'_> {
             self.kill.check()?;
             let batch = batch?;
             if let Some(array) = batch.columns().first() {
+                let before = loaded.growing.size_bytes();
                 loaded.growing.append(array)?;
-                self.moved.loaded_bytes.fetch_add(array.get_buffer_memory_size() as u64, Ordering::Relaxed);
+                self.moved.loaded_bytes.fetch_add(loaded.growing.size_bytes() - before, Ordering::Relaxed);
             }
         }
         Ok(())
