@@ -1,8 +1,13 @@
 //! The tensor layer, through its public interface.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod gradients;
+mod mistakes;
 mod operations;
+mod plans;
+mod random;
 mod reference;
 mod support;
+mod values;
 
 pub(crate) mod network;

@@ -1,0 +1,302 @@
+//! Mistakes are answered at once and name what does not fit; limits and kills end
+//! what runs.
+
+use std::time::{Duration, Instant};
+
+use quern::base::{DType, ErrorCode, Result};
+use quern::device::{KillSwitch, Quota};
+use quern::tensor::{Activation, Adam, Keep, Mode, Session, Tensor, Transposed};
+
+use super::support::{executor, session, settings};
+
+/// What is done with tensors of shapes [2, 3] float32, [4] float32, [2, 3] bool and
+/// [2] int64, and what the answer is.
+type Case = (fn(&mut Session, &[Tensor]) -> Result<Tensor>, ErrorCode, &'static str);
+
+const CASES: &[Case] = &[
+    (|s, x| s.add(&x[0], &x[1]), ErrorCode::OutOfRange, "add: shapes [2, 3] and [4] do not broadcast"),
+    (
+        |s, x| s.add(&x[0], &x[3]),
+        ErrorCode::TypeMismatch,
+        "add: operands are float32 [2, 3] and int64 [2]; cast one of them",
+    ),
+    (|s, x| s.add(&x[2], &x[2]), ErrorCode::TypeMismatch, "add needs a number type, not bool; cast it first"),
+    (|s, x| s.exp(&x[3]), ErrorCode::TypeMismatch, "exp needs a float type, not int64; cast it first"),
+    (
+        |s, x| s.where_(&x[0], &x[0], &x[0]),
+        ErrorCode::TypeMismatch,
+        "where: the condition is float32, not bool; compare it first",
+    ),
+    (
+        |s, x| s.matmul(&x[0], &x[0], Transposed { a: false, b: false }),
+        ErrorCode::OutOfRange,
+        "matmul: shapes [2, 3] and [2, 3] do not fit; [.., m, k] × [.., k, n] is needed",
+    ),
+    (
+        |s, x| s.matmul(&x[0], &x[1], Transposed { a: true, b: false }),
+        ErrorCode::OutOfRange,
+        "matmul: shapes [2, 3] transposed and [4] do not fit; [.., m, k] × [.., k, n] is needed",
+    ),
+    (
+        |s, x| s.linear(&x[0], &x[1], None, Activation::None),
+        ErrorCode::OutOfRange,
+        "linear: shapes [2, 3] and [4]; [n, i] × [i, o] is needed",
+    ),
+    (
+        |s, x| {
+            let w = s.full(DType::F32, &[3, 5], 0.0)?;
+            s.linear(&x[0], &w, Some(&x[1]), Activation::None)
+        },
+        ErrorCode::OutOfRange,
+        "linear: bias of shape [4]; [5] fits weights of shape [3, 5]",
+    ),
+    (|s, x| s.softmax(&x[0], 2), ErrorCode::OutOfRange, "axis 2 of a tensor of shape [2, 3]; it has 2 dimensions"),
+    (
+        |s, x| s.cross_entropy(&x[0], &x[1]),
+        ErrorCode::TypeMismatch,
+        "cross-entropy: logits are float32 and labels float32; a float and an integer type are needed",
+    ),
+    (
+        |s, x| s.cross_entropy(&x[1], &x[3]),
+        ErrorCode::OutOfRange,
+        "cross-entropy: logits of shape [4] and labels of shape [2]; [n, classes] and [n] are needed",
+    ),
+    (
+        |s, x| s.reduce_sum(&x[0], &[0, -2], Keep::Removed),
+        ErrorCode::InvalidArgument,
+        "axis -2 is named twice in a reduction of shape [2, 3]",
+    ),
+    (
+        |s, _| {
+            let none = s.full(DType::F32, &[2, 0], 0.0)?;
+            s.reduce_max(&none, &[1], Keep::Removed)
+        },
+        ErrorCode::OutOfRange,
+        "reduce-max over axis 1 of shape [2, 0], which has no elements",
+    ),
+    (
+        |s, x| s.reduce_mean(&x[3], &[], Keep::Removed),
+        ErrorCode::TypeMismatch,
+        "reduce-mean needs a float type, not int64; cast it first",
+    ),
+    (|s, x| s.reshape(&x[0], &[4]), ErrorCode::OutOfRange, "reshape: [2, 3] has 6 elements and [4] has 4"),
+    (
+        |s, x| s.transpose(&x[0], &[0, 0]),
+        ErrorCode::InvalidArgument,
+        "transpose: [0, 0] is not an order of the 2 dimensions of shape [2, 3]",
+    ),
+    (
+        |s, x| s.slice(&x[0], 1, u64::MAX, 2),
+        ErrorCode::OutOfRange,
+        "slice [18446744073709551615, 18446744073709551615 + 2) of axis 1 of shape [2, 3]",
+    ),
+    (
+        |s, x| s.gather(&x[0], 0, &x[1]),
+        ErrorCode::TypeMismatch,
+        "gather: indices are float32, an integer type is needed",
+    ),
+    (
+        |s, x| s.concat(0, &[&x[0], &x[1]]),
+        ErrorCode::OutOfRange,
+        "concat along axis 0: shapes [2, 3] and [4] do not fit",
+    ),
+    (|s, _| s.concat(0, &[]), ErrorCode::InvalidArgument, "concat of no tensors; give at least one"),
+    (
+        |s, _| s.from_bytes(DType::F32, &[3], &[0; 11]),
+        ErrorCode::InvalidArgument,
+        "11 bytes for a float32 tensor of shape [3], which has 12",
+    ),
+    (|s, _| s.full(DType::U8, &[1; 9], 0.0), ErrorCode::OutOfRange, "a shape of 9 dimensions; tensors have at most 8"),
+    (
+        |s, _| s.full(DType::U8, &[usize::MAX, 3], 0.0),
+        ErrorCode::OutOfRange,
+        "shape [18446744073709551615, 3] has more than 2^40 elements",
+    ),
+    (
+        |s, _| s.random_normal(DType::I8, &[3], 0.0, 1.0),
+        ErrorCode::TypeMismatch,
+        "random numbers need a float type, not int8; cast them afterwards",
+    ),
+    (
+        |s, _| s.random_uniform(DType::F32, &[3], 1.0, 1.0),
+        ErrorCode::InvalidArgument,
+        "random-uniform in [1, 1); low must be below high, both finite",
+    ),
+];
+
+fn inputs(s: &mut Session) -> Vec<Tensor> {
+    [(DType::F32, &[2, 3][..]), (DType::F32, &[4]), (DType::Bool, &[2, 3]), (DType::I64, &[2])]
+        .map(|(dtype, shape)| s.full(dtype, shape, 0.0).unwrap())
+        .to_vec()
+}
+
+#[test]
+fn mistakes_are_answered_at_once_and_the_session_goes_on() {
+    let mut s = session(Mode::Planned);
+    let x = inputs(&mut s);
+    for (mistake, code, message) in CASES {
+        let error = mistake(&mut s, &x).unwrap_err();
+        assert_eq!((error.to_string().as_str(), error.code()), (*message, *code));
+    }
+    assert_eq!(s.read(&x[3]).unwrap(), [0; 16]);
+}
+
+#[test]
+fn optimisers_refuse_what_does_not_fit() {
+    let mut s = session(Mode::Planned);
+    let x = inputs(&mut s);
+    let (a, b) = (s.variable(&x[0]).unwrap(), s.variable(&x[1]).unwrap());
+    let adam = Adam {
+        variables: &[&a],
+        gradients: &[&x[0]],
+        first: &[&a],
+        second: &[&a],
+        step: 1,
+        rate: 0.1,
+        beta1: 0.9,
+        beta2: 0.9,
+        epsilon: 0.0,
+        decay: 0.0,
+    };
+    let error = |s: &mut Session, adam: &Adam| s.adam(adam).unwrap_err().to_string();
+    assert_eq!(error(&mut s, &adam), "adam: one variable is given twice");
+    assert_eq!(error(&mut s, &Adam { step: 0, ..adam }), "adam: step 0; steps count from 1");
+    assert_eq!(error(&mut s, &Adam { first: &[], ..adam }), "adam: 1 variables but lists of 0; one for each is needed");
+    assert_eq!(
+        error(&mut s, &Adam { first: &[&b], ..adam }),
+        "adam: variable 0 has shape [2, 3] and what goes with it [4]"
+    );
+    let error = s.assign(&a, &x[2]).unwrap_err().to_string();
+    assert_eq!(error, "assign: variable 0 is float32 and what goes with it bool");
+}
+
+#[test]
+fn an_index_outside_is_an_error_when_executed_and_ever_after() {
+    for mode in [Mode::Unplanned, Mode::Planned] {
+        let mut s = session(mode);
+        let x = s.full(DType::F32, &[3, 2], 1.0).unwrap();
+        let indices = s.from_bytes(DType::I8, &[3], &[0, 3, 0xff]).unwrap();
+        let picked = s.gather(&x, 0, &indices).unwrap();
+        for _ in 0..2 {
+            let error = s.read(&picked).unwrap_err();
+            assert_eq!(error.to_string(), "gather: index 3 at position 1; the axis has 3 elements");
+        }
+        assert!(s.full(DType::F32, &[], 0.0).is_err(), "values are unknown after a failure");
+    }
+}
+
+#[test]
+fn tensors_of_another_run_are_refused() {
+    let (mut a, mut b) = (session(Mode::Planned), session(Mode::Planned));
+    let x = a.full(DType::F32, &[1], 1.0).unwrap();
+    assert_eq!(b.exp(&x).unwrap_err().to_string(), "this tensor belongs to another run");
+    assert_eq!(b.read(&x).unwrap_err().to_string(), "this tensor belongs to another run");
+}
+
+#[test]
+fn live_handles_are_charged_when_recorded_and_released_when_dropped() {
+    let quota = Quota::new(10_000);
+    let mut s = Session::new(executor(), quern::tensor::Settings { quota: quota.clone(), ..settings(Mode::Planned) });
+    let x = s.full(DType::F32, &[1000], 1.0).unwrap();
+    assert_eq!(quota.used_bytes(), 4000);
+    let y = s.exp(&x).unwrap();
+    let error = s.exp(&y).unwrap_err();
+    assert_eq!(error.code(), ErrorCode::QuotaExceeded);
+    assert_eq!(
+        error.to_string(),
+        "limit `device_bytes`: 12000 bytes asked, 10000 bytes allowed; raise it for one run with --limit device_bytes=N"
+    );
+    drop(x);
+    let z = s.affine(&y, 1.0, 1.0).unwrap();
+    assert_eq!(quota.used_bytes(), 8000);
+    drop((y, z));
+    assert_eq!(quota.used_bytes(), 0);
+    assert!(quota.peak_bytes() <= 10_000);
+}
+
+#[test]
+fn plans_give_their_memory_back_before_a_quota_is_exceeded() {
+    let settings = quern::tensor::Settings { quota: Quota::new(20_000), ..settings(Mode::Planned) };
+    let mut s = Session::new(executor(), settings);
+    let x = s.full(DType::F32, &[1000], 2.0).unwrap();
+    for _ in 0..2 {
+        // Every program has another shape and so another plan of 4 kB.
+        for n in 1..=8 {
+            let row = s.reshape(&x, &[n, 1000 / n]).map_or_else(|_| x.clone(), |row| row);
+            let root = s.sqrt(&row).unwrap();
+            let flat = s.reshape(&root, &[1000]).unwrap();
+            drop(root);
+            let sum = s.reduce_sum(&flat, &[], Keep::Removed).unwrap();
+            drop(flat);
+            assert!((s.item(&sum).unwrap() - 1414.213_6).abs() < 1e-2);
+        }
+    }
+    assert!(s.stats().replays >= 8, "{:?}", s.stats());
+}
+
+#[test]
+fn programs_are_executed_when_they_reach_the_bound() {
+    let mut settings = settings(Mode::Planned);
+    settings.limits.program_ops = 10;
+    let mut s = Session::new(executor(), settings);
+    let mut x = s.full(DType::F64, &[], 0.0).unwrap();
+    for _ in 0..100 {
+        x = s.affine(&x, 1.0, 1.0).unwrap();
+    }
+    assert_eq!(s.item(&x).unwrap(), 100.0);
+    assert!(s.stats().programs >= 10, "{:?}", s.stats());
+}
+
+/// Multiplies large matrices while another thread throws the switch.
+fn killed_after(kill: &KillSwitch, throw: impl FnOnce() + Send + 'static) -> (Duration, quern::base::Error) {
+    let quota = Quota::new(1 << 30);
+    let mut s =
+        Session::new(executor(), quern::tensor::Settings { quota, kill: kill.clone(), ..settings(Mode::Planned) });
+    let x = s.full(DType::F32, &[4096, 4096], 1e-3).unwrap();
+    let mut y = x.clone();
+    for _ in 0..20 {
+        y = s.matmul(&y, &x, Transposed::default()).unwrap();
+    }
+    let thrown = std::thread::spawn(move || {
+        std::thread::sleep(Duration::from_millis(100));
+        throw();
+        Instant::now()
+    });
+    let error = s.sync().unwrap_err();
+    (thrown.join().unwrap().elapsed(), error)
+}
+
+#[test]
+fn kill_stops_a_large_product_promptly() {
+    let kill = KillSwitch::new();
+    let switch = kill.clone();
+    let (late, error) = killed_after(&kill, move || switch.kill("ann".to_owned()));
+    assert_eq!(error.to_string(), "the run was killed by ann");
+    assert!(late < Duration::from_millis(100), "{late:?} after the kill");
+}
+
+#[test]
+fn deadline_stops_a_large_product() {
+    let kill = KillSwitch::with_deadline(150);
+    let (_, error) = killed_after(&kill, || {});
+    assert_eq!(error.code(), ErrorCode::QuotaExceeded);
+    assert!(error.to_string().starts_with("limit `deadline_ms`: "), "{error}");
+}
+
+#[test]
+fn kill_wakes_sleepers_and_subscribers_once() {
+    let kill = KillSwitch::new();
+    let (sender, woken) = std::sync::mpsc::channel();
+    let other = sender.clone();
+    let kept = kill.subscribe(move || sender.send("kept").unwrap());
+    drop(kill.subscribe(move || other.send("dropped").unwrap()));
+    let sleeper = std::thread::spawn({
+        let kill = kill.clone();
+        move || kill.sleep(Duration::from_secs(60)).unwrap_err().to_string()
+    });
+    kill.kill(None);
+    kill.kill("too late".to_owned());
+    assert_eq!(sleeper.join().unwrap(), "the run was killed");
+    assert_eq!(woken.try_iter().collect::<Vec<_>>(), ["kept"]);
+    drop(kept);
+}
