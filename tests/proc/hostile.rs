@@ -109,10 +109,7 @@ fn a_wrong_type_is_a_type_mismatch() {
 #[test]
 fn a_failure_after_rows_were_written_is_a_failure() {
     let text = trial("writes_then_fails").failure();
-    assert_eq!(
-        text,
-        "proc `writes_then_fails` returned an error (invalid-argument): changed its mind after 1000 rows"
-    );
+    assert_eq!(text, "proc `writes_then_fails` returned an error (invalid-argument): changed its mind after 1000 rows");
     works_normally();
 }
 

@@ -1,5 +1,10 @@
 //! Procs: components are inspected, executed within their limits, and stopped.
 
 mod creating;
+mod database;
 mod fixture;
 mod hostile;
+mod limits;
+mod mistakes;
+mod models;
+mod training;
