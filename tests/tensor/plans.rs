@@ -197,10 +197,13 @@ const DIFFERENT: &[Pair] = &[
     ),
     (
         "operand order",
-        |s, g| one(s.sub(&g.x, &g.y)),
         |s, g| {
-            let (y, x) = (&g.y, &g.x);
-            one(s.sub(y, x))
+            let d = s.sub(&g.x, &g.y).unwrap();
+            one(s.mul(&d, &g.x))
+        },
+        |s, g| {
+            let d = s.sub(&g.y, &g.x).unwrap();
+            one(s.mul(&d, &g.x))
         },
     ),
     ("element type", |s, _| one(s.full(DType::F32, &[4], 1.0)), |s, _| one(s.full(DType::I32, &[4], 1.0))),

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::call::{Call, View};
 use super::executor::Executor;
 use super::graph::{Binding, Graph, Origin};
-use super::plan::Arena;
+use super::plan::{Arena, Plan};
 use super::session::{Mode, Settings};
 use super::team::Lanes;
 use crate::base::Result;
@@ -58,25 +58,43 @@ impl Engine {
         if self.mode == Mode::Unplanned {
             self.plainly(&graph, &binding, &outputs, &Lanes::one(&self.kill))?;
         } else {
-            let lanes = Lanes::of(&self.executor.team, &self.kill);
+            let (executor, kill) = (self.executor.clone(), self.kill.clone());
+            let lanes = Lanes::of(&executor.team, &kill);
             match self.executor.sight(graph) {
                 Err(graph) => self.plainly(&graph, &binding, &outputs, &lanes)?,
-                Ok(plan) => {
-                    let key = Arc::as_ptr(&plan) as usize;
-                    if !self.arenas.contains_key(&key) {
-                        if self.arenas.len() as u64 >= self.max_plans {
-                            self.arenas.clear();
-                        }
-                        self.arenas.insert(key, Arena::new(plan, &self.executor.device().pool, &self.quota)?);
-                    }
-                    if let Some(arena) = self.arenas.get_mut(&key) {
+                Ok((plan, graph)) => match self.arena(plan) {
+                    Some(arena) => {
                         arena.replay(&binding, &outputs, &lanes)?;
                         replayed = true;
                     }
-                }
+                    None => self.plainly(&graph, &binding, &outputs, &lanes)?,
+                },
             }
         }
         Ok(Ran { time: started.elapsed(), replayed })
+    }
+
+    /// Gives the memory of all plans back.
+    pub(crate) fn forget_plans(&mut self) {
+        self.arenas.clear();
+    }
+
+    /// This session's memory for a plan; none when the quota has no room for it,
+    /// even without that of other plans.
+    fn arena(&mut self, plan: Arc<Plan>) -> Option<&mut Arena> {
+        let key = Arc::as_ptr(&plan) as usize;
+        if !self.arenas.contains_key(&key) {
+            let pool = &self.executor.device().pool;
+            if self.arenas.len() as u64 >= self.max_plans {
+                self.arenas.clear();
+            }
+            let arena = Arena::new(plan.clone(), pool, &self.quota).or_else(|_| {
+                self.arenas.clear();
+                Arena::new(plan, pool, &self.quota)
+            });
+            self.arenas.insert(key, arena.ok()?);
+        }
+        self.arenas.get_mut(&key)
     }
 
     /// One operation after the other; memory is taken when a value is made and

@@ -52,9 +52,9 @@ impl Executor {
         (seen().count(), seen().filter(|seen| seen.plan.is_some()).count())
     }
 
-    /// The plan of a program that was seen before; prepared at its second sighting.
-    /// The program itself comes back when it is executed plainly.
-    pub(crate) fn sight(&self, graph: Graph) -> Result<Arc<Plan>, Arc<Graph>> {
+    /// The plan of a program that was seen before, prepared at its second sighting,
+    /// and the program; at its first only the program.
+    pub(crate) fn sight(&self, graph: Graph) -> Result<(Arc<Plan>, Arc<Graph>), Arc<Graph>> {
         let fingerprint = graph.fingerprint();
         let mut programs = self.programs.lock().unwrap_or_else(PoisonError::into_inner);
         programs.clock += 1;
@@ -64,7 +64,7 @@ impl Executor {
         {
             seen.used = clock;
             let plan = seen.plan.get_or_insert_with(|| Arc::new(Plan::new(&seen.graph)));
-            return Ok(plan.clone());
+            return Ok((plan.clone(), seen.graph.clone()));
         }
         let graph = Arc::new(graph);
         programs.ops += graph.nodes.len();

@@ -13,7 +13,7 @@ use super::shape::Shape;
 use super::tape::Notes;
 use super::value::{Cell, Handle, Place, Tensor, Variable};
 use crate::base::{DType, Error, Limits, Result};
-use crate::device::{Block, Buffer, KillSwitch, Quota};
+use crate::device::{Block, Buffer, Charge, KillSwitch, Quota};
 
 /// What a session is made with.
 #[derive(Clone, Debug)]
@@ -103,7 +103,7 @@ impl Session {
                 bytes.len()
             )));
         }
-        let charge = self.settings.quota.charge(size as u64)?;
+        let charge = self.charge(size)?;
         let buffer = if dtype == DType::Bool {
             let truths: Vec<u8> = bytes.iter().map(|b| u8::from(*b != 0)).collect();
             Buffer::from_slice(&self.executor.device().pool, &truths)?
@@ -136,7 +136,7 @@ impl Session {
         self.check_own(&[initial])?;
         let (dtype, shape) = (initial.dtype(), initial.0.shape);
         let size = shape.size_bytes(dtype);
-        let charge = self.settings.quota.charge(size as u64)?;
+        let charge = self.charge(size)?;
         let block = self.executor.device().pool.take_zeroed(size)?;
         let variable = Variable(Cell::new(self.next_id(), dtype, shape, block, charge));
         self.assign(&variable, initial)?;
@@ -147,11 +147,11 @@ impl Session {
     pub fn value(&mut self, variable: &Variable) -> Result<Tensor> {
         self.check_variables(&[variable])?;
         let cell = &variable.0;
-        let mut present = cell.present();
-        if let Some(handle) = present.handle.upgrade() {
+        if let Some(handle) = cell.present().handle.upgrade() {
             return Ok(Tensor(handle));
         }
-        let charge = self.settings.quota.charge(cell.shape.size_bytes(cell.dtype) as u64)?;
+        let charge = self.charge(cell.shape.size_bytes(cell.dtype))?;
+        let mut present = cell.present();
         let place = Place::Variable { cell: cell.clone(), version: present.version };
         let handle = Handle::new(self.next_id(), cell.dtype, cell.shape, place, Some(charge));
         present.handle = Arc::downgrade(&handle);
@@ -252,7 +252,7 @@ impl Session {
         shape: Shape,
     ) -> Result<Tensor> {
         self.before(inputs)?;
-        let charge = self.settings.quota.charge(shape.size_bytes(dtype) as u64)?;
+        let charge = self.charge(shape.size_bytes(dtype))?;
         let values = inputs.iter().map(|input| self.program.intern(&input.0)).collect();
         let noted = if self.tapes.is_empty() { None } else { Some(op.clone()) };
         let value = self.program.append(op, params, values, dtype, shape);
@@ -275,6 +275,15 @@ impl Session {
         let cells: Vec<&Arc<Cell>> = variables.iter().map(|variable| &variable.0).collect();
         self.program.update(op, params, &cells, &others);
         Ok(())
+    }
+
+    /// Counts bytes against the quota; plans give theirs back before it is exceeded.
+    fn charge(&mut self, bytes: usize) -> Result<Charge> {
+        let quota = &self.settings.quota;
+        quota.charge(bytes as u64).or_else(|_| {
+            self.engine.forget_plans();
+            quota.charge(bytes as u64)
+        })
     }
 
     fn before(&mut self, inputs: &[&Tensor]) -> Result<()> {
