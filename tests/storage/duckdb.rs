@@ -146,6 +146,47 @@ fn duckdb_sees_the_same_rows_of_every_type() {
 }
 
 #[test]
+fn duckdb_sees_what_many_deletes_left() {
+    let folder = tempfile::tempdir().unwrap();
+    let storage = open(folder.path());
+    let schema = schema(&[("id", "int64")]);
+    let mut write = storage.begin();
+    write.create_table("t", &schema, Sharding::Random, 2).unwrap();
+    write.append("t", AppendTo::Deal, [Ok(counted(&schema, 0..100_000))]).unwrap();
+    write.commit().unwrap();
+    let mut past = vec![(storage.snapshot().unwrap().id, 100_000)];
+    let mut left: Vec<i64> = (0..100_000).collect();
+    // Many rows (a file of positions), few (the catalog), many again, all but few.
+    for keep in [|id: &i64| id % 3 != 0, |id: &i64| id % 5000 != 1, |id: &i64| id % 7 != 1, |id: &i64| id % 100 == 2] {
+        let gone: Vec<u64> = left.iter().filter(|id| !keep(id)).map(|id| *id as u64).collect();
+        left.retain(keep);
+        let mut write = storage.begin();
+        let (some, others) = gone.split_at(gone.len() / 2);
+        write.delete_rows("t", some).unwrap();
+        write.delete_rows("t", others).unwrap();
+        write.delete_rows("t", &some[..some.len().min(1)]).unwrap();
+        past.push((write.commit().unwrap(), left.len()));
+        assert_eq!(storage.snapshot().unwrap().table("t").unwrap().rows, left.len() as u64);
+        assert_eq!(numbers(&all(&storage, "t"), 0), left);
+    }
+    for (id, rows) in past {
+        let old = storage.snapshot_at(id).unwrap();
+        let table = old.table("t").unwrap();
+        let scan = storage.scan(&old, &table, None, Some(&[])).unwrap();
+        assert_eq!((table.rows, scan.map(|batch| batch.unwrap().num_rows()).sum()), (rows as u64, rows));
+        let found = select(folder.path(), &format!("SELECT count(*), sum(id) FROM t AT (VERSION => {id})"));
+        assert_eq!(found[0][0], json!(rows));
+    }
+    let found: Vec<i64> =
+        select(folder.path(), "SELECT id FROM t ORDER BY id").iter().map(|row| row[0].as_i64().unwrap()).collect();
+    assert_eq!(found, left);
+    // And DuckDB deletes on top of it.
+    duckdb(folder.path(), "rw", &["DELETE FROM t WHERE id < 50000"]);
+    left.retain(|id| *id >= 50_000);
+    assert_eq!(numbers(&all(&storage, "t"), 0), left);
+}
+
+#[test]
 fn duckdb_prunes_by_our_statistics_without_losing_rows() {
     let folder = tempfile::tempdir().unwrap();
     let storage = open(folder.path());
@@ -203,6 +244,8 @@ fn rows_that_duckdb_writes_appear_at_the_next_snapshot() {
             "UPDATE t SET name = 'changed' WHERE id = 2002",
             "CREATE TABLE made AS SELECT range AS id, range / 2 AS half FROM range(30)",
             "CREATE TABLE strange (x STRUCT(a INTEGER))",
+            "CREATE TABLE texts (x INTEGER[])",
+            "INSERT INTO texts VALUES ([1, 2])",
         ],
     );
     let table = storage.snapshot().unwrap().table("t").unwrap();
@@ -218,6 +261,13 @@ fn rows_that_duckdb_writes_appear_at_the_next_snapshot() {
     assert_eq!(parts, 149);
     let error = storage.snapshot().unwrap().table("strange").unwrap_err().to_string();
     assert_eq!(error, "table `strange` of another program cannot be read: column `x` is of type struct");
+    // Lists that DuckDB keeps in the catalog are text, until it moves them.
+    let snapshot = storage.snapshot().unwrap();
+    let refused = storage.scan(&snapshot, &snapshot.table("texts").unwrap(), None, None).err().unwrap().to_string();
+    assert!(refused.contains("ducklake_flush_inlined_data"), "{refused}");
+    storage.close().unwrap();
+    duckdb(folder.path(), "rw", &["CALL ducklake_flush_inlined_data('quern')"]);
+    assert_same(&storage, folder.path(), "texts");
     // What we write on top of it, DuckDB sees again.
     append(&storage, "made", AppendTo::Deal, &rows(&storage.snapshot().unwrap().table("made").unwrap().schema, 5, 1));
     let mut write = storage.begin();

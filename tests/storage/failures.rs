@@ -23,6 +23,8 @@ fn prepare(folder: &Path, files: &Faults) -> Storage {
         write.create_table(name, &schema, Sharding::Random, 2).unwrap();
         write.append(name, AppendTo::Shard(0), [Ok(counted(&schema, 0..100))]).unwrap();
     }
+    write.create_table("w", &schema, Sharding::Random, 1).unwrap();
+    write.append("w", AppendTo::Deal, [Ok(counted(&schema, 0..10_001))]).unwrap();
     write.commit().unwrap();
     append(&storage, "u", AppendTo::Deal, &counted(&schema, 100..110));
     assert_eq!(storage.create_run(&run_record("train")).unwrap(), RunId(1));
@@ -40,6 +42,7 @@ fn change(storage: &Storage) -> Result<SnapshotId> {
     write.append("u", AppendTo::Deal, [Ok(counted(&schema, 200..210))])?;
     write.create_table("v", &schema, Sharding::Key(vec!["id".into()]), 3)?;
     write.append("v", AppendTo::Deal, [Ok(counted(&schema, 0..30_000))])?;
+    write.delete_rows("w", &(0..5000).collect::<Vec<u64>>())?;
     let mut run = run_record("train");
     (run.id, run.state) = (RunId(1), RunState::Complete);
     write.put_run(run);
@@ -51,6 +54,7 @@ fn changed(storage: &Storage) -> bool {
     let (t, u) = (numbers(&all(storage, "t"), 0), numbers(&all(storage, "u"), 0));
     let complete = storage.run(RunId(1)).unwrap().state == RunState::Complete;
     let v = storage.snapshot().unwrap().table("v").is_ok();
+    assert_eq!(all(storage, "w").num_rows(), if complete { 5001 } else { 10_001 });
     if complete {
         assert!(v);
         let mut ids = numbers(&all(storage, "v"), 0);

@@ -18,6 +18,8 @@ fn every_type_survives_reopening_in_files() {
     write.commit().unwrap();
     assert_eq!(all(&storage, "t"), batch);
     storage.close().unwrap();
+    let journal = std::fs::metadata(folder.path().join("catalog.sqlite-wal"));
+    assert_eq!(journal.map_or(0, |file| file.len()), 0);
     drop(storage);
     let storage = open(folder.path());
     let snapshot = storage.snapshot().unwrap();

@@ -7,7 +7,7 @@ use arrow::compute::cast;
 use arrow::datatypes::{DataType, Int64Type};
 
 use super::data_file::{FileReader, corrupt};
-use super::snapshot::DataFile;
+use super::snapshot::{DataFile, DeleteFile};
 use crate::base::{Result, SnapshotId};
 
 /// The column of row ids that some files hold.
@@ -21,6 +21,9 @@ pub(super) const SNAPSHOT_ID: &str = "_ducklake_internal_snapshot_id";
 
 /// Its field id.
 pub(super) const SNAPSHOT_ID_FIELD: i32 = 2_147_483_539;
+
+/// Field ids of the columns of a delete file: the data file's path, positions.
+pub(super) const DELETE_FIELDS: [(&str, i32); 2] = [("file_path", 2_147_483_646), ("pos", 2_147_483_645)];
 
 /// Rows read at a time from these narrow columns.
 const BATCH_ROWS: usize = 64 << 10;
@@ -43,11 +46,7 @@ pub(super) fn live_rows(file: &DataFile, at: SnapshotId) -> Result<u64> {
 pub(super) fn absent(file: &DataFile, at: SnapshotId) -> Result<Vec<u64>> {
     let mut absent = file.deleted.clone();
     if let Some(deletes) = &file.delete_file {
-        let reader = FileReader::open(&deletes.path)?;
-        let position = reader.by_name("pos").ok_or_else(|| corrupt(&deletes.path, "it has no column `pos`".into()))?;
-        let since = if is_partial(deletes.partial_max, at) { reader.by_name(SNAPSHOT_ID) } else { None };
-        let found = numbers(reader, position, since, &deletes.path)?;
-        absent.extend(found.into_iter().filter(|(_, since)| *since <= at.0).map(|(position, _)| position));
+        absent.extend(in_delete_file(deletes, at)?);
     }
     if is_partial(file.partial_max, at) {
         let reader = FileReader::open(&file.path)?;
@@ -59,6 +58,15 @@ pub(super) fn absent(file: &DataFile, at: SnapshotId) -> Result<Vec<u64>> {
     absent.sort_unstable();
     absent.dedup();
     Ok(absent)
+}
+
+/// The positions that a delete file holds, as of a snapshot.
+pub(super) fn in_delete_file(deletes: &DeleteFile, at: SnapshotId) -> Result<Vec<u64>> {
+    let reader = FileReader::open(&deletes.path)?;
+    let position = reader.by_name("pos").ok_or_else(|| corrupt(&deletes.path, "it has no column `pos`".into()))?;
+    let since = if is_partial(deletes.partial_max, at) { reader.by_name(SNAPSHOT_ID) } else { None };
+    let found = numbers(reader, position, since, &deletes.path)?;
+    Ok(found.into_iter().filter(|(_, since)| *since <= at.0).map(|(position, _)| position).collect())
 }
 
 /// The row ids that a file itself holds; none when they count on from its start.

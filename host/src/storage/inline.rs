@@ -168,6 +168,13 @@ pub(super) struct Inlined {
 
 /// Reads all rows of a table that the catalog keeps, by row id.
 pub(super) fn read(connection: &Connection, table: &TableState, at: SnapshotId) -> Result<Inlined> {
+    if let Some(list) = table.schema.columns().iter().find(|c| matches!(c.column_type, ColumnType::List(_))) {
+        return Err(Error::Unsupported(format!(
+            "table `{}` has rows that another program keeps in the catalog with the list `{}` as text; \
+             run `CALL ducklake_flush_inlined_data(…)` there",
+            table.name, list.name
+        )));
+    }
     let width = table.schema.columns().len();
     let mut rows: Vec<Row> = Vec::new();
     for part in &table.inlined {

@@ -146,7 +146,7 @@ impl Storage {
     /// Writes what waits in the catalog to Parquet and folds the journal in.
     /// The storage stays usable.
     pub fn close(&self) -> Result<()> {
-        for table in self.snapshot()?.tables() {
+        for table in self.snapshot()?.tables().filter(|table| inline::can_inline(&table.schema)) {
             self.flush_inlined(&table.name)?;
         }
         let writer = self.writer();

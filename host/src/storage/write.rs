@@ -160,10 +160,24 @@ impl Write {
     /// Deletes rows by their ids. An id that is not there at the commit fails it.
     pub fn delete_rows(&mut self, table: &str, row_ids: &[u64]) -> Result<()> {
         let table = self.existing(table)?;
-        let mut row_ids = row_ids.to_vec();
-        row_ids.sort_unstable();
-        row_ids.dedup();
-        self.steps.push(Step::Delete { table, row_ids });
+        let mut new = row_ids.to_vec();
+        // One step for each table, so that a row asked for twice is deleted once.
+        let earlier = self.steps.iter_mut().find_map(|step| match step {
+            Step::Delete { table: other, row_ids } if other.id == table.id => Some(row_ids),
+            _ => None,
+        });
+        let all = match earlier {
+            Some(all) => {
+                all.append(&mut new);
+                all
+            }
+            None => &mut new,
+        };
+        all.sort_unstable();
+        all.dedup();
+        if !new.is_empty() {
+            self.steps.push(Step::Delete { table, row_ids: new });
+        }
         Ok(())
     }
 

@@ -1,16 +1,25 @@
-//! Rows that a commit removes. Of files, positions go to the catalog; a file
-//! without rows left ends. Rows kept in the catalog end where they are.
+//! Rows that a commit removes. Of files, few positions go to the catalog, many
+//! to a file of positions; a file without rows left ends. Rows kept in the
+//! catalog end where they are.
 
+use std::path::Path;
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, StringArray, UInt64Array};
+use arrow::datatypes::{DataType, Schema as ArrowSchema};
 use rusqlite::params;
 
 use super::Commit;
-use crate::base::{Error, Result, SnapshotId};
-use crate::storage::Storage;
+use crate::base::{ColumnType, DType, Error, Result, SnapshotId};
 use crate::storage::catalog_rows::{self, ChangeLog, Head, inlined_delete_table, quote};
 use crate::storage::connections::{U, sql};
-use crate::storage::deletes;
+use crate::storage::data_file::{FileWriter, WrittenFile};
 use crate::storage::format::DATA_FOLDER;
 use crate::storage::snapshot::{DataFile, TableState};
+use crate::storage::{Storage, deletes, forms, staging};
+
+/// Positions of one file that a commit puts into the catalog; more go to a file.
+const POSITIONS: usize = 4096;
 
 impl Commit<'_> {
     pub(super) fn delete(&mut self, storage: &Storage, table: &TableState, row_ids: &[u64]) -> Result<()> {
@@ -28,7 +37,7 @@ impl Commit<'_> {
             }
             let positions = take_positions(file, &mut wanted, self.before())?;
             if !positions.is_empty() {
-                self.delete_positions(table, file, &positions)?;
+                self.delete_positions(storage, &now, file, positions)?;
             }
         }
         match wanted.first() {
@@ -89,7 +98,13 @@ impl Commit<'_> {
         Ok(before - wanted.len())
     }
 
-    fn delete_positions(&mut self, table: &TableState, file: &DataFile, positions: &[u64]) -> Result<()> {
+    fn delete_positions(
+        &mut self,
+        storage: &Storage,
+        table: &TableState,
+        file: &DataFile,
+        positions: Vec<u64>,
+    ) -> Result<()> {
         let live = deletes::live_rows(file, self.before())?;
         if live == positions.len() as u64 {
             for kind in ["data_file", "delete_file"] {
@@ -101,6 +116,9 @@ impl Commit<'_> {
             self.changed(format!("deleted_from_table:{}", table.id));
             return Ok(());
         }
+        if positions.len() > POSITIONS {
+            return self.write_positions(storage, table, file, positions);
+        }
         let name = inlined_delete_table(table.id);
         sql(self.connection.execute_batch(&format!(
             "CREATE TABLE IF NOT EXISTS {name}(file_id BIGINT, row_id BIGINT, begin_snapshot BIGINT);
@@ -108,11 +126,62 @@ impl Commit<'_> {
         )))?;
         let mut statement = sql(self.connection.prepare(&format!("INSERT INTO {name} VALUES (?1, ?2, ?3)")))?;
         for position in positions {
-            sql(statement.execute(params![U(file.id), U(*position), U(self.id.0)]))?;
+            sql(statement.execute(params![U(file.id), U(position), U(self.id.0)]))?;
         }
         self.changed(format!("inlined_delete:{}", table.id));
         Ok(())
     }
+
+    /// Writes a file of positions in the place of the one the data file has.
+    fn write_positions(
+        &mut self,
+        storage: &Storage,
+        table: &TableState,
+        file: &DataFile,
+        mut positions: Vec<u64>,
+    ) -> Result<()> {
+        if let Some(before) = &file.delete_file {
+            positions.extend(deletes::in_delete_file(before, self.before())?);
+        }
+        positions.sort_unstable();
+        positions.dedup();
+        let path = staging::new_path(&table.folder);
+        self.made.push(path.clone());
+        let written = write_delete_file(storage, &path, file, positions)?;
+        storage.files().sync_folder(&table.folder).map_err(|e| Error::io("sync", &table.folder, e))?;
+        let text = "UPDATE ducklake_delete_file SET end_snapshot = ?1 WHERE data_file_id = ?2 AND end_snapshot IS NULL";
+        sql(self.connection.execute(text, params![U(self.id.0), U(file.id)]))?;
+        let (id, name) = (self.file_id(), path.file_name().map(|name| name.to_string_lossy().into_owned()));
+        sql(self.connection.execute(
+            "INSERT INTO ducklake_delete_file VALUES (?1, ?2, ?3, NULL, ?4, ?5, 1, 'parquet', ?6, ?7, ?8, NULL, NULL)",
+            params![
+                U(id),
+                U(table.id.0),
+                U(self.id.0),
+                U(file.id),
+                name,
+                U(written.rows),
+                U(written.size_bytes),
+                U(written.footer_bytes)
+            ],
+        ))?;
+        self.changed(format!("deleted_from_table:{}", table.id));
+        Ok(())
+    }
+}
+
+/// A file of positions of `file`, ascending.
+fn write_delete_file(storage: &Storage, path: &Path, file: &DataFile, positions: Vec<u64>) -> Result<WrittenFile> {
+    let types = [ColumnType::Utf8, ColumnType::Number(DType::I64)];
+    let fields = deletes::DELETE_FIELDS.iter().zip(&types);
+    let fields: Vec<_> =
+        fields.map(|((name, id), column_type)| forms::stored_field(name, column_type, true, &[*id])).collect();
+    let mut writer = FileWriter::create(storage.files(), path, Arc::new(ArrowSchema::new(fields)), 0)?;
+    let name = file.path.to_string_lossy().into_owned();
+    let paths = StringArray::from_iter_values(std::iter::repeat_n(name, positions.len()));
+    let positions: ArrayRef = Arc::new(UInt64Array::from(positions));
+    writer.write(vec![Arc::new(paths), forms::convert(&positions, &DataType::Int64)?])?;
+    writer.finish()
 }
 
 /// Positions in a file of the wanted rows that are there; their ids are taken

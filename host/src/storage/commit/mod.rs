@@ -11,6 +11,7 @@ mod append;
 mod delete;
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 
 use rusqlite::{Connection, OptionalExtension, params};
 
@@ -34,6 +35,8 @@ pub(super) struct Commit<'a> {
     changes: Vec<String>,
     /// Tables created by a step, by the step's position.
     created: HashMap<usize, TableId>,
+    /// Files written within the transaction.
+    made: Vec<PathBuf>,
 }
 
 /// A table as the steps of a commit need it.
@@ -55,7 +58,9 @@ pub(super) fn commit(write: &mut Write) -> Result<SnapshotId> {
     if !write.steps.is_empty() {
         step("tables")?;
         let mut commit = Commit::begin(&transaction)?;
-        commit.apply(write)?;
+        let outcome = commit.apply(write);
+        std::mem::take(&mut commit.made).into_iter().for_each(|path| write.making(path));
+        outcome?;
         id = commit.finish(write.author.as_deref(), write.message.as_deref())?;
     }
     step("records")?;
@@ -122,6 +127,7 @@ impl<'a> Commit<'a> {
             next_file_id,
             changes: Vec::new(),
             created: HashMap::new(),
+            made: Vec::new(),
         })
     }
 
