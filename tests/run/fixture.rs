@@ -14,7 +14,7 @@ use quern::catalog::{Catalog, Declarations, NewComponent};
 use quern::device::Device;
 use quern::proc::Receipt;
 use quern::run::{Backend, Contact, Descriptor, Done, Made, Manifest, RunStatus, Runs};
-use quern::storage::{AppendTo, ComponentRecord, Disk, Storage};
+use quern::storage::{AppendTo, ComponentRecord, Disk, FileLayer, Storage};
 use quern::table::{OutputBudget, OutputTable, TableView, Tables};
 
 /// What an instance of a proc does.
@@ -90,8 +90,12 @@ impl Folder {
     }
 
     pub(super) fn with_limits(limits: &Limits) -> Self {
+        Self::with_files(limits, Arc::new(Disk))
+    }
+
+    pub(super) fn with_files(limits: &Limits, files: Arc<dyn FileLayer>) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let storage = Storage::open(folder.path(), Arc::new(Disk)).unwrap();
+        let storage = Storage::open(folder.path(), files).unwrap();
         let catalog = Catalog::new(storage.clone());
         let tables = Tables::new(storage.clone(), Device::cpu(1, 1 << 30));
         let scripts = Scripts { tables, scripts: Arc::default(), running: Arc::default() };

@@ -1,6 +1,7 @@
 //! Runs: what is refused, what is committed, how runs live and end.
 
 mod commits;
+mod failing;
 mod fixture;
 mod guests;
 mod lifecycle;

@@ -26,6 +26,7 @@ pub(super) fn commit(inner: &Inner, live: &Live, plan: &Plan, made: &[Made]) -> 
         match write.commit() {
             Ok(_) => {
                 live.end(concluded);
+                inner.dispatch.forget(live.id);
                 return Ok(());
             }
             Err(Error::Exists { kind: "table", .. }) if attempt < ATTEMPTS => attempt += 1,
@@ -34,17 +35,22 @@ pub(super) fn commit(inner: &Inner, live: &Live, plan: &Plan, made: &[Made]) -> 
     }
 }
 
-/// Stores why the run ended without completing.
+/// Stores why the run ended without completing, and forgets it; a record that
+/// cannot be stored is kept in memory.
 pub(super) fn record_failure(inner: &Inner, live: &Live, error: &Error) {
     let mut concluded = live.conclude(Err(error));
     let mut write = inner.storage.begin();
     live.store(&concluded, &mut write);
-    if let Err(refused) = write.commit() {
-        // The stored record stays behind until the next open; who waits is told now.
+    let stored = write.commit();
+    if let Err(refused) = &stored {
+        // The stored record stays behind until the next open.
         let told = concluded.run.error.get_or_insert_default();
         *told = format!("{told}; this could not be stored: {}", refused.chain());
     }
     live.end(concluded);
+    if stored.is_ok() {
+        inner.dispatch.forget(live.id);
+    }
 }
 
 /// Writes the rows to files that nothing names yet.

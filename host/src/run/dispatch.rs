@@ -80,11 +80,14 @@ impl Dispatch {
         before - state.waiting.len()
     }
 
-    /// Forgets a run that has ended.
+    /// Takes a run out of the queue.
+    pub(super) fn leave(&self, run: RunId) {
+        self.state().queue.retain(|live| live.id != run);
+    }
+
+    /// Forgets a run that has ended and whose record is stored.
     pub(super) fn forget(&self, run: RunId) {
-        let mut state = self.state();
-        state.live.remove(&run);
-        state.queue.retain(|live| live.id != run);
+        self.state().live.remove(&run);
     }
 
     /// A run that has not ended.

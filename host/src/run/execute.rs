@@ -35,7 +35,6 @@ pub(super) fn execute(inner: &Arc<Inner>, live: &Arc<Live>) {
     if let Err(error) = outcome {
         commit::record_failure(inner, live, &error);
     }
-    inner.dispatch.forget(live.id);
 }
 
 fn run(inner: &Arc<Inner>, live: &Arc<Live>, kill: &KillSwitch) -> Result<()> {

@@ -207,6 +207,11 @@ impl Live {
         self.state().history.results()
     }
 
+    /// Whether its final record is there.
+    pub(super) fn has_ended(&self) -> bool {
+        self.state().phase == Phase::Ended
+    }
+
     /// The user's tag.
     pub(super) fn tag(&self) -> Option<&str> {
         self.request.tag.as_deref()

@@ -148,7 +148,7 @@ impl Runs {
 
     /// How many runs are queued or running.
     pub fn active(&self) -> usize {
-        self.0.dispatch.all().len()
+        self.0.dispatch.all().iter().filter(|live| !live.has_ended()).count()
     }
 
     /// Waits until a run has ended, at most for `timeout`; how it stands then.
@@ -231,7 +231,8 @@ impl Runs {
     /// Kills what runs and waits until all have ended.
     pub fn close(&self) {
         loop {
-            let live = self.0.dispatch.all();
+            let mut live = self.0.dispatch.all();
+            live.retain(|run| !run.has_ended());
             let Some(first) = live.first() else { return };
             for run in &live {
                 // One that is committing ends by itself.
@@ -244,8 +245,8 @@ impl Runs {
     fn kill_one(&self, live: &Arc<Live>, by: Option<&str>) -> Result<()> {
         let by = by.map(str::to_owned);
         if live.kill(by.clone())? {
+            self.0.dispatch.leave(live.id);
             commit::record_failure(&self.0, live, &Error::Killed { by });
-            self.0.dispatch.forget(live.id);
         }
         Ok(())
     }
@@ -282,7 +283,6 @@ impl Inner {
         let thread = std::thread::Builder::new().name(format!("run {}", live.id));
         if let Err(e) = thread.spawn(move || execute::execute(&this, &run)) {
             commit::record_failure(self, &live, &Error::library("start a thread for a run", e));
-            self.dispatch.forget(live.id);
             self.dispatch.release();
         }
     }
