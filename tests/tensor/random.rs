@@ -106,7 +106,7 @@ fn permutation_is_the_order_of_keys() {
             (if i % 2 == 0 { a | b << 32 } else { c | d << 32 }, f64::from(i))
         })
         .collect();
-    keys.sort_by(|a, b| a.0.cmp(&b.0));
+    keys.sort_by_key(|k| k.0);
     assert_eq!(Array::of(&mut s, &order).data, keys.iter().map(|k| k.1).collect::<Vec<_>>());
 }
 

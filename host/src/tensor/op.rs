@@ -8,7 +8,7 @@ use super::ops::matrix::Matrix;
 use super::ops::optimiser::Update;
 use super::ops::random::Random;
 use super::ops::reduce::Reduce;
-use super::ops::softmax::Softmax;
+use super::ops::softmax::Probability;
 use super::session::Session;
 use super::tape::Entry;
 use super::value::Tensor;
@@ -23,7 +23,7 @@ pub(crate) enum Op {
     /// Products of matrices.
     Matrix(Matrix),
     /// Along one axis: softmax and cross-entropy.
-    Softmax(Softmax),
+    Probability(Probability),
     /// Sums, means and maxima.
     Reduce(Reduce),
     /// Moves elements without looking at them.
@@ -42,7 +42,7 @@ impl Op {
         match self {
             Self::Elementwise(op) => op.run(call),
             Self::Matrix(op) => op.run(call),
-            Self::Softmax(op) => op.run(call),
+            Self::Probability(op) => op.run(call),
             Self::Reduce(op) => op.run(call),
             Self::Layout(op) => op.run(call),
             Self::Index(op) => op.run(call),
@@ -57,7 +57,7 @@ impl Op {
         match self {
             Self::Elementwise(op) => op.gradient(session, entry, dy),
             Self::Matrix(op) => op.gradient(session, entry, dy),
-            Self::Softmax(op) => op.gradient(session, entry, dy),
+            Self::Probability(op) => op.gradient(session, entry, dy),
             Self::Reduce(op) => op.gradient(session, entry, dy),
             Self::Layout(op) => op.gradient(session, entry, dy),
             Self::Index(op) => op.gradient(session, entry, dy),

@@ -1,6 +1,6 @@
 //! Softmax and its kin on the processor. Sums are in double precision.
 
-use super::Softmax;
+use super::Probability;
 use crate::base::Result;
 use crate::tensor::call::{Call, View};
 use crate::tensor::element::{Element, Number, Real, with_dtype};
@@ -9,36 +9,34 @@ use crate::tensor::simd::simd;
 /// Elements one thread takes at a time, about.
 const CHUNK: usize = 1 << 13;
 
-pub(super) fn run(op: Softmax, call: &Call) -> Result<()> {
+pub(super) fn run(op: Probability, call: &Call) -> Result<()> {
     with_dtype!(float call.output(0).dtype, T => match op {
-        Softmax::Softmax { axis } => lanes::<T>(call, axis, 0, &|_, x, y| softmax_lane(x, y)),
-        Softmax::LogSoftmax { axis } => lanes::<T>(call, axis, 0, &|_, x, y| log_softmax_lane(x, y)),
-        Softmax::SoftmaxGrad { axis } => lanes::<T>(call, axis, 1, &|dy, y, dx| {
+        Probability::Softmax { axis } => lanes::<T>(call, axis, 0, &|_, x, y| softmax_lane(x, y)),
+        Probability::LogSoftmax { axis } => lanes::<T>(call, axis, 0, &|_, x, y| log_softmax_lane(x, y)),
+        Probability::SoftmaxGrad { axis } => lanes::<T>(call, axis, 1, &|dy, y, dx| {
             let dot: f64 = dy.iter().zip(y).map(|(dy, y)| (dy.times(*y)).to_f64()).sum();
             let dot = Number::from_f64(dot);
             for ((dx, dy), y) in dx.iter_mut().zip(dy).zip(y) {
                 *dx = y.times(dy.minus(dot));
             }
         }),
-        Softmax::LogSoftmaxGrad { axis } => lanes::<T>(call, axis, 1, &|dy, y, dx| {
+        Probability::LogSoftmaxGrad { axis } => lanes::<T>(call, axis, 1, &|dy, y, dx| {
             let sum = Number::from_f64(dy.iter().map(|dy| dy.to_f64()).sum());
             for ((dx, dy), y) in dx.iter_mut().zip(dy).zip(y) {
                 *dx = dy.minus(y.exp().times(sum));
             }
         }),
-        Softmax::CrossEntropy => cross_entropy::<T>(call),
-        Softmax::CrossEntropyGrad => cross_entropy_gradient::<T>(call),
+        Probability::CrossEntropy => cross_entropy::<T>(call),
+        Probability::CrossEntropyGrad => cross_entropy_gradient::<T>(call),
     }, |_| Ok(()))
 }
 
+/// A function of two lanes and the resulting one.
+type LaneWork<W> = dyn Fn(&[W], &[W], &mut [W]) + Sync;
+
 /// Calls `work(first, second, result)` for every lane along `axis`: lanes of the
 /// last two inputs, or of the only one as `second`.
-fn lanes<T: Element<Work: Real>>(
-    call: &Call,
-    axis: usize,
-    second: usize,
-    work: &(dyn Fn(&[T::Work], &[T::Work], &mut [T::Work]) + Sync),
-) -> Result<()> {
+fn lanes<T: Element<Work: Real>>(call: &Call, axis: usize, second: usize, work: &LaneWork<T::Work>) -> Result<()> {
     let (first, second, output) = (call.input(0), call.input(second), call.output(0));
     let (outer, extent, inner) = output.shape.around(axis);
     let (a, b) = (first.slice::<T>(), second.slice::<T>());

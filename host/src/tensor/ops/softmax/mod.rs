@@ -12,7 +12,7 @@ use crate::tensor::value::Tensor;
 
 /// Which one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Softmax {
+pub(crate) enum Probability {
     /// Exponentials that sum to 1 along an axis.
     Softmax {
         /// The axis.
@@ -39,7 +39,7 @@ pub(crate) enum Softmax {
     CrossEntropyGrad,
 }
 
-impl Softmax {
+impl Probability {
     /// Executes it.
     pub(crate) fn run(self, call: &Call) -> Result<()> {
         cpu::run(self, call)
@@ -50,13 +50,13 @@ impl Session {
     /// Exponentials that sum to 1 along `axis`. Floats.
     pub fn softmax(&mut self, a: &Tensor, axis: i32) -> Result<Tensor> {
         let axis = checked_axis("softmax", a, axis)?;
-        self.record(Op::Softmax(Softmax::Softmax { axis }), &[a], Params::NONE, a.dtype(), a.0.shape)
+        self.record(Op::Probability(Probability::Softmax { axis }), &[a], Params::NONE, a.dtype(), a.0.shape)
     }
 
     /// Logarithm of [`Self::softmax`], computed without overflow.
     pub fn log_softmax(&mut self, a: &Tensor, axis: i32) -> Result<Tensor> {
         let axis = checked_axis("log-softmax", a, axis)?;
-        self.record(Op::Softmax(Softmax::LogSoftmax { axis }), &[a], Params::NONE, a.dtype(), a.0.shape)
+        self.record(Op::Probability(Probability::LogSoftmax { axis }), &[a], Params::NONE, a.dtype(), a.0.shape)
     }
 
     /// Mean softmax cross-entropy of logits `[n, classes]` against class ids `[n]`
@@ -78,7 +78,7 @@ impl Session {
                 )));
             }
         }
-        let op = Op::Softmax(Softmax::CrossEntropy);
+        let op = Op::Probability(Probability::CrossEntropy);
         self.record(op, &[logits, labels], Params::NONE, logits.dtype(), Shape::SCALAR)
     }
 }
