@@ -4,6 +4,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod build;
+mod fixture;
+mod procs;
 mod template;
 
 use std::collections::HashMap;

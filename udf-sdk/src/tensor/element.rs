@@ -15,6 +15,25 @@ pub trait Element: Copy {
     fn pack(values: &[Self]) -> Vec<u8>;
 }
 
+/// The element type as columns spell it: `uint8`.
+pub(crate) fn spelling(element: DType) -> &'static str {
+    match element {
+        DType::Boolean => "bool",
+        DType::Int8 => "int8",
+        DType::Int16 => "int16",
+        DType::Int32 => "int32",
+        DType::Int64 => "int64",
+        DType::Uint8 => "uint8",
+        DType::Uint16 => "uint16",
+        DType::Uint32 => "uint32",
+        DType::Uint64 => "uint64",
+        DType::Float16 => "float16",
+        DType::Bfloat16 => "bfloat16",
+        DType::Float32 => "float32",
+        DType::Float64 => "float64",
+    }
+}
+
 macro_rules! elements {
     ($($rust:ty => $dtype:ident),*) => {$(
         impl Element for $rust {

@@ -9,6 +9,7 @@ use std::fmt;
 use std::rc::Rc;
 
 pub use element::Element;
+use element::spelling;
 
 use crate::bindings::quern::udf::tensors;
 use crate::{Column, DType, Error, Result};
@@ -33,7 +34,7 @@ impl Tensor {
     }
 
     /// Rows `[start, start + rows)` of an input column, `[rows, ..row shape]`,
-    /// without a copy. Nullable columns: [`values`](Self::values).
+    /// without a copy. A column with nulls is refused: [`values`](Self::values).
     pub fn of_column(source: &Column, start: u64, rows: u64) -> Result<Self> {
         Ok(Self::own(tensors::Tensor::of_column(source.raw(), start, rows)?))
     }
@@ -125,7 +126,7 @@ impl Tensor {
     pub fn to_vec<T: Element>(&self) -> Result<Vec<T>> {
         let found = self.dtype();
         if found != T::DTYPE {
-            let message = format!("a {found:?} tensor was asked for as {:?}; cast it first", T::DTYPE);
+            let message = format!("a {} tensor was read as {}; cast it first", spelling(found), spelling(T::DTYPE));
             return Err(Error::new(crate::ErrorCode::TypeMismatch, message));
         }
         Ok(T::unpack(&self.0.read()?))
@@ -138,9 +139,9 @@ impl Tensor {
 }
 
 impl fmt::Debug for Tensor {
-    /// `Tensor Float32 [100, 784]`: what it is, without executing anything.
+    /// `tensor float32 [100, 784]`: what it is, without executing anything.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Tensor {:?} {:?}", self.dtype(), self.shape())
+        write!(f, "tensor {} {:?}", spelling(self.dtype()), self.shape())
     }
 }
 

@@ -56,9 +56,8 @@ fn copy_ids(x: &Table, sums: &Table, id: &str) -> Result {
     if field.column_type == "int64" {
         return sums.column("id")?.copy_from(0, &ids);
     }
-    if field.nullable || !is_integer(&field.column_type) {
-        let message =
-            format!("column `{id}` is {}, an id must be int64 or an integer that is never null", type_of(&field));
+    if !is_integer(&field.column_type) {
+        let message = format!("column `{id}` is {}, an id must be an integer", field.column_type);
         return Err(Error::new(ErrorCode::TypeMismatch, message));
     }
     sums.put("id", 0, &ids.tensor()?.cast(Int64)?)
@@ -81,10 +80,6 @@ fn is_numeric(column_type: &str) -> bool {
 
 fn is_integer(column_type: &str) -> bool {
     ["int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"].contains(&column_type)
-}
-
-fn type_of(field: &Field) -> String {
-    format!("{}{}", field.column_type, if field.nullable { " null" } else { "" })
 }
 
 #[cfg(test)]
