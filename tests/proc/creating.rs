@@ -2,7 +2,9 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use quern::base::Limits;
+use std::process::Command;
+
+use quern::base::{Error, Limits};
 use quern::catalog::Mode;
 use quern::proc::{CodeCache, Engine, inspect};
 
@@ -67,7 +69,8 @@ fn an_empty_component_lacks_the_entry() {
 fn an_unknown_import_is_refused_by_name() {
     assert_eq!(
         refusal(guest("tests/evil/clock")),
-        "x.wasm is not a usable component: it imports `wasi:clocks/wall-clock@0.2.0`, which procs cannot have; procs have no WASI, build for the target wasm32-unknown-unknown with `quern proc build`"
+        "x.wasm is not a usable component: it imports `wasi:clocks/wall-clock@0.2.0`, which procs cannot have; \
+         procs have no WASI, build for the target wasm32-unknown-unknown with `quern proc build`"
     );
 }
 
@@ -75,7 +78,8 @@ fn an_unknown_import_is_refused_by_name() {
 fn describe_cannot_look_at_tables() {
     assert_eq!(
         refusal(guest("tests/evil/nosy")),
-        "x.wasm is not a usable component: `describe` stopped: `tables` is not available in `describe`, where only `declare` and `job.log` are"
+        "x.wasm is not a usable component: `describe` stopped: \
+         `tables` is not available in `describe`, where only `declare` and `job.log` are"
     );
 }
 
@@ -89,19 +93,44 @@ fn a_large_file_is_refused_before_it_is_read() {
     );
 }
 
+/// Set for the second process of the next test: the folder of compiled code.
+const CODE_FOLDER: &str = "QUERN_TEST_CODE_FOLDER";
+
 #[test]
-fn compiled_code_is_kept_whole_or_not_used() {
+fn code_of_an_earlier_process_is_used_while_it_is_whole() {
     let engine = Engine::get().unwrap();
+    if let Some(folder) = std::env::var_os(CODE_FOLDER) {
+        let sha256 = std::env::var("QUERN_TEST_SHA256").unwrap();
+        let cache = CodeCache::new(folder);
+        let found = engine.load(&sha256, Some(&cache), || Err(Error::Unsupported("it has to be compiled".into())));
+        println!("second process: {}", found.map_or_else(|e| e.to_string(), |_| "found".to_owned()));
+        return;
+    }
     let folder = tempfile::tempdir().unwrap();
-    let cache = CodeCache::new(folder.path().join("code"));
-    let bytes = guest("udfs/sum-of-squares");
-    let sha256 = engine.compile(bytes, Some(&cache)).unwrap().sha256().to_owned();
-    let files: Vec<_> = std::fs::read_dir(folder.path().join("code")).unwrap().map(|f| f.unwrap().path()).collect();
-    assert_eq!(files.len(), 1);
-    let name = files[0].file_name().unwrap().to_string_lossy().into_owned();
-    assert!(name.starts_with(&format!("{sha256}-")) && name.ends_with(".code"), "{name}");
-    let again = engine.load(&sha256, Some(&cache), || panic!("it is kept")).unwrap();
-    assert_eq!(again.sha256(), sha256);
+    let code = folder.path().join("code");
+    let compiled = engine.compile(guest("udfs/sum-of-squares"), Some(&CodeCache::new(&code))).unwrap();
+    let files: Vec<_> = std::fs::read_dir(&code).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let [file] = &files[..] else { panic!("{files:?}") };
+    let name = file.file_name().unwrap().to_string_lossy();
+    assert!(name.starts_with(compiled.sha256()) && name.ends_with(".code"), "{name}");
+
+    let second_process = || {
+        let mut process = Command::new(std::env::current_exe().unwrap());
+        process.args([
+            "proc::creating::code_of_an_earlier_process_is_used_while_it_is_whole",
+            "--exact",
+            "--nocapture",
+        ]);
+        process.env(CODE_FOLDER, &code).env("QUERN_TEST_SHA256", compiled.sha256());
+        let output = String::from_utf8(process.output().unwrap().stdout).unwrap();
+        output.lines().find_map(|line| Some(line.split_once("second process: ")?.1.to_owned())).expect(&output)
+    };
+    assert_eq!(second_process(), "found");
+    let mut bytes = std::fs::read(file).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::write(file, bytes).unwrap();
+    assert_eq!(second_process(), "it has to be compiled");
 }
 
 #[test]

@@ -10,9 +10,11 @@ use std::sync::{Arc, Mutex, OnceLock};
 use quern::base::{Column, ColumnType, Limits, RunId, Schema};
 use quern::catalog::ProcSpec;
 use quern::device::{Device, KillSwitch, Quota};
-use quern::proc::{Component, Engine, InstanceJob, InstanceOutcome, Journal, ModelCache, build, inspect, instance};
+use quern::proc::{Component, Engine, InstanceJob, InstanceOutcome, ModelCache, build, inspect, instance};
 use quern::table::{OutputBudget, OutputTable, TableView};
 use quern::tensor::Executor;
+
+use super::journal::Journal;
 
 /// The component of the crate in `folder` of the repository, built once.
 pub(super) fn guest(folder: &str) -> &'static [u8] {
@@ -73,7 +75,7 @@ impl Trial {
             inputs: Vec::new(),
             kill: KillSwitch::with_deadline(60_000),
             seed: 1,
-            journal: Arc::new(Journal::new(&limits)),
+            journal: Arc::default(),
             models: Arc::new(ModelCache::new(executor().device().clone(), 1 << 28)),
             sha256_of_models: None,
             limits,
@@ -88,7 +90,6 @@ impl Trial {
 
     pub(super) fn limit(mut self, name: &str, value: u64) -> Self {
         self.limits.set(name, value).unwrap();
-        self.journal = Arc::new(Journal::new(&self.limits));
         self
     }
 

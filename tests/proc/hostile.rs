@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use quern::base::{Error, ErrorCode};
 use quern::device::KillSwitch;
+use quern::proc::LogLevel;
 
 use super::fixture::{Trial, hostile, works_normally};
 
@@ -37,8 +38,9 @@ fn a_panic_is_told_with_its_text_and_place() {
     let text = trial.failure();
     let (begin, end) = ("proc `panics` stopped: panicked at tests/evil/hostile/src/lib.rs:", ": row 7 has no label");
     assert!(text.starts_with(begin) && text.ends_with(end), "{text}");
-    let lines = trial.journal.lines_from(0);
-    assert!(lines[0].message.ends_with("row 7 has no label"));
+    let lines = trial.journal.lines.lock().unwrap();
+    assert!(lines[0].0 == LogLevel::Error && lines[0].1.ends_with("row 7 has no label"));
+    drop(lines);
     works_normally();
 }
 
@@ -139,7 +141,8 @@ fn a_handle_bomb_meets_the_limit_by_name() {
     let text = trial("hoards_handles").limit("handles", 500).limit("program_ops", 100_000).failure();
     assert_eq!(
         text,
-        "proc `hoards_handles` returned an error (quota-exceeded): limit `handles`: 501 handles asked, 500 handles allowed; raise it for one run with --limit handles=N"
+        "proc `hoards_handles` returned an error (quota-exceeded): limit `handles`: \
+         501 handles asked, 500 handles allowed; raise it for one run with --limit handles=N"
     );
     works_normally();
 }
@@ -161,16 +164,16 @@ fn too_many_rows_meet_the_limit_by_name() {
     let text = trial("writes").limit("output_bytes", 1000).failure();
     assert_eq!(
         text,
-        "proc `writes` returned an error (quota-exceeded): limit `output_bytes`: 8000 bytes asked, 1000 bytes allowed; raise it for one run with --limit output_bytes=N"
+        "proc `writes` returned an error (quota-exceeded): limit `output_bytes`: \
+         8000 bytes asked, 1000 bytes allowed; raise it for one run with --limit output_bytes=N"
     );
     works_normally();
 }
 
 #[test]
-fn a_log_flood_keeps_the_last_lines_and_counts_the_rest() {
-    let trial = trial("talks_too_much").limit("log_lines", 100);
+fn every_line_of_a_log_reaches_the_observer() {
+    let trial = trial("talks_too_much").param("lines", "500");
     trial.run().result.unwrap();
-    let lines = trial.journal.lines_from(0);
-    assert_eq!((lines.len(), trial.journal.dropped_lines()), (100, 19_900));
-    assert_eq!((lines[0].seq, lines[99].message.as_str()), (19_900, "line 19999"));
+    let lines = trial.journal.lines.lock().unwrap();
+    assert_eq!((lines.len(), &lines[499]), (500, &(LogLevel::Info, "line 499".to_owned())));
 }

@@ -12,9 +12,11 @@ fn trial(proc: &str) -> Trial {
 
 #[test]
 fn a_guest_is_told_about_its_run() {
-    let outcome = trial("says").param("name", "ada").run();
+    let trial = trial("says").param("name", "ada");
+    let outcome = trial.run();
     outcome.result.unwrap();
     let results: Vec<(&str, &str)> = outcome.results.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
+    assert_eq!(*trial.journal.results.lock().unwrap(), outcome.results);
     assert_eq!(
         results,
         [("params", "greeting=hello name=ada"), ("missing", "None"), ("run", "7 0/1 1"), ("cancelled", "false")]
@@ -26,7 +28,8 @@ fn results_are_limited_in_number() {
     trial("many_results").param("count", "20").limit("results", 20).run().result.unwrap();
     assert_eq!(
         trial("many_results").param("count", "21").limit("results", 20).failure(),
-        "proc `many_results` returned an error (quota-exceeded): limit `results`: 21 results asked, 20 results allowed; raise it for one run with --limit results=N"
+        "proc `many_results` returned an error (quota-exceeded): limit `results`: \
+         21 results asked, 20 results allowed; raise it for one run with --limit results=N"
     );
 }
 
@@ -34,18 +37,17 @@ fn results_are_limited_in_number() {
 fn metric_points_beyond_the_limit_are_dropped_and_the_log_says_so() {
     let trial = trial("many_metrics").param("count", "30").limit("metric_points", 10);
     trial.run().result.unwrap();
-    let points = trial.journal.metrics_from(0);
-    assert_eq!(points.len(), 10);
-    assert_eq!((points[9].name.as_str(), points[9].step, points[9].value), ("m", 9, 0.5));
-    let lines: Vec<(LogLevel, String)> =
-        trial.journal.lines_from(0).into_iter().map(|line| (line.level, line.message)).collect();
+    let points = trial.journal.metrics.lock().unwrap();
+    assert_eq!((points.len(), &points[9]), (10, &("m".to_owned(), 9, 0.5)));
     assert_eq!(
-        lines,
+        *trial.journal.lines.lock().unwrap(),
         [
             (LogLevel::Warn, "a metric point is dropped: metric name \"a\\u{1b}b\" has control characters".to_owned()),
             (
                 LogLevel::Warn,
-                "further metric points are dropped: limit `metric_points`: 11 metric_points asked, 10 metric_points allowed; raise it for one run with --limit metric_points=N".to_owned()
+                "further metric points are dropped: limit `metric_points`: \
+                 11 metric_points asked, 10 metric_points allowed; raise it for one run with --limit metric_points=N"
+                    .to_owned()
             )
         ]
     );
@@ -55,9 +57,9 @@ fn metric_points_beyond_the_limit_are_dropped_and_the_log_says_so() {
 fn long_lines_are_cut_and_control_characters_replaced() {
     let trial = trial("big_line").param("bytes", "1000").limit("text_bytes", 100);
     trial.run().result.unwrap();
-    let lines = trial.journal.lines_from(0);
-    assert_eq!(lines[0].message, format!("{}… (900 bytes more)", "x".repeat(100)));
-    assert_eq!(trial.journal.status_line(), ("working\u{fffd} on \u{fffd}[2Jit".to_owned(), None));
+    let cut = format!("{}… (900 bytes more)", "x".repeat(100));
+    assert_eq!(*trial.journal.lines.lock().unwrap(), [(LogLevel::Info, cut)]);
+    assert_eq!(*trial.journal.status.lock().unwrap(), ("working\u{fffd} on \u{fffd}[2Jit".to_owned(), None));
 }
 
 #[test]
@@ -65,7 +67,8 @@ fn a_call_with_too_many_bytes_is_stopped_by_name() {
     let trial = trial("big_call").param("bytes", "2000000").limit("call_bytes", 1_000_000);
     assert_eq!(
         trial.failure(),
-        "proc `big_call` stopped: limit `call_bytes`: more than 1000000 bytes asked in one call, 1000000 bytes allowed; raise it for one run with --limit call_bytes=N"
+        "proc `big_call` stopped: limit `call_bytes`: \
+         more than 1000000 bytes asked in one call, 1000000 bytes allowed; raise it for one run with --limit call_bytes=N"
     );
     works_normally();
 }

@@ -43,7 +43,8 @@ const ANSWERS: &[(&str, &str)] = &[
     ),
     (
         "resize without bound",
-        "QuotaExceeded: limit `output_bytes`: 18446744073709551615 bytes asked, 4294967296 bytes allowed; raise it for one run with --limit output_bytes=N",
+        "QuotaExceeded: limit `output_bytes`: \
+         18446744073709551615 bytes asked, 4294967296 bytes allowed; raise it for one run with --limit output_bytes=N",
     ),
     (
         "tensor beyond",

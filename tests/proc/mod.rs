@@ -4,6 +4,7 @@ mod creating;
 mod database;
 mod fixture;
 mod hostile;
+mod journal;
 mod limits;
 mod mistakes;
 mod models;

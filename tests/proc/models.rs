@@ -113,7 +113,8 @@ fn a_model_over_its_limit_is_refused_by_name() {
     let text = Trial::new(guest("tests/proc/guest"), "learn").limit("model_bytes", 100).failure();
     assert_eq!(
         text,
-        "proc `learn` returned an error (quota-exceeded): limit `model_bytes`: 848 bytes asked, 100 bytes allowed; raise it for one run with --limit model_bytes=N"
+        "proc `learn` returned an error (quota-exceeded): limit `model_bytes`: \
+         848 bytes asked, 100 bytes allowed; raise it for one run with --limit model_bytes=N"
     );
 }
 

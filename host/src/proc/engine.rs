@@ -7,6 +7,7 @@
 //! never accepted from users.
 
 use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
@@ -23,7 +24,7 @@ use crate::base::{Error, Result};
 /// Time between two looks at the kill switch of a guest that computes.
 const TICK: Duration = Duration::from_millis(5);
 /// Instances that can exist at once in this process, over all its folders.
-const MAX_INSTANCES: u32 = 256;
+pub(super) const MAX_INSTANCES: u32 = 256;
 /// Elements of one guest table (function pointers, mostly).
 pub(super) const MAX_TABLE_ELEMENTS: usize = 100_000;
 /// Guest stack; a deeper recursion ends the instance.
@@ -137,7 +138,8 @@ impl Engine {
     }
 
     fn compile_now(&self, bytes: &[u8]) -> Result<component::Component> {
-        component::Component::from_binary(&self.engine, bytes)
+        catch_unwind(AssertUnwindSafe(|| component::Component::from_binary(&self.engine, bytes)))
+            .map_err(|_| unusable("the compiler fails on it".into()))?
             .map_err(|e| unusable(format!("it does not compile: {}", root_cause(&e))))
     }
 

@@ -71,7 +71,14 @@ impl ModelCache {
         let file = ModelFile::read(what, bytes)?;
         let tensors = file.names().iter().zip(file.tensors()).map(|(name, tensor)| {
             let (dtype, shape, data) = tensor?;
-            let data = Buffer::from_slice(&self.device.pool, data)?;
+            let data = match dtype {
+                // The device computes with 0 and 1 only, a file may hold anything.
+                DType::Bool => {
+                    let truths: Vec<u8> = data.iter().map(|byte| u8::from(*byte != 0)).collect();
+                    Buffer::from_slice(&self.device.pool, &truths)?
+                }
+                _ => Buffer::from_slice(&self.device.pool, data)?,
+            };
             Ok(CachedTensor { name: name.clone(), dtype, shape, data })
         });
         let tensors = tensors.collect::<Result<Vec<_>>>()?;

@@ -19,19 +19,19 @@ const ORDER_KEY: &str = "quern.tensors";
 
 /// One tensor of a model.
 #[derive(Clone, Copy, Debug)]
-pub struct ModelTensor<'a> {
+pub(super) struct ModelTensor<'a> {
     /// Its name.
-    pub name: &'a str,
+    pub(super) name: &'a str,
     /// Element type.
-    pub dtype: DType,
+    pub(super) dtype: DType,
     /// Shape; empty for a scalar.
-    pub shape: &'a [usize],
+    pub(super) shape: &'a [usize],
     /// Packed little-endian bytes, row-major.
-    pub data: &'a [u8],
+    pub(super) data: &'a [u8],
 }
 
 /// A model file that was read.
-pub struct ModelFile<'a> {
+pub(super) struct ModelFile<'a> {
     tensors: SafeTensors<'a>,
     /// Names of the tensors in the order of `save`.
     names: Vec<String>,
@@ -41,7 +41,7 @@ pub struct ModelFile<'a> {
 
 impl<'a> ModelFile<'a> {
     /// The bytes of a file with these tensors. Refuses names that occur twice.
-    pub fn write(tensors: &[ModelTensor<'_>], metadata: &[(String, String)]) -> Result<Vec<u8>> {
+    pub(super) fn write(tensors: &[ModelTensor<'_>], metadata: &[(String, String)]) -> Result<Vec<u8>> {
         let names: Vec<&str> = tensors.iter().map(|tensor| tensor.name).collect();
         let mut about = Map::from_iter([(ORDER_KEY.to_owned(), json!(json!(names).to_string()))]);
         for (key, value) in metadata {
@@ -76,7 +76,7 @@ impl<'a> ModelFile<'a> {
     }
 
     /// Reads a file, called `what` in errors.
-    pub fn read(what: &str, bytes: &'a [u8]) -> Result<Self> {
+    pub(super) fn read(what: &str, bytes: &'a [u8]) -> Result<Self> {
         let corrupt = |reason: String| Error::Corrupt { what: what.to_owned(), reason };
         let unreadable = |e: safetensors::SafeTensorError| corrupt(format!("it is not a safetensors file ({e})"));
         let tensors = SafeTensors::deserialize(bytes).map_err(unreadable)?;
@@ -91,17 +91,17 @@ impl<'a> ModelFile<'a> {
     }
 
     /// Names of the tensors in the order of `save`.
-    pub fn names(&self) -> &[String] {
+    pub(super) fn names(&self) -> &[String] {
         &self.names
     }
 
     /// What was given at `save`, sorted by key.
-    pub fn metadata(&self) -> &[(String, String)] {
+    pub(super) fn metadata(&self) -> &[(String, String)] {
         &self.metadata
     }
 
     /// Every tensor in the order of `save`: element type, shape, bytes.
-    pub fn tensors(&self) -> impl Iterator<Item = Result<(DType, Vec<usize>, &'a [u8])>> {
+    pub(super) fn tensors(&self) -> impl Iterator<Item = Result<(DType, Vec<usize>, &'a [u8])>> {
         self.names.iter().map(|name| {
             let view = self.tensors.tensor(name).map_err(|e| Error::Internal(format!("tensor `{name}`: {e}")))?;
             let dtype = dtype_from_file(view.dtype()).ok_or_else(|| {

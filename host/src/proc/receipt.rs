@@ -25,9 +25,9 @@ pub struct Receipt {
     pub rows_out: u64,
     /// Calls of the guest into the host, dropped handles included.
     pub host_calls: u64,
-    /// Different tensor programs that were executed.
+    /// Tensor programs that were executed.
     pub programs: u64,
-    /// Executions of a program that was seen before.
+    /// Those of them that were replayed from a plan.
     pub replays: u64,
     /// The device that executed them.
     pub device: String,

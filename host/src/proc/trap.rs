@@ -1,9 +1,9 @@
 //! Why a guest stopped, in words for its author: the limit, the panic, the trap.
 //! Nothing of the host's own stack appears in them.
 
-use wasmtime::{Trap, WasmBacktrace};
+use wasmtime::{PoolConcurrencyLimitError, Trap, WasmBacktrace};
 
-use super::engine::{STACK_BYTES, root_cause};
+use super::engine::{MAX_INSTANCES, STACK_BYTES, root_cause};
 use super::sandbox::State;
 use crate::base::{Error, Limits};
 
@@ -21,6 +21,10 @@ pub(super) fn explain(error: wasmtime::Error, state: &State, proc: &str, stopped
     };
     if let Some(stopped) = stopped {
         return stopped;
+    }
+    if error.is::<PoolConcurrencyLimitError>() {
+        let allowed = u64::from(MAX_INSTANCES);
+        return Limits::exceeded("running_instances", allowed + 1, allowed);
     }
     let trap = error.downcast_ref::<Trap>().copied();
     if let (Some(Trap::UnreachableCodeReached) | None, Some(bytes)) = (trap, state.meter.denied_bytes) {
@@ -59,13 +63,15 @@ fn without_trap(text: &str, limits: &Limits) -> String {
     if text.contains(TOO_MANY_BYTES) {
         let allowed = limits.call_bytes;
         return format!(
-            "limit `call_bytes`: more than {allowed} bytes asked in one call, {allowed} bytes allowed; raise it for one run with --limit call_bytes=N"
+            "limit `call_bytes`: more than {allowed} bytes asked in one call, {allowed} bytes allowed; \
+             raise it for one run with --limit call_bytes=N"
         );
     }
     if text.contains(TOO_MANY_HANDLES) {
         let allowed = limits.handles;
         return format!(
-            "limit `handles`: more than {allowed} handles asked, {allowed} handles allowed; raise it for one run with --limit handles=N"
+            "limit `handles`: more than {allowed} handles asked, {allowed} handles allowed; \
+             raise it for one run with --limit handles=N"
         );
     }
     text.to_owned()

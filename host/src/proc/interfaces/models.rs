@@ -2,6 +2,7 @@
 //! picks a row of an input and shares its tensors.
 
 use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use wasmtime::component::Resource;
 
@@ -13,7 +14,6 @@ use crate::device::KillSwitch;
 use crate::proc::engine::sha256_hex;
 use crate::proc::instance::Run;
 use crate::proc::job::SavedModel;
-use crate::proc::journal::now_us;
 use crate::proc::model_cache::CachedModel;
 use crate::proc::model_file::{ModelFile, ModelTensor};
 use crate::proc::sandbox::State;
@@ -155,7 +155,7 @@ impl Run {
             return Err(Limits::exceeded("model_bytes", file.len() as u64, limits.model_bytes));
         }
         let id = uuid::Uuid::now_v7().to_string();
-        let now = now_us().to_le_bytes();
+        let now = now_us()?.to_le_bytes();
         let mut cells = vec![
             (model_column?, Cell::Bytes(&file)),
             (name_column?, Cell::Text(name)),
@@ -221,6 +221,13 @@ impl Run {
         self.moved.inputs_bytes += copied_bytes;
         Ok(ModelHandle { id, name, model })
     }
+}
+
+/// Microseconds since 1970 by the system's clock.
+fn now_us() -> Result<i64> {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).ok();
+    let now_us = since.and_then(|since| i64::try_from(since.as_micros()).ok());
+    now_us.ok_or_else(|| Error::Unsupported("the system's clock is not set; it is before 1970".into()))
 }
 
 /// The last row that `fits`; looks at the kill switch now and then.
