@@ -11,10 +11,7 @@ fn a_wrong_column_is_named_with_the_one_that_was_meant() {
         terminal.error(&["sql", "select labl from digits"]),
         ["error: no column `labl` in table `digits`; did you mean `label`?"]
     );
-    assert_eq!(
-        terminal.error(&["sql", "select 1 from digts"]),
-        ["error: no table `digts`; did you mean `digits`?"]
-    );
+    assert_eq!(terminal.error(&["sql", "select 1 from digts"]), ["error: no table `digts`; did you mean `digits`?"]);
     assert_eq!(
         terminal.error(&["sql", "select 1 from nowhere"]),
         ["error: no table `nowhere`", "hint: `quern sql \"show tables\"` lists the tables"]
@@ -64,10 +61,7 @@ fn an_import_from_elsewhere_is_refused_by_name() {
 #[test]
 fn what_does_not_exist_comes_with_the_command_that_lists() {
     let terminal = Terminal::new();
-    assert_eq!(
-        terminal.error(&["run", "show", "7"]),
-        ["error: no run `7`", "hint: `quern run list` lists the runs"]
-    );
+    assert_eq!(terminal.error(&["run", "show", "7"]), ["error: no run `7`", "hint: `quern run list` lists the runs"]);
     assert_eq!(
         terminal.error(&["model", "show", "mnist"]),
         ["error: no model `mnist`", "hint: `quern model list` lists the models"]
@@ -84,10 +78,9 @@ fn what_does_not_exist_comes_with_the_command_that_lists() {
 #[test]
 fn a_limit_that_does_not_exist_is_named_with_the_one_that_was_meant() {
     let terminal = Terminal::new();
-    assert_eq!(
-        terminal.error(&["proc", "execute", "x", "--limit", "guest_memory_byte=1GiB"]),
-        ["error: no limit `guest_memory_byte`; did you mean `guest_memory_bytes`?"]
-    );
+    let answer = terminal.quern(&["proc", "execute", "x", "--limit", "guest_memory_byte=1GiB"]);
+    assert_eq!(answer.code, 2, "{answer:?}");
+    assert!(answer.err.contains(": no limit `guest_memory_byte`; did you mean `guest_memory_bytes`?"), "{answer:?}");
 }
 
 #[test]
@@ -97,8 +90,8 @@ fn wrong_usage_has_exit_code_2() {
         (&["improt"][..], "unrecognized subcommand 'improt'"),
         (&["import"], "required arguments were not provided"),
         (&["import", "a.csv", "--table", "t", "--append", "--replace"], "cannot be used with"),
-        (&["proc", "execute", "x", "--deadline", "soon"], "write for example 10s"),
-        (&["proc", "execute", "x", "--limit", "guest_memory_bytes=lots"], "write for example 512MiB"),
+        (&["proc", "execute", "x", "--deadline", "soon"], "write for example 500ms, 10s or 5min"),
+        (&["proc", "execute", "x", "--limit", "guest_memory_bytes=lots"], "write for example 1048576, 512MiB or 4GiB"),
         (&["proc", "execute", "x", "--param", "epochs"], "write name=value"),
     ] {
         let answer = terminal.quern(arguments);
@@ -132,7 +125,8 @@ fn a_folder_of_a_newer_format_is_refused_by_its_version() {
     terminal.ok(&["sql", "create table t (a int64)"]);
     let raise = "import sqlite3, sys; c = sqlite3.connect(sys.argv[1]); c.execute('update quern_format set version = 99'); c.commit()";
     let catalog = terminal.data().join("catalog.sqlite");
-    let raised = std::process::Command::new(crate::support::python()).args(["-c", raise]).arg(&catalog).status().unwrap();
+    let raised =
+        std::process::Command::new(crate::support::python()).args(["-c", raise]).arg(&catalog).status().unwrap();
     assert!(raised.success());
     let folder = terminal.data().canonicalize().unwrap();
     assert_eq!(

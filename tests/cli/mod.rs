@@ -101,7 +101,8 @@ impl Terminal {
     fn serve(&self) -> Process {
         let server = self.start(&["serve"]);
         wait_until("the server listens", || {
-            std::fs::read_to_string(self.data().join("quern.lock")).is_ok_and(|text| text.trim() == server.pid().to_string())
+            std::fs::read_to_string(self.data().join("quern.lock"))
+                .is_ok_and(|text| text.trim() == server.pid().to_string())
                 && self.data().join("quern.sock").exists()
         });
         server
@@ -166,4 +167,3 @@ fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
 fn mnist(name: &str) -> String {
     crate::support::tests_folder().join("data/mnist").join(name).to_str().unwrap().to_owned()
 }
-

@@ -34,7 +34,8 @@ fn a_run_in_the_foreground_shows_its_results_and_receipt() {
     let run = terminal.json(&["proc", "execute", &proc, "--input", "points", "--output", "sums", "--seed", "5"]);
     assert_eq!((&run["state"], &run["seed"], &run["tag"]), (&json!("complete"), &json!(5), &Value::Null));
     assert_eq!(run["instances"].as_array().unwrap().len(), 4, "one per shard");
-    let rows: u64 = run["instances"].as_array().unwrap().iter().map(|i| i["receipt"]["rows_out"].as_u64().unwrap()).sum();
+    let rows: u64 =
+        run["instances"].as_array().unwrap().iter().map(|i| i["receipt"]["rows_out"].as_u64().unwrap()).sum();
     assert_eq!(rows, 2);
     let shown = terminal.ok(&["run", "show", "1"]);
     assert!(shown.contains("inputs     points\n"), "{shown}");
@@ -52,7 +53,7 @@ fn a_second_terminal_lists_follows_and_kills_a_run() {
     assert_eq!(follower.wait().code, 0, "following ends with the run");
     let answer = first.wait();
     assert_eq!(answer.code, 1, "{answer:?}");
-    assert!(answer.err.contains("error: run 1 ended with state killed: the run was killed by `quern run kill`"), "{answer:?}");
+    assert!(answer.err.contains("error: run 1: the run was killed by `quern run kill`"), "{answer:?}");
     assert_eq!(terminal.json(&["run", "show", "1"])["state"], "killed");
     let lines = terminal.error(&["run", "kill", "1"]);
     assert_eq!(lines, ["error: run 1 has ended already: killed"]);
@@ -77,7 +78,10 @@ fn behind_a_server_a_run_is_asynchronous_unless_waited_for() {
     wait_until("the run is running", || running(&terminal).len() == 1);
     terminal.ok(&["run", "kill", "1"]);
     let lines = terminal.error(&["proc", "execute", "hostile.returns_error", "--wait", "--param", "message=too bad"]);
-    assert_eq!(lines.last().unwrap(), "error: run 2 ended with state error: proc `returns_error` returned an error (internal): too bad");
+    assert_eq!(
+        lines.last().unwrap(),
+        "error: run 2: proc `returns_error` returned an error (invalid-argument): too bad"
+    );
 }
 
 #[test]

@@ -17,10 +17,7 @@ const QUERY: &str = "select x, name from points order by x";
 #[test]
 fn rows_come_as_a_table_csv_json_or_lines() {
     let terminal = with_points();
-    assert_eq!(
-        terminal.ok(&["sql", QUERY]),
-        " x  name\n────────\n 2  b, c\n10  a\n2 rows\n"
-    );
+    assert_eq!(terminal.ok(&["sql", QUERY]), " x  name\n────────\n 2  b, c\n10  a\n2 rows\n");
     assert_eq!(terminal.ok(&["sql", QUERY, "--format", "csv"]), "x,name\n2,\"b, c\"\n10,a\n");
     let json = "[\n{\"x\":2,\"name\":\"b, c\"},\n{\"x\":10,\"name\":\"a\"}\n]\n";
     assert_eq!(terminal.ok(&["sql", QUERY, "--format", "json"]), json);

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::base::Limits;
+
 /// A `name=value` argument.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Pair {
@@ -38,6 +40,7 @@ impl std::str::FromStr for LimitArg {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let pair: Pair = text.parse()?;
+        Limits::default().set(&pair.name, 1).map_err(|e| e.to_string())?;
         let value = if pair.name.ends_with("_bytes") {
             parse_bytes(&pair.value)?
         } else if pair.name.ends_with("_ms") {
@@ -58,10 +61,14 @@ pub(crate) fn parse_bytes(text: &str) -> Result<u64, String> {
         "m" | "mib" => 20,
         "g" | "gib" => 30,
         "t" | "tib" => 40,
-        _ => return Err(format!("`{text}` is not a size; write bytes, or a number with KiB, MiB or GiB")),
+        _ => return Err(not_a_size(text)),
     };
-    let number: u64 = number.parse().map_err(|_| format!("`{text}` is not a size; write for example 512MiB"))?;
+    let number: u64 = number.parse().map_err(|_| not_a_size(text))?;
     number.checked_mul(1 << shift).ok_or_else(|| format!("`{text}` is larger than any memory"))
+}
+
+fn not_a_size(text: &str) -> String {
+    format!("`{text}` is not a size; write for example 1048576, 512MiB or 4GiB")
 }
 
 /// `500ms`, `10s`, `2.5min`, `1h`; a bare number is milliseconds.
@@ -72,13 +79,17 @@ pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
         "s" | "sec" => 1e3,
         "m" | "min" => 60e3,
         "h" => 3600e3,
-        _ => return Err(format!("`{text}` is not a time; write a number with ms, s, min or h")),
+        _ => return Err(not_a_time(text)),
     };
     match number.parse::<f64>() {
         // 100 years, so that no sum of times overflows.
         Ok(n) if n * ms >= 1.0 && n * ms < 3.2e12 => Ok(Duration::from_millis((n * ms) as u64)),
-        _ => Err(format!("`{text}` is not a time; write for example 10s")),
+        _ => Err(not_a_time(text)),
     }
+}
+
+fn not_a_time(text: &str) -> String {
+    format!("`{text}` is not a time; write for example 500ms, 10s or 5min")
 }
 
 fn split_unit(text: &str) -> (&str, &str) {

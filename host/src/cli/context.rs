@@ -4,6 +4,7 @@ use std::cell::OnceCell;
 use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use clap::{ArgAction, Args};
@@ -13,6 +14,9 @@ use super::output::{ColorChoice, Paint, Progress};
 use crate::base::data_folder;
 use crate::database::Options;
 use crate::server::{Connection, Patience, Role};
+
+/// How long to wait for other terminals before saying so.
+const QUIET_WAIT: Duration = Duration::from_secs(1);
 
 /// Arguments of every subcommand.
 #[derive(Clone, Debug, Args)]
@@ -103,9 +107,9 @@ impl Context {
     /// Stops holding the folder, after what other terminals asked for is done.
     pub(crate) fn close(&self) -> Result<()> {
         if let Some(connection) = self.connection.get() {
-            let mut told = false;
+            let (mut told, began) = (false, Instant::now());
             connection.close(&mut |needed_for| {
-                if !told && !interrupt::asked() {
+                if !told && !interrupt::asked() && began.elapsed() > QUIET_WAIT {
                     told = true;
                     self.note(&format!("waiting for {needed_for}; Ctrl-C ends them"));
                     interrupt::listen();

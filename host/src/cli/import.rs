@@ -138,15 +138,18 @@ pub(crate) fn import(context: &Context, request: Request) -> Result<ImportDone> 
 /// `60,000 rows → digits  (id int32, data tensor(uint8,[28,28])) …`
 fn summary(done: &ImportDone) -> String {
     let time = Duration::from_secs_f64(done.seconds.max(1e-6));
-    let rate = (done.rows as f64 / time.as_secs_f64()) as u64;
+    // Of few rows the time is that of the commit, which says nothing about the rate.
+    let rate = match done.rows {
+        0..10_000 => String::new(),
+        rows => format!(", {} rows/s", count((rows as f64 / time.as_secs_f64()) as u64)),
+    };
     format!(
-        "{} row{} into table {} in {} ({} rows/s, {} read)\n{} · {}\n",
+        "{} row{} into table {} from {} in {}{rate}\n{} · {}\n",
         count(done.rows),
         if done.rows == 1 { "" } else { "s" },
         done.table,
-        duration(time),
-        count(rate),
         bytes(done.file_bytes),
+        duration(time),
         done.columns.join(", "),
         done.sharding,
     )

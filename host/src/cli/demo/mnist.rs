@@ -198,7 +198,8 @@ fn ingest(context: &Context, table: &str, [images, labels]: [PathBuf; 2]) -> Res
             ..Import::default()
         },
     )?;
-    Ok(format!("{} rows → {table}, {}", count(done.rows), done.sharding))
+    let rate = (done.rows as f64 / done.seconds.max(1e-6)) as u64;
+    Ok(format!("{} rows → {table}, {} rows/s", count(done.rows), count(rate)))
 }
 
 fn training(seed: u64) -> RunRequest {

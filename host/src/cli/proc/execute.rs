@@ -169,7 +169,7 @@ pub(crate) fn check(run: &RunView) -> Result<()> {
         RunState::Killed if interrupt::asked() => Err(Interrupted.into()),
         _ => {
             let reason = run.error.as_deref().unwrap_or("it gave no reason");
-            Err(anyhow!("run {} ended with state {}: {reason}", run.id, run.state))
+            Err(anyhow!("run {}: {reason}", run.id))
         }
     }
 }

@@ -37,7 +37,7 @@ impl List {
             ("version", Align::Right),
             ("size", Align::Right),
             ("created", Align::Left),
-            ("", Align::Left),
+            ("description", Align::Left),
         ]);
         for component in &components {
             for proc in &component.procs {

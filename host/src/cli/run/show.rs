@@ -101,7 +101,7 @@ fn describe(run: &RunView, paint: Paint) -> String {
     line("error", run.error.as_deref().unwrap_or_default());
     for instance in &run.instances {
         let shard = format!("shard {}", instance.shard);
-        line(&shard, &format!("{}  {}", painted_state(paint, &instance.state), instance.status));
+        line(&shard, format!("{}  {}", painted_state(paint, &instance.state), instance.status).trim_end());
         if let Some(results) = instance.results.as_object().filter(|results| !results.is_empty()) {
             line("", &results.iter().map(|(k, v)| format!("{k} = {}", plain(v))).collect::<Vec<_>>().join(", "));
         }

@@ -1,0 +1,150 @@
+//! Holders and clients, here as connections of one process: whoever has the lock
+//! is the holder, whoever comes later its client.
+
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+
+use quern::database::Options;
+use quern::server::{
+    Connection, Event, FolderLock, Hello, PROTOCOL, Patience, Reply, Request, Role, connect, listen, read_frame,
+    write_frame,
+};
+
+fn open(folder: &Path) -> Connection {
+    Connection::open(folder, &Options { cores: Some(1) }, Role::Command).unwrap()
+}
+
+/// Executes statements; the number of rows that came back.
+fn sql(connection: &Connection, text: &str) -> usize {
+    let mut rows = 0;
+    let request = Request::Sql { text: text.to_owned() };
+    let reply = connection.call(request, Vec::new(), &mut |event| {
+        if let Event::Batch(batch) = event {
+            rows += batch.num_rows();
+        }
+        Ok(())
+    });
+    assert!(matches!(reply.unwrap(), Reply::Done));
+    rows
+}
+
+/// Closes, and nobody may still be needing the holder.
+fn close(connection: &Connection) {
+    connection.close(&mut |needed_for| panic!("waits for {needed_for}")).unwrap();
+}
+
+#[test]
+fn the_second_to_open_a_folder_is_a_client_and_sees_the_same() {
+    let folder = tempfile::tempdir().unwrap();
+    let first = open(folder.path());
+    assert!(first.remote_holder().is_none());
+    let second = open(folder.path());
+    let holder = second.remote_holder().unwrap();
+    assert_eq!((holder.pid, holder.role, holder.protocol), (std::process::id(), Role::Command, PROTOCOL));
+    sql(&second, "create table t (a int64); insert into t select value from generate_series(1, 20000)");
+    assert_eq!(sql(&first, "select a from t"), 20_000);
+    assert_eq!(sql(&second, "select a from t"), 20_000);
+}
+
+#[test]
+fn a_client_becomes_the_holder_when_the_holder_leaves() {
+    let folder = tempfile::tempdir().unwrap();
+    let first = open(folder.path());
+    let second = open(folder.path());
+    sql(&second, "create table t (a int64); insert into t values (1)");
+    close(&first);
+    assert_eq!(sql(&second, "select a from t"), 1, "nothing is lost, and nobody has to do anything");
+    assert!(second.remote_holder().is_none(), "the client holds the folder now");
+    assert_eq!(sql(&open(folder.path()), "select a from t"), 1);
+}
+
+#[test]
+fn errors_are_the_same_for_holder_and_client() {
+    let folder = tempfile::tempdir().unwrap();
+    let (first, second) = (open(folder.path()), open(folder.path()));
+    sql(&first, "create table digits (label int64)");
+    let ask = |connection: &Connection| {
+        let request = Request::Sql { text: "select labl from digits".to_owned() };
+        connection.call(request, Vec::new(), &mut |_| Ok(())).unwrap_err()
+    };
+    assert_eq!(ask(&first).message, "no column `labl` in table `digits`; did you mean `label`?");
+    assert_eq!(ask(&first), ask(&second));
+    assert_eq!(sql(&second, "select label from digits"), 0, "the connection goes on after an error");
+}
+
+#[test]
+fn a_client_that_stops_listening_does_not_disturb_the_holder() {
+    let folder = tempfile::tempdir().unwrap();
+    let (first, second) = (open(folder.path()), open(folder.path()));
+    let request = Request::Sql { text: "select value from generate_series(1, 1000000)".to_owned() };
+    let stopped = || quern::base::Error::Killed { by: None };
+    let failure = second.call(request, Vec::new(), &mut |_| Err(stopped())).unwrap_err();
+    assert_eq!(failure.message, "the run was killed");
+    assert_eq!(sql(&second, "select 1"), 1);
+    first.close(&mut |_| Patience::Wait).unwrap();
+}
+
+#[test]
+fn noise_on_the_socket_does_not_disturb_the_holder() {
+    let folder = tempfile::tempdir().unwrap();
+    let first = open(folder.path());
+    for noise in [&b"GET / HTTP/1.1\r\n\r\n"[..], &[0xff; 64], &[2, 0, 0, 0, 0, 0, 0, 0, b'{', b'}'], b""] {
+        let mut stream = connect(folder.path()).unwrap();
+        stream.write_all(noise).unwrap();
+        stream.shutdown(std::net::Shutdown::Write).unwrap();
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).unwrap();
+        assert!(answer.is_empty(), "noise has no answer");
+    }
+    assert_eq!(sql(&open(folder.path()), "select 1"), 1);
+    close(&first);
+}
+
+#[test]
+fn more_clients_than_there_is_room_for_are_told_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let _first = open(folder.path());
+    let many: Vec<UnixStream> = (0..64).map(|_| connect(folder.path()).unwrap()).collect();
+    let options = Options { cores: Some(1) };
+    let error = Connection::open(folder.path(), &options, Role::Command).unwrap_err().to_string();
+    assert_eq!(error, "64 other terminals use the folder already");
+    drop(many);
+}
+
+/// Holds the folder as a program would that greets with `protocol` and then
+/// hangs up at the first request.
+fn stranger(folder: &Path, protocol: u32) -> std::thread::JoinHandle<()> {
+    let lock = FolderLock::try_acquire(folder).unwrap().unwrap();
+    let listener = listen(folder).unwrap();
+    std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        read_frame::<serde_json::Value>(&mut stream).unwrap();
+        let hello = Hello { protocol, version: "9.9.9".to_owned(), pid: 7, role: Role::Server };
+        write_frame(&mut stream, &serde_json::json!({ "hello": hello }), &[]).unwrap();
+        drop(read_frame::<serde_json::Value>(&mut stream));
+        drop((stream, lock));
+    })
+}
+
+#[test]
+fn a_holder_of_another_protocol_is_refused_by_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let holder = stranger(folder.path(), PROTOCOL + 1);
+    let error = Connection::open(folder.path(), &Options::default(), Role::Command).unwrap_err().to_string();
+    assert!(error.contains("is held by process 7 of quern 9.9.9, which speaks version 2 of the protocol"), "{error}");
+    assert!(error.contains("(kill 7)"), "{error}");
+    holder.join().unwrap();
+}
+
+#[test]
+fn a_holder_that_ends_in_the_middle_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let holder = stranger(folder.path(), PROTOCOL);
+    let connection = open(folder.path());
+    let request = Request::Sql { text: "delete from t".to_owned() };
+    let failure = connection.call(request, Vec::new(), &mut |_| Ok(())).unwrap_err();
+    assert!(failure.message.starts_with("process 7, which held the folder, ended before it answered"), "{failure}");
+    assert!(failure.hint.unwrap().contains("completely or not at all"));
+    holder.join().unwrap();
+}
