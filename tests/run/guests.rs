@@ -225,7 +225,7 @@ fn a_kill_stops_guests_in_loops_and_in_tensor_work() {
         database.runs.kill(&Target::Run(id), Some("bob")).unwrap();
         let status = database.ended(id);
         let waited = begun.elapsed();
-        assert!(waited < Duration::from_millis(500), "{proc}: {waited:?}");
+        assert!(waited < Duration::from_secs(2), "{proc}: {waited:?}");
         assert_eq!(
             (status.run.state, status.run.error.as_deref()),
             (RunState::Killed, Some("the run was killed by bob"))

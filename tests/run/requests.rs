@@ -168,6 +168,14 @@ fn further_inputs_of_a_distributed_proc_are_divided_alike_or_whole() {
          inputs of distributed proc `join` must be replicated or have as many shards as the first"
     );
     assert_eq!(error.code(), ErrorCode::InvalidArgument);
+    let columns =
+        [("n", "int64"), ("model", "binary"), ("name", "utf8"), ("id", "uuid"), ("date_time_created", "timestamp")];
+    let columns: Vec<_> = columns.into_iter().map(|(name, column_type)| (name, column_type, true)).collect();
+    create(&folder, "models", &columns, Sharding::Random, 3);
+    // Models are read whole, however their table is divided.
+    let id = folder.runs.execute(join("models", "c")).unwrap();
+    assert_eq!(folder.wait(id).run.error, None);
+    assert_eq!(folder.rows("c"), [vec![1], vec![2, 3]]);
     let id = folder.runs.execute(join("alike", "a")).unwrap();
     assert_eq!(folder.wait(id).run.error, None);
     assert_eq!(folder.rows("a"), [vec![1, 10], vec![2, 3, 20]]);

@@ -113,6 +113,21 @@ fn shards_already_on_the_device_are_gathered_there() {
 }
 
 #[test]
+fn rows_of_several_shards_can_be_seen_in_the_order_they_were_added() {
+    let folder = Folder::new();
+    folder.create("t", Sharding::Random, 3);
+    for (ten, shard) in [(0, 2), (1, 0), (2, 1), (3, 0)] {
+        folder.append("t", AppendTo::Shard(shard), &rows(ten * 10..ten * 10 + 10));
+        let view = folder.view("t", Shards::InOrder);
+        assert_eq!(ids_of(&view), (0..ten * 10 + 10).collect::<Vec<_>>());
+        // Only the new rows had to be loaded.
+        assert_eq!(view.loaded_bytes(), 80);
+    }
+    let all = [10..20, 30..40, 20..30, 0..10].map(rows).concat();
+    assert_eq!(rows_of(&folder.view("t", Shards::All)), all);
+}
+
+#[test]
 fn any_range_of_rows_reads_back_in_arrow_layout() {
     let folder = Folder::new();
     folder.create("t", Sharding::Random, 1);

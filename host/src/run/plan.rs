@@ -40,8 +40,10 @@ pub(super) struct Input {
 pub(super) enum Share {
     /// The shard of its own number.
     Own,
-    /// Everything.
+    /// Everything, in shard order.
     Whole,
+    /// Everything, the newest row last: models.
+    InOrder,
 }
 
 impl Share {
@@ -50,6 +52,7 @@ impl Share {
         match self {
             Self::Own => Shards::One(shard),
             Self::Whole => Shards::All,
+            Self::InOrder => Shards::InOrder,
         }
     }
 }
@@ -125,20 +128,19 @@ fn check_count<'a>(
 /// What instances see of `table`; `first` is the table of the first input, when
 /// this is another.
 fn share(proc: &ProcSpec, spec: &InputSpec, first: Option<&TableState>, table: &TableState) -> Result<Share> {
-    let Some(first) = first.filter(|_| proc.mode == Mode::Distributed) else {
-        return Ok(if proc.mode == Mode::Distributed { Share::Own } else { Share::Whole });
-    };
-    if table.sharding == Sharding::Replicated || holds_models(&table.schema) {
-        return Ok(Share::Whole);
+    match (proc.mode, first) {
+        // The first input makes the instances.
+        (Mode::Distributed, None) => Ok(Share::Own),
+        _ if holds_models(&table.schema) => Ok(Share::InOrder),
+        (Mode::Nondistributed, _) => Ok(Share::Whole),
+        (Mode::Distributed, Some(_)) if table.sharding == Sharding::Replicated => Ok(Share::Whole),
+        (Mode::Distributed, Some(first)) if first.shards == table.shards => Ok(Share::Own),
+        (Mode::Distributed, Some(first)) => Err(Error::Invalid(format!(
+            "input `{}`: table `{}` has {} shards, table `{}` has {}; \
+             inputs of distributed proc `{}` must be replicated or have as many shards as the first",
+            spec.name, table.name, table.shards, first.name, first.shards, proc.name
+        ))),
     }
-    if first.shards == table.shards {
-        return Ok(Share::Own);
-    }
-    Err(Error::Invalid(format!(
-        "input `{}`: table `{}` has {} shards, table `{}` has {}; \
-         inputs of distributed proc `{}` must be replicated or have as many shards as the first",
-        spec.name, table.name, table.shards, first.name, first.shards, proc.name
-    )))
 }
 
 /// Whether a table has the columns of models, which are read whole.

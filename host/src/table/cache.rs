@@ -40,13 +40,15 @@ pub enum Shards {
     One(u32),
     /// All, in shard order.
     All,
+    /// All, in the order they were added: the newest is the last.
+    InOrder,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Key {
     table: TableId,
     part: Part,
-    /// Rows of a shard were only added since; gathered rows are of just this snapshot.
+    /// Rows were only added since; gathered rows are of just this snapshot.
     since: SnapshotId,
 }
 
@@ -71,8 +73,9 @@ impl Tables {
                     table.name, table.shards
                 )));
             }
-            Shards::All if table.shards == 1 => Part::Shard(0),
+            Shards::All | Shards::InOrder if table.shards == 1 => Part::Shard(0),
             Shards::All => Part::Gathered,
+            Shards::InOrder => Part::InOrder,
         };
         let source = Source { snapshot: Arc::clone(snapshot), table: Arc::clone(table), part };
         let resident = self.resident(&source);
@@ -153,7 +156,7 @@ impl Kept {
 impl Key {
     fn of(source: &Source) -> Self {
         let since = match source.part {
-            Part::Shard(_) => source.table.rewritten,
+            Part::Shard(_) | Part::InOrder => source.table.rewritten,
             Part::Gathered => source.table.version,
         };
         Self { table: source.table.id, part: source.part, since }

@@ -18,6 +18,8 @@ pub(super) enum Part {
     Shard(u32),
     /// Of several shards, one after the other.
     Gathered,
+    /// Of several shards, by row id.
+    InOrder,
 }
 
 /// Where rows come from: fixed for the life of a view.
@@ -133,7 +135,8 @@ impl Loading<'_> {
     fn extend(&self, mut loaded: Loaded, index: usize) -> Result<Loaded> {
         let table = &self.source.table;
         match self.source.part {
-            Part::Shard(shard) => self.append_shard(&mut loaded, index, shard)?,
+            Part::Shard(shard) => self.append_rows(&mut loaded, index, Some(shard))?,
+            Part::InOrder => self.append_rows(&mut loaded, index, None)?,
             Part::Gathered => {
                 for shard in 0..table.shards {
                     match self.shard_on_device(index, shard)? {
@@ -141,7 +144,7 @@ impl Loading<'_> {
                             loaded.growing.append_column(&column)?;
                             self.moved.gathered_bytes.fetch_add(column.size_bytes(), Ordering::Relaxed);
                         }
-                        None => self.append_shard(&mut loaded, index, shard)?,
+                        None => self.append_rows(&mut loaded, index, Some(shard))?,
                     }
                 }
             }
@@ -158,11 +161,11 @@ impl Loading<'_> {
         Ok(loaded)
     }
 
-    /// Adds the rows of a shard from storage, those not yet there.
-    fn append_shard(&self, loaded: &mut Loaded, index: usize, shard: u32) -> Result<()> {
+    /// Adds the rows of a shard, or of all, from storage: those not yet there.
+    fn append_rows(&self, loaded: &mut Loaded, index: usize, shard: Option<u32>) -> Result<()> {
         let table = &self.source.table;
         let options = ScanOptions {
-            shard: (table.shards > 1).then_some(shard),
+            shard: shard.filter(|_| table.shards > 1),
             columns: Some(vec![index]),
             from_row_id: loaded.next_row_id,
             ..ScanOptions::default()
