@@ -60,15 +60,13 @@ impl Engine {
         } else {
             let (executor, kill) = (self.executor.clone(), self.kill.clone());
             let lanes = Lanes::of(&executor.team, &kill);
-            match self.executor.sight(graph) {
-                Err(graph) => self.plainly(&graph, &binding, &outputs, &lanes)?,
-                Ok((plan, graph)) => match self.arena(plan) {
-                    Some(arena) => {
-                        arena.replay(&binding, &outputs, &lanes)?;
-                        replayed = true;
-                    }
-                    None => self.plainly(&graph, &binding, &outputs, &lanes)?,
-                },
+            let (program, seen_before) = executor.sight(graph);
+            match self.arena(seen_before.then(|| program.plan())) {
+                Some(arena) => {
+                    arena.replay(&binding, &outputs, &lanes)?;
+                    replayed = true;
+                }
+                None => self.plainly(&program.graph, &binding, &outputs, &lanes)?,
             }
         }
         Ok(Ran { time: started.elapsed(), replayed })
@@ -81,7 +79,8 @@ impl Engine {
 
     /// This session's memory for a plan; none when the quota has no room for it,
     /// even without that of other plans.
-    fn arena(&mut self, plan: Arc<Plan>) -> Option<&mut Arena> {
+    fn arena(&mut self, plan: Option<Arc<Plan>>) -> Option<&mut Arena> {
+        let plan = plan?;
         let key = Arc::as_ptr(&plan) as usize;
         if !self.arenas.contains_key(&key) {
             let pool = &self.executor.device().pool;

@@ -1,7 +1,7 @@
 //! What sessions of one device share: threads and prepared programs.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use super::graph::Graph;
 use super::plan::Plan;
@@ -22,16 +22,23 @@ pub struct Executor {
 /// Programs seen.
 #[derive(Default)]
 struct Programs {
-    by_fingerprint: HashMap<u64, Vec<Seen>>,
+    by_fingerprint: HashMap<u64, Vec<(Arc<Seen>, u64)>>,
     ops: usize,
+    /// Counts sightings; each entry has that of its last one.
     clock: u64,
 }
 
-/// One program.
-struct Seen {
-    graph: Arc<Graph>,
-    plan: Option<Arc<Plan>>,
-    used: u64,
+/// A program that was seen.
+pub(crate) struct Seen {
+    pub(crate) graph: Graph,
+    plan: OnceLock<Arc<Plan>>,
+}
+
+impl Seen {
+    /// The plan, prepared at the first call.
+    pub(crate) fn plan(&self) -> Arc<Plan> {
+        self.plan.get_or_init(|| Arc::new(Plan::new(&self.graph))).clone()
+    }
 }
 
 impl Executor {
@@ -49,46 +56,39 @@ impl Executor {
     pub fn program_counts(&self) -> (usize, usize) {
         let programs = self.programs.lock().unwrap_or_else(PoisonError::into_inner);
         let seen = || programs.by_fingerprint.values().flatten();
-        (seen().count(), seen().filter(|seen| seen.plan.is_some()).count())
+        (seen().count(), seen().filter(|(seen, _)| seen.plan.get().is_some()).count())
     }
 
-    /// The plan of a program that was seen before, prepared at its second sighting,
-    /// and the program; at its first only the program.
-    pub(crate) fn sight(&self, graph: Graph) -> Result<(Arc<Plan>, Arc<Graph>), Arc<Graph>> {
+    /// The program as it is remembered, and whether it was seen before.
+    pub(crate) fn sight(&self, graph: Graph) -> (Arc<Seen>, bool) {
         let fingerprint = graph.fingerprint();
         let mut programs = self.programs.lock().unwrap_or_else(PoisonError::into_inner);
         programs.clock += 1;
         let clock = programs.clock;
-        if let Some(seen) =
-            programs.by_fingerprint.get_mut(&fingerprint).and_then(|same| same.iter_mut().find(|s| *s.graph == graph))
-        {
-            seen.used = clock;
-            let plan = seen.plan.get_or_insert_with(|| Arc::new(Plan::new(&seen.graph)));
-            return Ok((plan.clone(), seen.graph.clone()));
+        let same = programs.by_fingerprint.entry(fingerprint).or_default();
+        if let Some((seen, last)) = same.iter_mut().find(|(seen, _)| seen.graph == graph) {
+            *last = clock;
+            return (seen.clone(), true);
         }
-        let graph = Arc::new(graph);
-        programs.ops += graph.nodes.len();
-        programs.by_fingerprint.entry(fingerprint).or_default().push(Seen {
-            graph: graph.clone(),
-            plan: None,
-            used: clock,
-        });
+        let ops = graph.nodes.len();
+        let seen = Arc::new(Seen { graph, plan: OnceLock::new() });
+        same.push((seen.clone(), clock));
+        programs.ops += ops;
         while programs.ops > REMEMBERED_OPS && programs.forget_oldest() {}
-        Err(graph)
+        (seen, false)
     }
 }
 
 impl Programs {
-    /// Forgets the least recently used program; false when there is only one.
+    /// Forgets the least recently seen program; false when there is only one.
     fn forget_oldest(&mut self) -> bool {
-        let seen = || self.by_fingerprint.iter().flat_map(|(print, same)| same.iter().map(|s| (s.used, *print)));
-        let oldest = seen().min();
-        let several = seen().nth(1).is_some();
-        let Some((used, print)) = oldest.filter(|_| several) else { return false };
+        let all = || self.by_fingerprint.iter().flat_map(|(print, same)| same.iter().map(|(_, last)| (*last, *print)));
+        let several = all().nth(1).is_some();
+        let Some((oldest, print)) = all().min().filter(|_| several) else { return false };
         if let Some(same) = self.by_fingerprint.get_mut(&print) {
-            let ops: usize = same.iter().filter(|s| s.used == used).map(|s| s.graph.nodes.len()).sum();
-            same.retain(|s| s.used != used);
-            self.ops -= ops;
+            let leaving = same.iter().filter(|(_, last)| *last == oldest);
+            self.ops -= leaving.map(|(seen, _)| seen.graph.nodes.len()).sum::<usize>();
+            same.retain(|(_, last)| *last != oldest);
             if same.is_empty() {
                 self.by_fingerprint.remove(&print);
             }

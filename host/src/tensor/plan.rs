@@ -183,40 +183,54 @@ fn fuse(graph: &Graph, members: &[usize], views: &[View], kept: &[bool]) -> Fuse
 
 /// Gives every value a place; values whose lives do not touch share memory.
 fn places(graph: &Graph, lives: &[Option<(usize, usize)>]) -> (Vec<Place>, usize) {
-    let mut held_root = vec![false; graph.values.len()];
+    let mut held = vec![false; graph.values.len()];
     for value in 0..graph.values.len() as u32 {
-        held_root[graph.root(value) as usize] |= graph.values[value as usize].held;
+        held[graph.root(value) as usize] |= graph.values[value as usize].held;
     }
-    let mut taken: Vec<(usize, usize, usize, usize)> = Vec::new(); // start, end, first, last
-    let mut places = vec![Place::Nowhere; graph.values.len()];
-    let mut arena_bytes = 0;
-    for value in 0..graph.values.len() {
-        let info = &graph.values[value];
-        places[value] = match info.origin {
+    let (in_arena, arena_bytes) = arena(graph, lives, &held);
+    let mut places: Vec<Place> = Vec::with_capacity(graph.values.len());
+    for (value, info) in graph.values.iter().enumerate() {
+        places.push(match info.origin {
             Origin::Stored { slot, .. } => Place::Stored(slot),
             Origin::Variable { variable } | Origin::Updated { variable, .. } => Place::Variable(variable),
             Origin::View { of } => places[of as usize],
-            Origin::Node { .. } if held_root[value] => Place::Output(value as u32),
-            Origin::Node { .. } => match lives[value] {
-                None => Place::Nowhere,
-                Some((first, last)) => {
-                    let size = info.shape.size_bytes(info.dtype).max(1).next_multiple_of(ALIGNMENT_BYTES);
-                    let mut start = 0;
-                    taken.sort_unstable();
-                    for (from, to, begins, ends) in &taken {
-                        let together = *begins <= last && first <= *ends;
-                        if together && *from < start + size && start < *to {
-                            start = *to;
-                        }
-                    }
-                    taken.push((start, start + size, first, last));
-                    arena_bytes = arena_bytes.max(start + size);
-                    Place::Arena(start)
-                }
-            },
-        };
+            Origin::Node { .. } if held[value] => Place::Output(value as u32),
+            Origin::Node { .. } => in_arena[value].map_or(Place::Nowhere, Place::Arena),
+        });
     }
     (places, arena_bytes)
+}
+
+/// The first byte in the arena of every intermediate value, and the arena's size:
+/// each takes the lowest gap when its life begins.
+fn arena(graph: &Graph, lives: &[Option<(usize, usize)>], held: &[bool]) -> (Vec<Option<usize>>, usize) {
+    let mut waiting: Vec<(usize, usize, usize)> = Vec::new(); // first, last, value
+    for (value, life) in lives.iter().enumerate() {
+        if let (Some((first, last)), Origin::Node { .. }, false) = (life, graph.values[value].origin, held[value]) {
+            waiting.push((*first, *last, value));
+        }
+    }
+    waiting.sort_unstable();
+    let mut starts = vec![None; lives.len()];
+    let mut taken: Vec<(usize, usize, usize)> = Vec::new(); // start, end, last
+    let mut arena_bytes = 0;
+    for (first, last, value) in waiting {
+        taken.retain(|(_, _, ends)| *ends >= first);
+        let info = &graph.values[value];
+        let size = info.shape.size_bytes(info.dtype).max(1).next_multiple_of(ALIGNMENT_BYTES);
+        let mut start = 0;
+        for (from, to, _) in &taken {
+            if *from >= start + size {
+                break;
+            }
+            start = start.max(*to);
+        }
+        let at = taken.partition_point(|(from, ..)| *from < start);
+        taken.insert(at, (start, start + size, last));
+        arena_bytes = arena_bytes.max(start + size);
+        starts[value] = Some(start);
+    }
+    (starts, arena_bytes)
 }
 
 /// A session's memory for one plan.

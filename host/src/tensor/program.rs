@@ -166,6 +166,8 @@ struct Cleaner {
     graph: Graph,
     binding: Binding,
     variables: HashMap<u64, u32>,
+    /// First slot at each address.
+    addresses: HashMap<usize, u32>,
 }
 
 impl Cleaner {
@@ -184,6 +186,7 @@ impl Cleaner {
             graph: Graph::default(),
             binding: Binding::default(),
             variables: HashMap::new(),
+            addresses: HashMap::new(),
             program,
         }
     }
@@ -221,18 +224,13 @@ impl Cleaner {
                 for (i, input) in node.inputs.iter().enumerate() {
                     wanted[*input as usize] = true;
                     // Reading what the same operation overwrites counts as later.
-                    let own = i >= node.op.replaced_inputs(node.n_outputs as usize);
-                    let at = if own { position + usize::from(self.is_replaced(node, *input)) } else { position };
+                    let only_read = i >= node.op.replaced_inputs(node.n_outputs as usize);
+                    let at = position + usize::from(only_read && is_replaced(node, *input));
                     let last = &mut self.last_use[*input as usize];
                     *last = Some(last.map_or(at, |l| l.max(at)));
                 }
             }
         }
-    }
-
-    fn is_replaced(&self, node: &Recorded, value: u32) -> bool {
-        let replaced = node.op.replaced_inputs(node.n_outputs as usize);
-        node.inputs[..replaced].contains(&value)
     }
 
     fn emit(&mut self, position: usize, node: Recorded) -> Result<()> {
@@ -303,9 +301,9 @@ impl Cleaner {
         let origin = match source {
             Source::Stored(buffer) => {
                 let slot = self.binding.stored.len() as u32;
-                let same = self.binding.stored.iter().position(|b| b.as_ptr() == buffer.as_ptr());
+                let alias = *self.addresses.entry(buffer.as_ptr() as usize).or_insert(slot);
                 self.binding.stored.push(buffer.clone());
-                Origin::Stored { slot, alias: same.map_or(slot, |s| s as u32) }
+                Origin::Stored { slot, alias }
             }
             Source::Variable(cell, _) => {
                 let next = self.binding.variables.len() as u32;
@@ -326,4 +324,10 @@ impl Cleaner {
         self.graph.values.push(ValueInfo { dtype, shape, origin, held: false });
         (self.graph.values.len() - 1) as u32
     }
+}
+
+/// Whether an operation overwrites a value.
+fn is_replaced(node: &Recorded, value: u32) -> bool {
+    let replaced = node.op.replaced_inputs(node.n_outputs as usize);
+    node.inputs[..replaced].contains(&value)
 }
