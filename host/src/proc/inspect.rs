@@ -1,8 +1,9 @@
 //! Looks at a component file alone, step by step, cheapest first:
-//! 1. its size, 2. its first bytes, 3. its imports and exports, 4. whether all
-//! of them are known, 5. whether it compiles and fits the host's interfaces,
-//! 6. what it declares when `describe` runs in an instance where only `declare`
-//! and `job.log` work.
+//! * its size and its first bytes;
+//! * its imports and exports, all of which must be known;
+//! * whether it compiles and fits the host's interfaces;
+//! * what it declares when `describe` runs in an instance where only `declare`
+//!   and `job.log` work.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
