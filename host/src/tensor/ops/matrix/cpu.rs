@@ -21,6 +21,13 @@ const MAX_PANEL_FLOP: usize = 400_000_000;
 /// Products smaller than this are not cut.
 const SPLIT_FLOP: usize = 4_000_000;
 
+/// Panels of a product that is cut at all, about: two for each of a few threads, so
+/// that one that falls behind is waited for less.
+const PANELS: usize = 4;
+
+/// Columns of a panel that is not made narrower.
+const NARROW: usize = 64;
+
 /// Panels are cut at multiples of this, which the microkernels like.
 const PANEL_STEP: usize = 16;
 
@@ -212,23 +219,25 @@ impl<T: Panel> Product<T> {
         })
     }
 
-    /// Rows and columns of a panel.
+    /// Rows and columns of a panel. Middling products are cut into narrow panels of
+    /// all rows, which measured fastest; large ones into squares, which read least.
     fn panel_size(&self) -> (usize, usize) {
         let (mut rows, mut columns) = (self.m, self.n);
         let flop = |rows: usize, columns: usize| rows.saturating_mul(columns).saturating_mul(2 * self.k.max(1));
-        let halves = |extent: usize| (extent / 2).next_multiple_of(PANEL_STEP).min(extent);
-        let mut limit = if flop(rows, columns) >= SPLIT_FLOP { flop(rows, columns) / 2 + 1 } else { MAX_PANEL_FLOP };
-        limit = limit.min(MAX_PANEL_FLOP);
-        while flop(rows, columns) > limit.next_multiple_of(2) {
-            let (shorter, narrower) = (halves(rows), halves(columns));
-            if columns >= rows && narrower < columns {
-                columns = narrower;
-            } else if shorter < rows {
-                rows = shorter;
-            } else if narrower < columns {
-                columns = narrower;
-            } else {
-                break;
+        let whole = flop(rows, columns);
+        if whole < SPLIT_FLOP {
+            return (rows, columns);
+        }
+        let large = whole > PANELS * MAX_PANEL_FLOP || rows > 4 * columns;
+        let limit = whole.div_ceil(PANELS).min(MAX_PANEL_FLOP);
+        let half = |extent: usize| (extent / 2).next_multiple_of(PANEL_STEP).min(extent);
+        while flop(rows, columns) > limit.next_multiple_of(PANEL_STEP) {
+            let across = if large { columns >= rows } else { columns > NARROW };
+            match (half(rows) < rows, half(columns) < columns) {
+                (_, true) if across => columns = half(columns),
+                (true, _) => rows = half(rows),
+                (_, true) => columns = half(columns),
+                _ => break,
             }
         }
         (rows, columns)
