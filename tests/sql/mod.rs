@@ -1,4 +1,14 @@
 //! SQL and the readers of files.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod bad_files;
+mod bad_statements;
+mod change;
+mod duckdb;
 mod files;
+mod fixture;
+mod formats;
+mod functions;
+mod queries;
+mod system;
+mod types;

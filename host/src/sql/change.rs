@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::{SchemaRef, UInt64Type};
+use datafusion::sql::sqlparser::ast;
 
 use super::answer::{Done, Rows};
 use super::convert;
@@ -158,23 +159,59 @@ pub(super) fn insert(session: &Session, view: &View, insert: &Insert) -> Result<
         true => (0..table.schema.columns().len()).collect(),
         false => named_columns(&table, &insert.columns)?,
     };
-    let rows = session.query(view, &insert.query)?;
-    let given = rows.schema().fields().len();
-    if given != targets.len() {
-        let plural = if given == 1 { "" } else { "s" };
-        let wanted = targets.len();
-        return Err(Error::Invalid(format!("table `{name}`: {given} value{plural} given for {wanted} columns")));
-    }
     let positions: Vec<Option<usize>> =
         (0..table.schema.columns().len()).map(|column| targets.iter().position(|target| *target == column)).collect();
     let mut write = view.storage.begin();
     write.expect_table(&table);
-    let batches = mapped(rows, positions, table.schema.clone(), format!("table `{name}`"));
+    let parts = match session.query(view, &insert.query) {
+        Ok(rows) => vec![Ok(rows)],
+        // Rows whose values have different types are planned one by one.
+        Err(e) => match value_rows(&insert.query) {
+            Some(rows) if e.to_string().starts_with(MIXED_TYPES) => {
+                rows.iter().map(|row| session.query(view, row)).collect()
+            }
+            _ => return Err(e),
+        },
+    };
+    let place = format!("table `{name}`");
+    let batches = parts.into_iter().flat_map(|rows| match rows {
+        Err(e) => Box::new(std::iter::once(Err(e))) as Box<dyn Iterator<Item = Result<RecordBatch>>>,
+        Ok(rows) => match check_count(name, rows.schema().fields().len(), targets.len()) {
+            Err(e) => Box::new(std::iter::once(Err(e))),
+            Ok(()) => Box::new(mapped(rows, positions.clone(), table.schema.clone(), place.clone())),
+        },
+    });
     let n_rows = write.append(name, AppendTo::Deal, batches)?;
     if n_rows > 0 {
         write.commit()?;
     }
     Ok(Done::rows(format!("inserted {} into `{name}`", counted(n_rows)), n_rows))
+}
+
+/// What DataFusion says of `VALUES` whose rows differ in type.
+const MIXED_TYPES: &str = "inconsistent data type across values list";
+
+/// The rows of `VALUES`, each as a query of its own.
+fn value_rows(query: &Planned) -> Option<Vec<Planned>> {
+    let Planned::Statement(statement) = query else { return None };
+    let ast::Statement::Query(query) = statement.as_ref() else { return None };
+    let ast::SetExpr::Values(values) = query.body.as_ref() else { return None };
+    let row = |row: &_| {
+        let values = ast::Values { rows: vec![Clone::clone(row)], ..values.clone() };
+        let query = ast::Query { body: Box::new(ast::SetExpr::Values(values)), ..query.as_ref().clone() };
+        Planned::Statement(Box::new(ast::Statement::Query(Box::new(query))))
+    };
+    Some(values.rows.iter().map(row).collect())
+}
+
+/// Refuses more or fewer values than columns.
+fn check_count(table: &str, given: usize, wanted: usize) -> Result<()> {
+    if given == wanted {
+        return Ok(());
+    }
+    let plural = |n: usize, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
+    let (given, wanted) = (plural(given, "value"), plural(wanted, "column"));
+    Err(Error::Invalid(format!("table `{table}`: {given} given for {wanted}")))
 }
 
 /// Positions of columns named in a statement.

@@ -17,6 +17,9 @@ use arrow::util::display::array_value_to_string;
 use super::nested;
 use crate::base::{ColumnType, Error, Schema};
 
+/// Characters of a date.
+const DATE_CHARS: usize = "2026-11-22".len();
+
 /// A value that the wanted type cannot hold.
 #[derive(Debug)]
 pub(super) struct Mismatch {
@@ -165,6 +168,11 @@ fn from_text(array: &ArrayRef, to: &ColumnType) -> Converted {
             Ok(Arc::new(UInt32Array::from(bits)))
         }
         ColumnType::Binary => binary_from_text(texts, to),
+        // Arrow would cut a time of day off.
+        ColumnType::Date if each().any(|(_, text)| text.len() > DATE_CHARS) => {
+            let (row, text) = each().find(|(_, text)| text.len() > DATE_CHARS).unwrap_or_default();
+            Err(Mismatch::value(row, text, to))
+        }
         ColumnType::Tensor { .. } | ColumnType::List(_) => nested::from_text(texts, to),
         _ => {
             let spaced = texts.iter().flatten().any(|text| text.len() != text.trim().len());

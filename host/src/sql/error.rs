@@ -135,6 +135,17 @@ fn arrow_text(error: &ArrowError) -> String {
     }
 }
 
+/// The table that the planner did not find, `catalog.schema.table`.
+pub(super) fn missing_table(error: &DataFusionError) -> Option<String> {
+    match error.find_root() {
+        DataFusionError::Plan(text) => {
+            let name = text.lines().next()?.strip_prefix("table '")?.strip_suffix("' not found")?;
+            Some(name.to_owned())
+        }
+        _ => None,
+    }
+}
+
 /// What the planner says, as text.
 fn from_plan(text: &str) -> Error {
     let first = text.lines().next().unwrap_or_default();
@@ -144,10 +155,6 @@ fn from_plan(text: &str) -> Error {
         let suggestion = text.split("Did you mean '").nth(1).and_then(|rest| rest.split('\'').next());
         let suggestion = suggestion.and_then(|candidate| closest(name, [candidate]));
         return Error::NotFound { kind: "SQL function", name: name.to_owned(), within: None, suggestion };
-    }
-    if let Some(schema) = first.strip_prefix("failed to resolve schema: ") {
-        let known = [super::parse::MAIN, super::system::SCHEMA];
-        return Error::not_found("schema", schema, None, known);
     }
     Error::Invalid(line(first))
 }

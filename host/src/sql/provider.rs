@@ -13,7 +13,7 @@ use datafusion::physical_plan::ExecutionPlan;
 
 use super::Rows;
 use super::convert;
-use super::parse::{AT, MAIN};
+use super::parse::{AT, MAIN, MAIN_ALIAS};
 use super::scan::{ScanExec, Source};
 use super::system::{self, System};
 use crate::base::{ColumnType, Error, Result, Schema, SnapshotId};
@@ -51,6 +51,25 @@ impl View {
         let table = snapshot.table(name).map_err(|e| in_quotes(e, name, &snapshot))?;
         let row_ids = self.row_ids_of.as_deref() == Some(name);
         Ok(StoredTable { schema: sql_schema(&table.schema, row_ids), view: self.clone(), snapshot, table })
+    }
+}
+
+impl View {
+    /// The error for a table, `catalog.schema.table`, that the planner did not find.
+    pub(super) fn missing(&self, full: &str) -> Error {
+        let mut parts = full.splitn(3, '.');
+        let (_, schema, name) = (parts.next(), parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+        match schema {
+            MAIN | MAIN_ALIAS => match self.table(name) {
+                Err(e) => e,
+                Ok(_) => Error::Internal(format!("table `{name}` was lost")),
+            },
+            system::SCHEMA => match system::Table::named(name) {
+                Err(e) => e,
+                Ok(_) => Error::Internal(format!("table `{full}` was lost")),
+            },
+            other => Error::not_found("schema", other, None, [MAIN, system::SCHEMA]),
+        }
     }
 }
 
@@ -122,7 +141,7 @@ impl CatalogProvider for View {
 
     fn schema(&self, name: &str) -> Option<Arc<dyn SchemaProvider>> {
         match name {
-            MAIN | "public" => Some(Arc::new(Tables(self.clone()))),
+            MAIN | MAIN_ALIAS => Some(Arc::new(Tables(self.clone()))),
             system::SCHEMA => Some(Arc::new(SystemTables(self.clone()))),
             _ => None,
         }
@@ -140,8 +159,12 @@ impl SchemaProvider for Tables {
     }
 
     async fn table(&self, name: &str) -> DataFusionResult<Option<Arc<dyn TableProvider>>> {
-        let table = self.0.table(name).map_err(|e| DataFusionError::External(Box::new(e)))?;
-        Ok(Some(Arc::new(table)))
+        match self.0.table(name) {
+            Ok(table) => Ok(Some(Arc::new(table))),
+            // The name may be that of a function or a `WITH`; see `View::missing`.
+            Err(Error::NotFound { .. }) => Ok(None),
+            Err(e) => Err(DataFusionError::External(Box::new(e))),
+        }
     }
 
     fn table_exist(&self, name: &str) -> bool {
@@ -160,7 +183,7 @@ impl SchemaProvider for SystemTables {
     }
 
     async fn table(&self, name: &str) -> DataFusionResult<Option<Arc<dyn TableProvider>>> {
-        let kind = system::Table::named(name).map_err(|e| DataFusionError::External(Box::new(e)))?;
+        let Ok(kind) = system::Table::named(name) else { return Ok(None) };
         Ok(Some(Arc::new(SystemTable { schema: kind.schema(), view: self.0.clone(), kind })))
     }
 

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use arrow::array::RecordBatch;
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::execution::memory_pool::FairSpillPool;
@@ -14,7 +15,7 @@ use futures::StreamExt;
 use tokio::runtime::Runtime;
 
 use super::Rows;
-use super::error::{InOurWords, from_datafusion};
+use super::error::{InOurWords, from_datafusion, missing_table};
 use super::parse::MAIN;
 use super::provider::{CATALOG, View};
 use super::statement::Planned;
@@ -66,7 +67,10 @@ impl Session {
         let state = SessionStateBuilder::new_from_existing(self.context.state())
             .with_catalog_list(Arc::new(view.clone()))
             .build();
-        let plan = state.statement_to_plan(query.clone()).await.ours()?;
+        let plan = state.statement_to_plan(query.clone()).await.map_err(|e| match missing_table(&e) {
+            Some(table) => view.missing(&table),
+            None => from_datafusion(e),
+        })?;
         let only_queries = SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
         only_queries.verify_plan(&plan).ours()?;
         let threads = if keeps_order(&plan)? { 1 } else { self.threads };
@@ -77,19 +81,29 @@ impl Session {
     }
 
     /// A stream as blocking batches.
-    fn rows(&self, mut stream: SendableRecordBatchStream) -> Rows {
+    fn rows(&self, stream: SendableRecordBatchStream) -> Rows {
         let schema = stream.schema();
-        let runtime = self.runtime.clone();
-        let mut failed = false;
-        let batches = std::iter::from_fn(move || {
-            if failed {
-                return None;
-            }
-            let batch = runtime.block_on(stream.next())?.map_err(from_datafusion);
-            failed = batch.is_err();
-            Some(batch)
-        });
-        Rows::new(schema, batches)
+        Rows::new(schema, Pull { stream: Some(stream), runtime: self.runtime.clone() })
+    }
+}
+
+/// Takes batches from a stream. The stream comes first: the end of the runtime
+/// waits for scans, which wait for their stream.
+struct Pull {
+    stream: Option<SendableRecordBatchStream>,
+    runtime: Arc<Runtime>,
+}
+
+impl Iterator for Pull {
+    type Item = Result<RecordBatch>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let stream = self.stream.as_mut()?;
+        let batch = self.runtime.block_on(stream.next()).map(InOurWords::ours);
+        if !matches!(batch, Some(Ok(_))) {
+            self.stream = None;
+        }
+        batch
     }
 }
 

@@ -19,7 +19,7 @@ use crate::base::{Error, Result, closest};
 /// The schema of tables.
 pub(super) const MAIN: &str = "main";
 /// What some call it.
-const MAIN_ALIAS: &str = "public";
+pub(super) const MAIN_ALIAS: &str = "public";
 /// Nesting of expressions and queries.
 const NESTING: usize = 200;
 /// Joins the name of a table and the snapshot it is read at.

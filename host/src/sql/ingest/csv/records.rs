@@ -66,6 +66,13 @@ struct Record {
     line: u64,
 }
 
+impl Record {
+    /// Whether it is a line without anything.
+    fn is_blank(&self) -> bool {
+        self.bytes.is_empty() && matches!(self.fields.as_slice(), [] | [(_, false)])
+    }
+}
+
 /// Where in a field the reader is.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum State {
@@ -98,8 +105,10 @@ impl Records {
     /// The fields of the first record, which stays to be read.
     pub(super) fn first(&mut self) -> Result<Option<Vec<String>>> {
         let mut record = Record::default();
-        if !self.read(&mut record)? {
-            return Ok(None);
+        while record.is_blank() {
+            if !self.read(&mut record)? {
+                return Ok(None);
+            }
         }
         let text = std::str::from_utf8(&record.bytes).map_err(|_| self.at(record.line, "not UTF-8 text"))?;
         let mut start = 0;
@@ -128,8 +137,7 @@ impl Records {
                 None if !self.read(&mut record)? => break,
                 None => {}
             }
-            let blank = record.bytes.is_empty() && matches!(record.fields.as_slice(), [(_, false)]);
-            if blank && self.width > 1 {
+            if record.is_blank() && self.width > 1 {
                 continue;
             }
             if record.fields.len() != self.width {

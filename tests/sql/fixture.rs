@@ -1,0 +1,228 @@
+//! A folder with SQL on it, and procs that are Rust instead of WebAssembly.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use arrow::array::{AsArray, Int64Array, RecordBatch};
+use arrow::datatypes::Int64Type;
+use quern::base::{ColumnType, DType, Error, Limits};
+use quern::catalog::spec::{InputColumn, InputSpec, OutputColumn, OutputSpec, ParamSpec, ParamType};
+use quern::catalog::{Catalog, Mode, NewComponent, ProcSpec};
+use quern::device::Device;
+use quern::proc::Receipt;
+use quern::run::{Backend, Contact, Descriptor, Done, Made, Manifest, Runs};
+use quern::sql::format::{ColumnText, Detail};
+use quern::sql::{Answer, Context, Sql};
+use quern::storage::{ComponentRecord, Disk, Storage};
+
+/// A folder with SQL on it.
+pub(super) struct Folder {
+    pub(super) dir: tempfile::TempDir,
+    pub(super) storage: Storage,
+    pub(super) runs: Runs,
+    pub(super) sql: Sql,
+}
+
+impl Folder {
+    /// An empty folder.
+    pub(super) fn new() -> Self {
+        Self::at(tempfile::tempdir().unwrap())
+    }
+
+    fn at(dir: tempfile::TempDir) -> Self {
+        let storage = Storage::open(&dir.path().join("db"), Arc::new(Disk)).unwrap();
+        let catalog = Catalog::new(storage.clone());
+        let limits = Limits::default();
+        let backend = Arc::new(RustProcs { storage: storage.clone() });
+        let runs = Runs::open(&storage, &catalog, backend, &limits).unwrap();
+        let sql = Sql::new(Context {
+            storage: storage.clone(),
+            catalog,
+            runs: runs.clone(),
+            devices: vec![Device::cpu(2, 1 << 30)],
+            limits,
+            threads: 2,
+        })
+        .unwrap();
+        Self { dir, storage, runs, sql }
+    }
+
+    /// The same folder, closed and opened again.
+    pub(super) fn reopened(self) -> Self {
+        let Self { dir, storage, runs, sql } = self;
+        drop((sql, runs));
+        storage.close().unwrap();
+        drop(storage);
+        Self::at(dir)
+    }
+
+    /// A path in a folder of its own for files.
+    pub(super) fn file(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// The message of the last statement.
+    pub(super) fn run(&self, text: &str) -> String {
+        match self.answer(text) {
+            Answer::Done(done) => done.message,
+            Answer::Rows(_) => panic!("`{text}` gave rows"),
+        }
+    }
+
+    /// The rows of the last statement, each as its values with `|` between them.
+    pub(super) fn rows(&self, text: &str) -> Vec<String> {
+        let (schema, batches) = self.batches(text);
+        let mut lines = Vec::new();
+        for batch in &batches {
+            let columns = ColumnText::of_batch(&schema, batch, Detail::Full).unwrap();
+            for row in 0..batch.num_rows() {
+                let cells = columns.iter().map(|column| {
+                    let mut cell = String::new();
+                    if column.push(row, &mut cell).unwrap() { cell } else { "NULL".to_owned() }
+                });
+                lines.push(cells.collect::<Vec<_>>().join("|"));
+            }
+        }
+        lines
+    }
+
+    /// The only value of a query.
+    pub(super) fn value(&self, text: &str) -> String {
+        let rows = self.rows(text);
+        assert_eq!(rows.len(), 1, "{text}: {rows:?}");
+        rows[0].clone()
+    }
+
+    /// The rows of the last statement.
+    pub(super) fn batches(&self, text: &str) -> (arrow::datatypes::SchemaRef, Vec<RecordBatch>) {
+        match self.answer(text) {
+            Answer::Rows(rows) => {
+                (rows.schema().clone(), rows.collect_batches().unwrap_or_else(|e| panic!("{text}: {}", e.chain())))
+            }
+            Answer::Done(done) => panic!("`{text}` gave no rows: {}", done.message),
+        }
+    }
+
+    /// The answer of the last statement.
+    pub(super) fn answer(&self, text: &str) -> Answer {
+        match self.sql.execute(text) {
+            Ok(mut answers) => answers.pop().unwrap(),
+            Err(e) => panic!("`{text}`: {}", e.chain()),
+        }
+    }
+
+    /// The error of a statement, also one that comes with its rows.
+    pub(super) fn error(&self, text: &str) -> String {
+        match self.sql.execute(text) {
+            Err(e) => e.chain(),
+            Ok(answers) => {
+                for answer in answers {
+                    if let Answer::Rows(rows) = answer
+                        && let Err(e) = rows.collect_batches()
+                    {
+                        return e.chain();
+                    }
+                }
+                panic!("`{text}` succeeded")
+            }
+        }
+    }
+
+    /// A component `numbers` whose procs are Rust: `double` gives twice its
+    /// column `n`, `broken` fails, `endless` runs until it is killed.
+    pub(super) fn with_procs(self) -> Self {
+        let number = |name: &str| OutputColumn {
+            name: name.to_owned(),
+            column_type: ColumnType::Number(DType::I64),
+            nullable: false,
+        };
+        let input = InputSpec {
+            name: "numbers".to_owned(),
+            doc: String::new(),
+            columns: vec![InputColumn { name: "n".to_owned(), class: quern::catalog::spec::ColumnClass::Numeric }],
+        };
+        let output =
+            OutputSpec { name: "doubled".to_owned(), doc: String::new(), columns: vec![number("n2")], models: false };
+        let param = ParamSpec {
+            name: "factor".to_owned(),
+            param_type: ParamType::Int,
+            default: Some("2".to_owned()),
+            doc: String::new(),
+        };
+        let proc = |name: &str, mode, inputs: Vec<InputSpec>, outputs: Vec<OutputSpec>, params| ProcSpec {
+            name: name.to_owned(),
+            mode,
+            doc: format!("what {name} does"),
+            inputs,
+            outputs,
+            params,
+            reducers: Vec::new(),
+        };
+        let procs = [
+            proc("double", Mode::Distributed, vec![input], vec![output], vec![param]),
+            proc("broken", Mode::Nondistributed, Vec::new(), Vec::new(), Vec::new()),
+            proc("endless", Mode::Nondistributed, Vec::new(), Vec::new(), Vec::new()),
+        ];
+        let catalog = Catalog::new(self.storage.clone());
+        let new = NewComponent { name: "numbers", procs: &procs, sha256: &"0".repeat(64), bytes: b"not WebAssembly" };
+        catalog.create(&new).unwrap();
+        self
+    }
+}
+
+/// Executes procs that are Rust.
+struct RustProcs {
+    storage: Storage,
+}
+
+impl Backend for RustProcs {
+    fn prepare(&self, _: &ComponentRecord) -> quern::base::Result<()> {
+        Ok(())
+    }
+
+    fn start(&self, descriptor: Descriptor, contact: Contact, done: Done) {
+        let storage = self.storage.clone();
+        std::thread::spawn(move || {
+            let shard = descriptor.shard;
+            contact.observer.log(quern::proc::LogLevel::Info, "hello");
+            contact.observer.metric("loss", 1, 0.5);
+            let (made, rows) = match descriptor.proc.as_str() {
+                "double" => {
+                    let outputs = double(&storage, &descriptor);
+                    let rows = outputs.iter().map(|batch| batch.num_rows() as u64).sum();
+                    (Ok(Made { outputs: vec![outputs], models: Vec::new() }), rows)
+                }
+                "endless" => {
+                    while contact.kill.check().is_ok() {
+                        std::thread::sleep(std::time::Duration::from_millis(1));
+                    }
+                    (Err(contact.kill.check().unwrap_err()), 0)
+                }
+                _ => {
+                    let code = quern::base::ErrorCode::InvalidArgument;
+                    (Err(Error::Proc { proc: descriptor.proc.clone(), code, message: "it is broken".to_owned() }), 0)
+                }
+            };
+            let receipt = Receipt { rows_out: rows, device: "cpu".to_owned(), ..Receipt::default() };
+            contact.observer.result("rows", &rows.to_string());
+            let results = vec![("rows".to_owned(), rows.to_string())];
+            done(Manifest { shard, made, results, receipt });
+        });
+    }
+}
+
+/// Twice, or `factor` times, the first visible column of the instance's shard.
+fn double(storage: &Storage, descriptor: &Descriptor) -> Vec<RecordBatch> {
+    let factor: i64 = descriptor.params[0].1.parse().unwrap();
+    let input = &descriptor.inputs[0];
+    let shard = (descriptor.shards > 1).then_some(descriptor.shard);
+    let scan = storage.scan(&input.snapshot, &input.table, shard, None).unwrap();
+    let (position, _) = input.table.schema.column("numbers", "n").unwrap();
+    scan.map(|batch| {
+        let batch = batch.unwrap();
+        let values = batch.column(position).as_primitive::<Int64Type>();
+        let doubled: Int64Array = values.values().iter().map(|n| n * factor).collect::<Vec<_>>().into();
+        RecordBatch::try_new(descriptor.outputs[0].1.to_arrow(), vec![Arc::new(doubled)]).unwrap()
+    })
+    .collect()
+}

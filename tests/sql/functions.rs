@@ -1,0 +1,142 @@
+//! Statements about procs and runs. The procs are Rust here; components of
+//! WebAssembly have tests of their own.
+
+use std::time::{Duration, Instant};
+
+use super::fixture::Folder;
+
+/// A folder with procs, and table `numbers`: n of 1 to 100, a text.
+fn numbers() -> Folder {
+    let f = Folder::new().with_procs();
+    f.run("CREATE TABLE numbers (txt text, n bigint)");
+    f.run("INSERT INTO numbers SELECT 'x', x FROM generate_series(1, 100) AS g(x)");
+    f
+}
+
+#[test]
+fn a_run_reads_a_table_and_fills_another() {
+    let f = numbers();
+    let message = f.run(
+        "EXECUTE FUNCTION numbers.double (INPUT_TABLE_NAMES => INPUT_TABLE(numbers), \
+         OUTPUT_TABLE_NAMES => OUTPUT_TABLES('doubled'), PARAMS => KV_PAIRS(factor = '3'), \
+         OPTIONS => KV_PAIRS(run_tag = 'first', seed = 7))",
+    );
+    assert!(message.starts_with("run 1 of numbers.double complete: 100 rows out in "), "{message}");
+    assert_eq!(f.rows("SELECT count(*), sum(n2) FROM doubled"), ["100|15150"]);
+    assert_eq!(f.rows("SHOW FUNCTION STATUS"), ["numbers.double|1|complete"]);
+    assert_eq!(
+        f.rows("SELECT run, proc, tag, user, seed, params, outputs, instances, error FROM quern.runs"),
+        ["1|double|first|owner|7|{\"factor\":\"3\"}|[\"doubled\"]|4|NULL"]
+    );
+}
+
+#[test]
+fn an_input_may_be_a_query() {
+    let f = numbers();
+    f.run("EXECUTE FUNCTION double (INPUT_TABLE_NAMES => INPUT_TABLES((SELECT n FROM numbers WHERE n <= 10)), OUTPUT_TABLE_NAMES => OUTPUT_TABLES('few'))");
+    assert_eq!(f.rows("SELECT count(*), sum(n2) FROM few"), ["10|110"]);
+    assert_eq!(f.rows("SELECT table_name FROM quern.tables"), ["few", "numbers"]);
+    assert_eq!(
+        f.error("EXECUTE FUNCTION double (INPUT_TABLE_NAMES => INPUT_TABLE(SELECT n FROM numbers), OPTIONS => KV_PAIRS(wait = false))"),
+        "an input that is a query needs wait = true: its rows are kept while the run lasts"
+    );
+}
+
+#[test]
+fn a_failed_run_is_an_error_and_stays_in_the_list() {
+    let f = numbers();
+    assert_eq!(
+        f.error("EXECUTE FUNCTION broken()"),
+        "run 1 failed: proc `broken` returned an error (invalid-argument): it is broken"
+    );
+    assert_eq!(f.rows("SHOW FUNCTION STATUS FOR 1"), ["numbers.broken|1|error"]);
+    let verbose = f.rows("SHOW FUNCTION STATUS VERBOSE FOR '1'");
+    assert!(
+        verbose[0].ends_with("|1|{}|[]|[]|proc `broken` returned an error (invalid-argument): it is broken"),
+        "{verbose:?}"
+    );
+    assert_eq!(f.error("SHOW FUNCTION STATUS FOR 2"), "no run `2`");
+}
+
+#[test]
+fn a_run_is_killed_by_a_statement() {
+    let f = numbers();
+    assert_eq!(
+        f.run("EXECUTE FUNCTION endless (OPTIONS => KV_PAIRS(wait = 'false'))"),
+        "run 1 is queued; SHOW FUNCTION STATUS FOR 1 shows it"
+    );
+    let until = Instant::now() + Duration::from_secs(10);
+    while f.value("SELECT state FROM quern.runs") != "running" && Instant::now() < until {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    assert_eq!(f.run("KILL RUN 1"), "killed run 1");
+    let status = f.runs.wait(quern::base::RunId(1), Some(Duration::from_secs(10))).unwrap();
+    assert_eq!(status.run.state.name(), "killed");
+    assert_eq!(f.value("SELECT state || ': ' || error FROM quern.runs"), "killed: the run was killed by KILL RUN");
+    assert_eq!(f.error("KILL RUN 1"), "run 1 has ended already: killed");
+}
+
+#[test]
+fn functions_are_shown_described_and_dropped() {
+    let f = numbers();
+    assert_eq!(
+        f.rows("SHOW FUNCTIONS"),
+        [
+            "numbers.broken|nondistributed|what broken does",
+            "numbers.double|distributed|what double does",
+            "numbers.endless|nondistributed|what endless does"
+        ]
+    );
+    assert_eq!(f.rows("SHOW FUNCTION double"), ["numbers.double|distributed|what double does"]);
+    assert_eq!(f.rows("SHOW FUNCTION numbers").len(), 3);
+    assert_eq!(
+        f.rows("DESCRIBE FUNCTION double"),
+        [
+            "numbers.double|distributed|[{\"name\":\"numbers\",\"doc\":\"\",\"columns\":[{\"name\":\"n\",\"type\":\"numeric\"}]}]|\
+          [{\"name\":\"doubled\",\"doc\":\"\",\"columns\":[{\"name\":\"n2\",\"type\":\"int64\",\"nullable\":false}],\"models\":false}]|\
+          [{\"name\":\"factor\",\"type\":\"int\",\"default\":\"2\",\"doc\":\"\"}]|what double does"
+        ]
+    );
+    assert_eq!(f.error("SHOW FUNCTION doubel"), "no proc `doubel`; did you mean `double`?");
+    assert_eq!(
+        f.error("DROP FUNCTION double"),
+        "proc `double` is part of component `numbers`; DROP FUNCTION \"numbers\" drops all of it"
+    );
+    assert_eq!(f.run("DROP FUNCTION numbers"), "dropped component `numbers`");
+    assert_eq!(f.run("DROP FUNCTION IF EXISTS numbers"), "no component `numbers` to drop");
+    assert_eq!(f.rows("SHOW FUNCTIONS").len(), 0);
+}
+
+#[test]
+fn what_is_wrong_with_an_execution_is_said_before_it_begins() {
+    let f = numbers();
+    for (arguments, message) in [
+        ("", "proc `double` reads 1 table"),
+        ("INPUT_TABLE_NAMES => INPUT_TABLE(numbrs)", "no table `numbrs`; did you mean `numbers`?"),
+        (
+            "INPUT_TABLE_NAMES => INPUT_TABLE(numbers), PARAMS => KV_PAIRS(facto = 1)",
+            "no parameter `facto` in proc `double`; did you mean `factor`?",
+        ),
+        (
+            "INPUT_TABLE_NAMES => INPUT_TABLE(numbers), OPTIONS => KV_PAIRS(run_tg = 'x')",
+            "no option `run_tg` in EXECUTE FUNCTION; did you mean `run_tag`?",
+        ),
+        (
+            "INPUT_TABLE_NAMES => INPUT_TABLE(numbers), OPTIONS => KV_PAIRS(device_bytes = 'x')",
+            "option device_bytes: `x` is not a whole number",
+        ),
+        (
+            "INPUT_TABLE_NAMES => INPUT_TABLE(numbers), OPTIONS => KV_PAIRS(wait = maybe)",
+            "option wait: `maybe` is not true or false",
+        ),
+    ] {
+        let found = f.error(&format!("EXECUTE FUNCTION double ({arguments})"));
+        assert!(found.starts_with(message), "{arguments}: {found}");
+    }
+    assert_eq!(f.value("SELECT count(*) FROM quern.runs"), "0");
+    let path = f.file("no.wasm");
+    assert_eq!(
+        f.error(&format!("CREATE FUNCTION f FILE PATHS '{}'", path.display())),
+        format!("cannot read {}: No such file or directory (os error 2)", path.display())
+    );
+}
