@@ -1,12 +1,12 @@
 //! Tables and a device for procs of these tests, without a database around them.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use arrow::array::{ArrayRef, RecordBatch};
 use quern::base::{Column, Error, Limits, RunId, Schema, Sharding};
 use quern::catalog::ProcSpec;
 use quern::device::{Device, KillSwitch, Quota};
-use quern::proc::{Engine, InstanceJob, InstanceOutcome, Journal, ModelCache, inspect, instance};
+use quern::proc::{Engine, InstanceJob, InstanceOutcome, LogLevel, ModelCache, Observer, inspect, instance};
 use quern::storage::{AppendTo, Disk, Storage};
 use quern::table::{OutputBudget, OutputTable, Shards, TableView, Tables};
 use quern::tensor::Executor;
@@ -24,6 +24,30 @@ pub(super) struct Bench {
 pub(super) struct Done {
     outcome: InstanceOutcome,
     pub(super) journal: Arc<Journal>,
+}
+
+/// What a proc said.
+#[derive(Default)]
+pub(super) struct Journal {
+    pub(super) status: Mutex<(String, Option<f32>)>,
+    pub(super) lines: Mutex<Vec<(LogLevel, String)>>,
+    pub(super) metrics: Mutex<Vec<(String, u64, f64)>>,
+}
+
+impl Observer for Journal {
+    fn status(&self, message: &str, fraction: Option<f32>) {
+        *self.status.lock().unwrap() = (message.to_owned(), fraction);
+    }
+
+    fn log(&self, level: LogLevel, message: &str) {
+        self.lines.lock().unwrap().push((level, message.to_owned()));
+    }
+
+    fn metric(&self, name: &str, step: u64, value: f64) {
+        self.metrics.lock().unwrap().push((name.to_owned(), step, value));
+    }
+
+    fn result(&self, _name: &str, _value: &str) {}
 }
 
 /// A column's description.
@@ -77,7 +101,7 @@ impl Bench {
         let spec = found.procs.into_iter().find(|spec| spec.name == proc).unwrap();
         let inputs = spec.inputs.iter().zip(inputs).map(|(input, table)| (input.name.clone(), self.view(table)));
         let defaults = spec.params.iter().filter_map(|p| Some((p.name.clone(), p.default.clone()?)));
-        let journal = Arc::new(Journal::new(&limits));
+        let journal = Arc::new(Journal::default());
         let outcome = instance(InstanceJob {
             component: engine.compile(component, None).unwrap(),
             proc: proc.to_owned(),

@@ -55,14 +55,12 @@ fn columns_are_read_and_written_as_rust_values_and_as_tensors() {
     assert_eq!(copies.column(3).as_primitive::<Float32Type>().values().as_ref(), [0.0, 1.0, -2.0, 6.0]);
     assert!(copies.column(4).as_binary::<i64>().iter().all(|file| file == Some(b"".as_slice())));
 
-    assert_eq!(journal.status_line(), ("checked".to_owned(), Some(0.5)));
-    let levels: Vec<_> = journal.lines_from(0).into_iter().map(|line| (line.level, line.message)).collect();
+    assert_eq!(*journal.status.lock().unwrap(), ("checked".to_owned(), Some(0.5)));
     let line = |level, text: &str| (level, text.to_owned());
     let expected =
         [line(LogLevel::Trace, "a trace"), line(LogLevel::Debug, "a detail"), line(LogLevel::Warn, "a warning")];
-    assert_eq!(levels, expected);
-    let points = journal.metrics_from(0);
-    assert_eq!(points.iter().map(|p| (p.name.as_str(), p.step, p.value)).collect::<Vec<_>>(), [("points", 1, 0.25)]);
+    assert_eq!(*journal.lines.lock().unwrap(), expected);
+    assert_eq!(*journal.metrics.lock().unwrap(), [("points".to_owned(), 1, 0.25)]);
 }
 
 #[test]
