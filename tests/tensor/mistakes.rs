@@ -283,7 +283,8 @@ fn kill_stops_a_large_product_promptly() {
     let switch = kill.clone();
     let (late, error) = killed_after(&kill, move || switch.kill("ann".to_owned()));
     assert_eq!(error.to_string(), "the run was killed by ann");
-    assert!(late < Duration::from_millis(20), "{late:?} computed after the kill");
+    // One product takes seconds; a panel of it takes milliseconds.
+    assert!(late < Duration::from_millis(100), "{late:?} computed after the kill");
 }
 
 #[test]

@@ -174,84 +174,89 @@ fn part_of_a_column_becomes_a_tensor_without_a_copy() {
     assert!(s.from_buffer(&column, 7, DType::U8, &[2]).is_err());
 }
 
+const RATE: f64 = 0.1;
+const DECAY: f64 = 0.01;
+const MOMENTUM: f64 = 0.9;
+const BETA: [f64; 2] = [0.8, 0.95];
+const EPSILON: f64 = 1e-8;
+
+/// Variables trained by both optimisers with their states, and what they should be:
+/// w and v of SGD; w, m and v of Adam.
+struct Trained {
+    variables: [Variable; 5],
+    wanted: [Array; 5],
+}
+
+impl Trained {
+    fn new(s: &mut Session, start: &Array, dtype: DType) -> Self {
+        let zero = Array::new(&start.shape, vec![0.0; start.data.len()]);
+        let wanted = [start.clone(), zero.clone(), start.clone(), zero.clone(), zero];
+        let variables = wanted.clone().map(|a| {
+            let tensor = a.tensor(s, dtype);
+            s.variable(&tensor).unwrap()
+        });
+        Self { variables, wanted }
+    }
+
+    /// One step of the formulas, element by element.
+    fn follow(&mut self, gradient: &Array, step: i32) {
+        let [w, v, aw, am, av] = &mut self.wanted;
+        let [b1, b2] = BETA;
+        for (i, g) in gradient.data.iter().enumerate() {
+            v.data[i] = MOMENTUM * v.data[i] + g + DECAY * w.data[i];
+            w.data[i] -= RATE * v.data[i];
+            am.data[i] = b1 * am.data[i] + (1.0 - b1) * g;
+            av.data[i] = b2 * av.data[i] + (1.0 - b2) * g * g;
+            let (m, q) = (am.data[i] / (1.0 - b1.powi(step)), av.data[i] / (1.0 - b2.powi(step)));
+            aw.data[i] -= RATE * (m / (q.sqrt() + EPSILON) + DECAY * aw.data[i]);
+        }
+    }
+}
+
+/// One step of both optimisers for all variables.
+fn train(s: &mut Session, trained: &[Trained], gradients: &[&Tensor], step: u64) {
+    let all = |i: usize| trained.iter().map(|t| &t.variables[i]).collect::<Vec<_>>();
+    let (variables, velocities) = (all(0), all(1));
+    let sgd =
+        Sgd { variables: &variables, gradients, velocities: &velocities, rate: RATE, momentum: MOMENTUM, decay: DECAY };
+    s.sgd(&sgd).unwrap();
+    let (variables, first, second) = (all(2), all(3), all(4));
+    s.adam(&Adam {
+        variables: &variables,
+        gradients,
+        first: &first,
+        second: &second,
+        step,
+        rate: RATE,
+        beta1: BETA[0],
+        beta2: BETA[1],
+        epsilon: EPSILON,
+        decay: DECAY,
+    })
+    .unwrap();
+    s.step().unwrap();
+}
+
 #[test]
 fn optimisers_follow_their_formulas() {
-    let (rate, momentum, decay, beta1, beta2, epsilon) = (0.1, 0.9, 0.01, 0.8, 0.95, 1e-8);
-    for mode in MODES {
-        for dtype in [DType::F64, DType::F32] {
-            let mut dice = Dice::new(9);
-            let mut s = session(mode);
-            let shapes: [&[usize]; 2] = [&[3, 5], &[7]];
-            let start: Vec<Array> = shapes.iter().map(|shape| dice.array(shape).rounded(dtype)).collect();
-            let make = |s: &mut Session, zero: bool| -> Vec<Variable> {
-                let value =
-                    |a: &Array| Array::new(&a.shape, a.data.iter().map(|x| if zero { 0.0 } else { *x }).collect());
-                start
-                    .iter()
-                    .map(|a| {
-                        let tensor = value(a).tensor(s, dtype);
-                        s.variable(&tensor).unwrap()
-                    })
-                    .collect()
-            };
-            let (by_sgd, velocity) = (make(&mut s, false), make(&mut s, true));
-            let (by_adam, first, second) = (make(&mut s, false), make(&mut s, true), make(&mut s, true));
-            let mut wanted: Vec<[Array; 5]> = start
-                .iter()
-                .map(|a| {
-                    let zero = Array::new(&a.shape, vec![0.0; a.data.len()]);
-                    [a.clone(), zero.clone(), a.clone(), zero.clone(), zero]
-                })
-                .collect();
-            for step in 1..=4u64 {
-                let gradients: Vec<Array> = shapes.iter().map(|shape| dice.array(shape).rounded(dtype)).collect();
-                let tensors: Vec<Tensor> = gradients.iter().map(|a| a.tensor(&mut s, dtype)).collect();
-                let tensors: Vec<&Tensor> = tensors.iter().collect();
-                s.sgd(&Sgd {
-                    variables: &by_sgd.iter().collect::<Vec<_>>(),
-                    gradients: &tensors,
-                    velocities: &velocity.iter().collect::<Vec<_>>(),
-                    rate,
-                    momentum,
-                    decay,
-                })
-                .unwrap();
-                s.adam(&Adam {
-                    variables: &by_adam.iter().collect::<Vec<_>>(),
-                    gradients: &tensors,
-                    first: &first.iter().collect::<Vec<_>>(),
-                    second: &second.iter().collect::<Vec<_>>(),
-                    step,
-                    rate,
-                    beta1,
-                    beta2,
-                    epsilon,
-                    decay,
-                })
-                .unwrap();
-                s.step().unwrap();
-                for (state, gradient) in wanted.iter_mut().zip(&gradients) {
-                    let [w, v, aw, am, av] = state;
-                    for (i, g) in gradient.data.iter().enumerate() {
-                        v.data[i] = momentum * v.data[i] + g + decay * w.data[i];
-                        w.data[i] -= rate * v.data[i];
-                        am.data[i] = beta1 * am.data[i] + (1.0 - beta1) * g;
-                        av.data[i] = beta2 * av.data[i] + (1.0 - beta2) * g * g;
-                        let (m, q) = (1.0 - beta1.powi(step as i32), 1.0 - beta2.powi(step as i32));
-                        let towards = am.data[i] / m / ((av.data[i] / q).sqrt() + epsilon);
-                        aw.data[i] -= rate * (towards + decay * aw.data[i]);
-                    }
-                }
+    for (mode, dtype, tolerance) in
+        [(Mode::Unplanned, DType::F64, 1e-13), (Mode::Planned, DType::F64, 1e-13), (Mode::Planned, DType::F32, 1e-5)]
+    {
+        let mut dice = Dice::new(9);
+        let mut s = session(mode);
+        let shapes: [&[usize]; 2] = [&[3, 5], &[7]];
+        let mut trained = shapes.map(|shape| Trained::new(&mut s, &dice.array(shape).rounded(dtype), dtype));
+        for step in 1..=4 {
+            let gradients = shapes.map(|shape| dice.array(shape).rounded(dtype));
+            let tensors = gradients.each_ref().map(|a| a.tensor(&mut s, dtype));
+            train(&mut s, &trained, &tensors.each_ref(), step as u64);
+            for (trained, gradient) in trained.iter_mut().zip(&gradients) {
+                trained.follow(gradient, step);
             }
-            let tolerance = if dtype == DType::F64 { 1e-13 } else { 1e-5 };
-            for (i, [w, v, aw, am, av]) in wanted.iter().enumerate() {
-                for (variable, wanted) in
-                    [(&by_sgd[i], w), (&velocity[i], v), (&by_adam[i], aw), (&first[i], am), (&second[i], av)]
-                {
-                    let value = s.value(variable).unwrap();
-                    assert_close(&Array::of(&mut s, &value), wanted, tolerance, &format!("{dtype}, variable {i}"));
-                }
-            }
+        }
+        for (variable, wanted) in trained.iter().flat_map(|t| t.variables.iter().zip(&t.wanted)) {
+            let value = s.value(variable).unwrap();
+            assert_close(&Array::of(&mut s, &value), wanted, tolerance, &format!("{dtype}, {mode:?}"));
         }
     }
 }
@@ -270,4 +275,13 @@ fn a_result_and_its_reshape_are_both_readable() {
         let column = s.reshape(&x, &[4, 1]).unwrap();
         assert_eq!(data(&mut s, &column), [1.0, 2.0, 3.0, 4.0]);
     }
+}
+
+#[test]
+fn sessions_and_what_they_hand_out_may_move_to_another_thread() {
+    fn send<T: Send>() {}
+    send::<Session>();
+    send::<Tensor>();
+    send::<Variable>();
+    send::<quern::tensor::Tape>();
 }

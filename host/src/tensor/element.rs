@@ -192,7 +192,9 @@ fn tanh_f32(x: f32) -> f32 {
 
 macro_rules! convert {
     (wide $($from:ty)*) => {$(
-        impl Convert<Bool> for $from { #[inline(always)] fn convert(self) -> Bool { Bool(u8::from(self != 0 as $from)) } }
+        impl Convert<Bool> for $from {
+            #[inline(always)] fn convert(self) -> Bool { Bool(u8::from(self != 0 as $from)) }
+        }
         impl Convert<f32> for $from { #[inline(always)] fn convert(self) -> f32 { self as f32 } }
         impl Convert<f64> for $from { #[inline(always)] fn convert(self) -> f64 { self as f64 } }
         impl Convert<f16> for $from { #[inline(always)] fn convert(self) -> f16 { f16::from_f64(self as f64) } }
@@ -233,15 +235,16 @@ macro_rules! with_dtype {
         }
     };
     (float $dtype:expr, $T:ident => $body:expr, $other:expr) => {
-        $crate::tensor::element::with_dtype!(@match $dtype, $T, $body, $other; F32 f32, F64 f64, F16 half::f16, BF16 half::bf16)
+        $crate::tensor::element::with_dtype!(@match $dtype, $T, $body, $other;
+            F32 f32, F64 f64, F16 half::f16, BF16 half::bf16)
     };
     (integer $dtype:expr, $T:ident => $body:expr, $other:expr) => {
         $crate::tensor::element::with_dtype!(@match $dtype, $T, $body, $other; I8 i8, I16 i16, I32 i32, I64 i64,
             U8 u8, U16 u16, U32 u32, U64 u64)
     };
     (number $dtype:expr, $T:ident => $body:expr, $other:expr) => {
-        $crate::tensor::element::with_dtype!(@match $dtype, $T, $body, $other; F32 f32, F64 f64, F16 half::f16, BF16 half::bf16,
-            I8 i8, I16 i16, I32 i32, I64 i64, U8 u8, U16 u16, U32 u32, U64 u64)
+        $crate::tensor::element::with_dtype!(@match $dtype, $T, $body, $other;
+            F32 f32, F64 f64, F16 half::f16, BF16 half::bf16, I8 i8, I16 i16, I32 i32, I64 i64, U8 u8, U16 u16, U32 u32, U64 u64)
     };
     (any $dtype:expr, $T:ident => $body:expr) => {
         match $dtype {

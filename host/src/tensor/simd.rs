@@ -43,7 +43,9 @@ impl Level {
 macro_rules! simd {
     ($(#[$meta:meta])* $vis:vis fn $name:ident [$($T:ident),*] where [$($bounds:tt)*]
      ($($arg:ident: $type:ty),* $(,)?) $body:block) => {
-        $crate::tensor::simd::simd! { @define [] $(#[$meta])* $vis $name [$($T),*] [$($bounds)*] ($($arg: $type),*) $body }
+        $crate::tensor::simd::simd! {
+            @define [] $(#[$meta])* $vis $name [$($T),*] [$($bounds)*] ($($arg: $type),*) $body
+        }
     };
     ($(#[$meta:meta])* $vis:vis unsafe fn $name:ident [$($T:ident),*] where [$($bounds:tt)*]
      ($($arg:ident: $type:ty),* $(,)?) $body:block) => {
