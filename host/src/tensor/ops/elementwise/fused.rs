@@ -18,7 +18,7 @@ const BLOCK: usize = 2048;
 const REGISTER_BYTES: usize = BLOCK * 8;
 
 /// Elements one thread takes at a time.
-const CHUNK: usize = 8 * BLOCK;
+const CHUNK: usize = 4 * BLOCK;
 
 /// Operations of a chain at most.
 pub(crate) const MAX_STEPS: usize = 16;

@@ -7,8 +7,12 @@ use crate::base::{Error, Result};
 use crate::tensor::call::{Call, View};
 use crate::tensor::element::{Element, Number, with_dtype};
 
-/// Bytes or elements one thread takes at a time, about.
+/// Elements one thread takes at a time, about.
 const CHUNK: usize = 1 << 16;
+
+/// Bytes one thread gathers at a time, about. Rows lie far apart, so this is slow
+/// work that is worth sharing early.
+const GATHER_BYTES: usize = 1 << 14;
 
 pub(super) fn run(op: Index, call: &Call) -> Result<()> {
     match op {
@@ -57,7 +61,7 @@ fn gather(call: &Call, axis: usize) -> Result<()> {
     let row = inner * input.dtype.size_bytes();
     let picked = positions(call, call.input(1), extent)?;
     let (source, count) = (input.bytes(), picked.len());
-    call.lanes.split(outer * count, (CHUNK / row.max(1)).max(1), &|start, len| {
+    call.lanes.split(outer * count, (GATHER_BYTES / row.max(1)).max(1), &|start, len| {
         for i in start..start + len {
             let at = (i / count * extent + picked[i % count] as usize) * row;
             // SAFETY: rows of the output are disjoint.
