@@ -60,6 +60,19 @@ fn a_client_becomes_the_holder_when_the_holder_leaves() {
 }
 
 #[test]
+fn what_takes_long_waits_for_a_brief_holder_to_leave() {
+    let folder = tempfile::tempdir().unwrap();
+    let options = Options { cores: Some(1) };
+    let brief = Connection::open(folder.path(), &options, Role::Brief).unwrap();
+    let path = folder.path().to_owned();
+    let other = std::thread::spawn(move || open(&path));
+    std::thread::sleep(std::time::Duration::from_millis(100));
+    assert!(!other.is_finished());
+    close(&brief);
+    assert!(other.join().unwrap().remote_holder().is_none(), "it holds the folder itself");
+}
+
+#[test]
 fn errors_are_the_same_for_holder_and_client() {
     let folder = tempfile::tempdir().unwrap();
     let (first, second) = (open(folder.path()), open(folder.path()));
@@ -94,7 +107,8 @@ fn noise_on_the_socket_does_not_disturb_the_holder() {
         stream.write_all(noise).unwrap();
         stream.shutdown(std::net::Shutdown::Write).unwrap();
         let mut answer = Vec::new();
-        stream.read_to_end(&mut answer).unwrap();
+        // It may also be cut off with a reset.
+        let _ = stream.read_to_end(&mut answer);
         assert!(answer.is_empty(), "noise has no answer");
     }
     assert_eq!(sql(&open(folder.path()), "select 1"), 1);

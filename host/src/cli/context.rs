@@ -77,7 +77,7 @@ impl Context {
 
     /// The connection to the folder's holder, which may be this process.
     pub(crate) fn connection(&self) -> Result<&Connection> {
-        self.connection_as(Role::Command)
+        self.connection_as(Role::Brief)
     }
 
     /// The same, to be used from another thread.
@@ -86,7 +86,8 @@ impl Context {
         self.connection.get().cloned().context("the connection is gone")
     }
 
-    /// The same; where this process becomes the holder, it says so in this role.
+    /// The same; where this process becomes the holder, it is so in this role.
+    /// The first call decides.
     pub(crate) fn connection_as(&self, role: Role) -> Result<&Connection> {
         if let Some(connection) = self.connection.get() {
             return Ok(connection);

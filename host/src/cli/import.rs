@@ -10,7 +10,7 @@ use super::context::Context;
 use super::output::{bytes, count, duration};
 use super::report::unexpected;
 use crate::database::{Import as Request, ImportDone, ImportMode};
-use crate::server::{Event, Reply, Request as AnyRequest};
+use crate::server::{Event, Reply, Request as AnyRequest, Role};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -121,7 +121,7 @@ impl Import {
 /// Sends an import and draws its progress.
 pub(crate) fn import(context: &Context, request: Request) -> Result<ImportDone> {
     let mut progress = context.progress(&format!("importing {}", request.table));
-    let reply = context.connection()?.call(AnyRequest::Import(request), Vec::new(), &mut |event| {
+    let reply = context.connection_as(Role::Command)?.call(AnyRequest::Import(request), Vec::new(), &mut |event| {
         if let Event::Rows { rows, total } = event {
             let fraction = total.map(|total| rows as f64 / total.max(1) as f64);
             progress.set(fraction, &format!("{} rows", count(rows)));

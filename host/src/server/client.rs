@@ -198,9 +198,14 @@ fn open_link(folder: &Path, options: &Options, role: Role) -> Result<Link> {
         if let Some(lock) = FolderLock::try_acquire(folder)? {
             return Ok(Link::Local(Arc::new(Holder::start(folder, lock, options, role)?)));
         }
-        // Nobody listens for a moment while a holder starts or leaves.
-        if let Some(remote) = dial(folder, PATIENCE)? {
-            return Ok(Link::Remote(Arc::new(remote)));
+        match dial(folder, PATIENCE)? {
+            // What takes long is better done by who asked for it than by a holder
+            // who is about to leave, and would have to stay for us.
+            Some(remote) if remote.hello.role == Role::Brief && role != Role::Brief && started.elapsed() < PATIENCE => {
+            }
+            Some(remote) => return Ok(Link::Remote(Arc::new(remote))),
+            // Nobody listens for a moment while a holder starts or leaves.
+            None => {}
         }
         if started.elapsed() > PATIENCE {
             return Err(Error::Held { folder: folder.to_owned(), pid: holder_pid(folder) });
@@ -233,7 +238,7 @@ fn dial(folder: &Path, patience: Duration) -> Result<Option<Remote>> {
 /// Connects and exchanges hellos.
 fn greet(folder: &Path) -> Result<Option<(UnixStream, Hello)>> {
     let Ok(mut stream) = connect(folder) else { return Ok(None) };
-    if write_frame(&mut stream, &ToHolder::Hello(Hello::ours(Role::Command)), &[]).is_err() {
+    if write_frame(&mut stream, &ToHolder::Hello(Hello::ours(Role::Brief)), &[]).is_err() {
         return Ok(None);
     }
     match read_from_holder(&mut stream) {

@@ -42,7 +42,9 @@ impl Hello {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
-    /// For one command; it leaves when that is done.
+    /// For one command that is usually over at once.
+    Brief,
+    /// For one command that may take long; it leaves when that is done.
     Command,
     /// To serve others until it is told to stop, or is idle.
     Server,

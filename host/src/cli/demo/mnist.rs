@@ -21,7 +21,7 @@ use crate::cli::proc::{check, create, follow, start};
 use crate::cli::sql::query;
 use crate::database::{Import, ImportMode};
 use crate::run::{InputRef, Request as RunRequest};
-use crate::server::RunView;
+use crate::server::{Role, RunView};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -91,6 +91,7 @@ impl Mnist {
         let started = Instant::now();
         interrupt::listen();
         let images = Images::find(self.files)?;
+        context.connection_as(Role::Command)?;
         let mut teller = Teller { context, steps: Vec::new() };
         teller.title(self.seed)?;
         teller.step("component", |_| create_component(context, self.component))?;

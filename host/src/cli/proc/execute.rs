@@ -72,7 +72,7 @@ impl Execute {
                 detached = context.detached()?;
                 &detached
             }
-            false => context.connection()?,
+            false => context.connection_as(Role::Command)?,
         };
         let served = connection.remote_holder().is_some_and(|holder| holder.role == Role::Server);
         interrupt::listen();
