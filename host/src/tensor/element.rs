@@ -49,6 +49,13 @@ pub(crate) trait Number: Copy + PartialOrd + Default + Send + Sync + 'static {
 
 /// Floating-point arithmetic.
 pub(crate) trait Real: Number {
+    /// Far below what can matter, far above the denormal numbers, which processors
+    /// compute with a hundred times slower.
+    const TINY: Self;
+    /// The square of anything smaller is denormal.
+    const TINY_ROOT: Self;
+    /// Zero where its magnitude is below `bound`.
+    fn flushed(self, bound: Self) -> Self;
     fn over(self, other: Self) -> Self;
     fn exp(self) -> Self;
     fn ln(self) -> Self;
@@ -94,7 +101,7 @@ integers! {
 }
 
 macro_rules! floats {
-    ($($t:ty, $dtype:ident, $exp:expr, $tanh:expr;)*) => {$(
+    ($($t:ty, $dtype:ident, $exp:expr, $tanh:expr, $tiny:expr, $root:expr;)*) => {$(
         impl Element for $t {
             const DTYPE: DType = DType::$dtype;
             type Work = $t;
@@ -115,6 +122,9 @@ macro_rules! floats {
             #[inline(always)] fn scale_sum(sum: f64, factor: f64) -> f64 { sum * factor }
         }
         impl Real for $t {
+            const TINY: Self = <$t>::from_bits($tiny);
+            const TINY_ROOT: Self = <$t>::from_bits($root);
+            #[inline(always)] fn flushed(self, bound: Self) -> Self { if self.abs() < bound { 0.0 } else { self } }
             #[inline(always)] fn over(self, other: Self) -> Self { self / other }
             #[inline(always)] fn exp(self) -> Self { $exp(self) }
             #[inline(always)] fn ln(self) -> Self { self.ln() }
@@ -127,8 +137,8 @@ macro_rules! floats {
 }
 
 floats! {
-    f32, F32, exp_f32, tanh_f32;
-    f64, F64, f64::exp, f64::tanh;
+    f32, F32, exp_f32, tanh_f32, (127 - 100) << 23, (127 - 63) << 23;
+    f64, F64, f64::exp, f64::tanh, (1023 - 900) << 52, (1023 - 511) << 52;
 }
 
 macro_rules! halves {

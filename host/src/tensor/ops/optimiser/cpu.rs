@@ -70,7 +70,7 @@ simd! {
         let [rate, momentum, decay] = [0, 1, 2].map(|i| scalar::<T::Work>(params, i));
         for ((w, v), g) in w.iter_mut().zip(v).zip(g) {
             let old = w.widen();
-            let velocity = momentum.times(v.widen()).plus(g.widen()).plus(decay.times(old));
+            let velocity = momentum.times(v.widen()).plus(g.widen()).plus(decay.times(old)).flushed(T::Work::TINY);
             *v = T::narrow(velocity);
             *w = T::narrow(old.minus(rate.times(velocity)));
         }
@@ -79,25 +79,29 @@ simd! {
 
 simd! {
     /// m ← β₁·m + (1 − β₁)·g, v ← β₂·v + (1 − β₂)·g²,
-    /// w ← w − rate·(m̂ / (√v̂ + ε) + decay·w).
+    /// w ← w − rate·(m̂ / (√v̂ + ε) + decay·w). Moments of weights whose gradient
+    /// stays 0 decay towards denormal numbers; they are set to 0 before.
     fn adam[T] where [T: Element, T::Work: Real]
     (params: &[u64], g: &[T], w: &mut [T], m: &mut [T], v: &mut [T]) {
         let float = |i: usize| f64::from_bits(params[i]);
         let (count, rate, beta1, beta2) = (float(0), float(1), float(2), float(3));
         let number = <T::Work as Number>::from_f64;
-        let [b1, c1, b2, c2] = [beta1, 1.0 - beta1, beta2, 1.0 - beta2].map(number);
+        let [b1, c1, b2, c2] = [beta1, 1.0 - beta1, beta2, (1.0 - beta2).sqrt()].map(number);
+        let (tiny, root_of_tiny) = (<T::Work as Real>::TINY, <T::Work as Real>::TINY_ROOT);
+        let smallest = root_of_tiny.times(root_of_tiny);
         // √v̂ = √v / √(1 − β₂ᵗ): the corrections are scalars.
         let step = number(rate / (1.0 - beta1.powf(count)));
-        let root = number(1.0 / (1.0 - beta2.powf(count)).sqrt());
+        let unbias = number(1.0 / (1.0 - beta2.powf(count)).sqrt());
         let [epsilon, shrink] = [float(4), rate * float(5)].map(number);
         for (((w, m), v), g) in w.iter_mut().zip(m).zip(v).zip(g) {
             let g = g.widen();
-            let first = b1.times(m.widen()).plus(c1.times(g));
-            let second = b2.times(v.widen()).plus(c2.times(g.times(g)));
+            let first = b1.times(m.widen()).plus(c1.times(g)).flushed(tiny);
+            let scaled = c2.times(g).flushed(root_of_tiny);
+            let second = b2.times(v.widen()).plus(scaled.times(scaled)).flushed(smallest);
             *m = T::narrow(first);
             *v = T::narrow(second);
             let old = w.widen();
-            let towards = step.times(first).over(second.sqrt().times(root).plus(epsilon));
+            let towards = step.times(first).over(second.sqrt().times(unbias).plus(epsilon));
             *w = T::narrow(old.minus(towards).minus(shrink.times(old)));
         }
     }

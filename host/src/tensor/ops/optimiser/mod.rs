@@ -53,7 +53,8 @@ pub struct Sgd<'a> {
 }
 
 /// One step of Adam (Kingma & Ba 2015, algorithm 1) with decoupled weight decay
-/// (Loshchilov & Hutter 2019).
+/// (Loshchilov & Hutter 2019). Moments too small to matter (|m| < 2⁻¹⁰⁰ in single,
+/// 2⁻⁹⁰⁰ in double precision) become 0.
 #[derive(Clone, Copy, Debug)]
 pub struct Adam<'a> {
     /// What is trained.
