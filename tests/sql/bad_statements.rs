@@ -39,7 +39,7 @@ fn names_that_do_not_exist_come_with_a_suggestion() {
         ("DESCRIBE digit", "no table `digit`; did you mean `digits`?"),
         ("CREATE TABLE t (a flot32)", "no column type `flot32`; did you mean `float32`?"),
         ("CREATE TABLE t (a tensor(uint,[2]))", "no element type `uint`; did you mean `uint8`?"),
-        ("CREATE TABLE t (a int) SHARD BY (b)", "no column `b` in table `t`"),
+        ("CREATE TABLE t (a int) SHARD BY (key)", "no column `key` in table `t`"),
         ("CREATE TABLE digits (a int)", "table `digits` exists already"),
         ("CREATE TABLE t (a int, A int)", "column `a` exists already"),
         ("EXECUTE FUNCTION train", "no proc `train`"),
@@ -69,7 +69,7 @@ fn grammar_errors_say_where_and_what_was_expected() {
             "expected TABLES, COLUMNS FROM, FUNCTIONS or FUNCTION STATUS, but there is `ME` at line 1, column 6",
         ),
         ("KILL RUN abc", "expected the number of a run, but there is `abc` at line 1, column 10"),
-        ("SELECT 1 SELECT 2", "expected the end of the statement, but there is `2` at line 1, column 17"),
+        ("SELECT 1 SELECT 2", "expected the end of the statement, but there is `SELECT` at line 1, column 10"),
         ("SELECT 'abc", "unterminated string literal at line 1, column 8"),
         (
             "EXECUTE FUNCTION f(TABLES => 1)",

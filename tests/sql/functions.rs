@@ -37,9 +37,17 @@ fn an_input_may_be_a_query() {
     assert_eq!(f.rows("SELECT count(*), sum(n2) FROM few"), ["10|110"]);
     assert_eq!(f.rows("SELECT table_name FROM quern.tables"), ["few", "numbers"]);
     assert_eq!(
-        f.error("EXECUTE FUNCTION double (INPUT_TABLE_NAMES => INPUT_TABLE(SELECT n FROM numbers), OPTIONS => KV_PAIRS(wait = false))"),
+        f.error("EXECUTE FUNCTION double (INPUT_TABLE_NAMES => INPUT_TABLE(SELECT n FROM numbers LIMIT 5), OPTIONS => KV_PAIRS(wait = false))"),
         "an input that is a query needs wait = true: its rows are kept while the run lasts"
     );
+}
+
+#[test]
+fn a_query_that_only_picks_columns_reads_the_table_itself() {
+    let f = numbers();
+    f.run("EXECUTE FUNCTION double (INPUT_TABLE_NAMES => INPUT_TABLE(SELECT n FROM numbers), OUTPUT_TABLE_NAMES => OUTPUT_TABLES('o'))");
+    assert_eq!(f.value("SELECT inputs FROM quern.runs"), "[{\"table\":\"numbers\",\"columns\":[\"n\"]}]");
+    assert_eq!(f.rows("SELECT count(*), sum(n2) FROM o"), ["100|10100"]);
 }
 
 #[test]

@@ -174,12 +174,15 @@ pub(super) fn insert(session: &Session, view: &View, insert: &Insert) -> Result<
         },
     };
     let place = format!("table `{name}`");
-    let batches = parts.into_iter().flat_map(|rows| match rows {
-        Err(e) => Box::new(std::iter::once(Err(e))) as Box<dyn Iterator<Item = Result<RecordBatch>>>,
-        Ok(rows) => match check_count(name, rows.schema().fields().len(), targets.len()) {
+    let batches = parts.into_iter().flat_map(|rows| -> Box<dyn Iterator<Item = Result<RecordBatch>>> {
+        let checked = rows.and_then(|rows| {
+            check_count(name, rows.schema().fields().len(), targets.len())?;
+            Ok(rows)
+        });
+        match checked {
+            Ok(rows) => Box::new(mapped(rows, positions.clone(), table.schema.clone(), place.clone())),
             Err(e) => Box::new(std::iter::once(Err(e))),
-            Ok(()) => Box::new(mapped(rows, positions.clone(), table.schema.clone(), place.clone())),
-        },
+        }
     });
     let n_rows = write.append(name, AppendTo::Deal, batches)?;
     if n_rows > 0 {

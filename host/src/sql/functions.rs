@@ -137,9 +137,10 @@ pub(super) fn execute(session: &Session, view: &View, execute: &Execute) -> Resu
             option(&mut request, name, value)?;
         }
     }
-    let made = inputs(session, view, &execute.inputs, wait, &mut request)?;
-    let run = view.system.runs.execute(request);
-    let ended = run.and_then(|run| if wait { finish(view, run) } else { Ok(started(run)) });
+    let mut made = Vec::new();
+    let ended = inputs(session, view, execute, wait, &mut request.inputs, &mut made)
+        .and_then(|()| view.system.runs.execute(request))
+        .and_then(|run| if wait { finish(view, run) } else { Ok(started(run)) });
     for table in made {
         let mut write = view.storage.begin();
         write.drop_table(&table)?;
@@ -170,33 +171,33 @@ fn not_a(name: &str, value: &str, wanted: &str) -> Error {
     Error::Invalid(format!("option {name}: `{value}` is not {wanted}"))
 }
 
-/// Names the inputs in the request. Rows of a query become a table for as long
-/// as the run lasts; the names of those are returned.
+/// The inputs of the request. Rows of a query become a table for as long as the
+/// run lasts; the names of those are added to `made`.
 fn inputs(
     session: &Session,
     view: &View,
-    inputs: &[ExecuteInput],
+    execute: &Execute,
     wait: bool,
-    request: &mut Request,
-) -> Result<Vec<String>> {
-    let mut made = Vec::new();
-    for input in inputs {
-        let table = match input {
-            ExecuteInput::Table(table) => change::existing(view, table)?.name.clone(),
+    inputs: &mut Vec<InputRef>,
+    made: &mut Vec<String>,
+) -> Result<()> {
+    for input in &execute.inputs {
+        let (table, columns) = match input {
+            ExecuteInput::Table(table, columns) => (change::existing(view, table)?.name.clone(), columns.clone()),
             ExecuteInput::Query(_) if !wait => {
                 let reason = "an input that is a query needs wait = true: its rows are kept while the run lasts";
                 return Err(Error::Unsupported(reason.into()));
             }
             ExecuteInput::Query(query) => {
                 let name = format!("quern_input_{}", uuid::Uuid::new_v4().simple());
-                made.push(name.clone());
                 materialise(session, view, &name, query)?;
-                name
+                made.push(name.clone());
+                (name, None)
             }
         };
-        request.inputs.push(InputRef { table, columns: None });
+        inputs.push(InputRef { table, columns });
     }
-    Ok(made)
+    Ok(())
 }
 
 /// Stores the rows of a query.

@@ -128,8 +128,8 @@ pub(super) struct Execute {
 /// An input of `EXECUTE FUNCTION`.
 #[derive(Debug)]
 pub(super) enum ExecuteInput {
-    /// All columns of a table.
-    Table(TableName),
+    /// A table: the columns named, or all.
+    Table(TableName, Option<Vec<String>>),
     /// What a query gives.
     Query(Box<Planned>),
 }

@@ -2,15 +2,16 @@
 //! FUNCTION`, `SHOW FUNCTION`, and `KILL RUN`.
 
 use datafusion::sql::parser::DFParser;
+use datafusion::sql::sqlparser::ast;
 use datafusion::sql::sqlparser::parser::Parser;
 use datafusion::sql::sqlparser::tokenizer::Token;
 
 use super::{
-    Kind, Show, expect, expect_word, identifier, pairs, planned, table_name, take_word, take_words, text, unexpected,
-    whole_number, word_at,
+    Kind, Show, expect, expect_word, ident_name, identifier, pairs, planned, resolve_name, table_name, take_word,
+    take_words, text, unexpected, whole_number, word_at,
 };
 use crate::base::{Error, Result};
-use crate::sql::statement::{CreateFunction, Execute, ExecuteInput};
+use crate::sql::statement::{CreateFunction, Execute, ExecuteInput, Planned, TableName};
 
 /// The arguments of `EXECUTE FUNCTION`.
 const ARGUMENTS: &str = "INPUT_TABLE_NAMES, OUTPUT_TABLE_NAMES, PARAMS or OPTIONS";
@@ -154,12 +155,12 @@ fn outputs(parser: &mut Parser<'_>) -> Result<Vec<String>> {
 }
 
 /// A table, its name in quotes or not.
-fn table_in_quotes(parser: &mut Parser<'_>) -> Result<crate::sql::statement::TableName> {
+fn table_in_quotes(parser: &mut Parser<'_>) -> Result<TableName> {
     match parser.peek_token().token {
         Token::SingleQuotedString(_) => {
             let name = text(parser)?;
             let (schema, name) = name.split_once('.').unwrap_or((super::MAIN, &name));
-            Ok(crate::sql::statement::TableName { schema: schema.to_owned(), name: name.to_owned() })
+            Ok(TableName { schema: schema.to_owned(), name: name.to_owned() })
         }
         _ => table_name(parser),
     }
@@ -189,17 +190,50 @@ fn inputs(parser: &mut DFParser<'_>) -> Result<Vec<ExecuteInput>> {
 fn input(parser: &mut DFParser<'_>) -> Result<ExecuteInput> {
     let starts_query = |word: String| matches!(word.as_str(), "SELECT" | "WITH" | "VALUES" | "FROM");
     if starts_query(word_at(&parser.parser, 0)) {
-        return Ok(ExecuteInput::Query(planned(parser)?));
+        return planned(parser).map(columns_or_query);
     }
     if parser.parser.consume_token(&Token::LParen) {
         let inner = match starts_query(word_at(&parser.parser, 0)) {
-            true => ExecuteInput::Query(planned(parser)?),
-            false => ExecuteInput::Table(table_in_quotes(&mut parser.parser)?),
+            true => columns_or_query(planned(parser)?),
+            false => ExecuteInput::Table(table_in_quotes(&mut parser.parser)?, None),
         };
         expect(&mut parser.parser, &Token::RParen)?;
         return Ok(inner);
     }
-    table_in_quotes(&mut parser.parser).map(ExecuteInput::Table)
+    Ok(ExecuteInput::Table(table_in_quotes(&mut parser.parser)?, None))
+}
+
+/// A query that only picks columns of a table is that table: its rows stay where
+/// they are.
+fn columns_or_query(query: Box<Planned>) -> ExecuteInput {
+    match picked_columns(&query) {
+        Some((table, columns)) => ExecuteInput::Table(table, columns),
+        None => ExecuteInput::Query(query),
+    }
+}
+
+/// Table and columns of `SELECT a, b FROM t`, `SELECT * FROM t`.
+fn picked_columns(query: &Planned) -> Option<(TableName, Option<Vec<String>>)> {
+    let Planned::Statement(statement) = query else { return None };
+    let ast::Statement::Query(query) = statement.as_ref() else { return None };
+    let ast::SetExpr::Select(select) = query.body.as_ref() else { return None };
+    let [from] = select.from.as_slice() else { return None };
+    let ast::TableFactor::Table { name, .. } = &from.relation else { return None };
+    let items: Vec<String> = select.projection.iter().map(ToString::to_string).collect();
+    // Anything more that the query says would be in its text.
+    if query.to_string() != format!("SELECT {} FROM {name}", items.join(", ")) {
+        return None;
+    }
+    let table = resolve_name(name).ok()?;
+    if items == ["*"] {
+        return Some((table, None));
+    }
+    let column = |item: &ast::SelectItem| match item {
+        ast::SelectItem::UnnamedExpr(ast::Expr::Identifier(ident)) => Some(ident_name(ident)),
+        _ => None,
+    };
+    let columns: Option<Vec<String>> = select.projection.iter().map(column).collect();
+    Some((table, Some(columns?)))
 }
 
 /// `KILL RUN n`.
