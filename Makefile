@@ -14,6 +14,7 @@ export QUERN_BIN := $(QUERN)
 INSTALL_DIR ?= $(or $(CARGO_HOME),$(HOME)/.cargo)/bin
 DEMO_DATA ?= demo-data
 TEST ?=
+BENCH ?=
 
 .PHONY: help
 help: ## List these commands
@@ -34,12 +35,12 @@ lint: machine ## Formatting and clippy, as CI runs them
 	cargo clippy --quiet --workspace --all-targets -- -D warnings
 
 .PHONY: bench
-bench: build procs ## Time training, inference, ingest, host calls and replay
-	$(QUERN) bench --files tests/data/mnist --component udfs/mnist/mnist.wasm
+bench: guest ## Time training, inference, ingest, host calls and replay (BENCH=name)
+	cargo bench --quiet --profile dev -p quern-tests --bench speed -- $(BENCH)
 
 .PHONY: soak
 soak: build procs python ## The long runs at full size
-	QUERN_SOAK=1 cargo test --quiet -p quern-tests -- soak
+	QUERN_SOAK=1 cargo test --quiet -p quern-tests -- $(TEST)
 
 .PHONY: build
 build: machine ## Build the `quern` binary

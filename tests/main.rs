@@ -1,4 +1,27 @@
 //! All tests of Quern in one binary, so that it links once. One folder per
 //! layer, named as in `host/src`.
 
+mod support;
 mod tidy;
+
+mod tensor;
+
+mod storage;
+
+mod table;
+
+mod catalog;
+
+mod proc;
+
+mod guest;
+
+mod run;
+
+mod sql;
+
+mod server;
+
+mod cli;
+
+mod readme;

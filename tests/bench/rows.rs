@@ -1,0 +1,107 @@
+//! Rows in, rows out: ingest of MNIST, a run of the training proc, inference
+//! with its commit, over a folder as users have it.
+
+use std::time::{Duration, Instant};
+
+use quern::database::{Database, Import, ImportMode, Options, Replace};
+use quern::run::Request;
+use quern::storage::RunState;
+
+use super::{best, line, seconds};
+
+/// A temporary folder, open.
+pub(super) struct Folder {
+    pub(super) database: Database,
+    _files: tempfile::TempDir,
+}
+
+impl Folder {
+    /// An empty one whose device has `cores` threads.
+    pub(super) fn new(cores: usize) -> Self {
+        let files = tempfile::tempdir().unwrap();
+        let database = Database::open(files.path(), &Options { cores: Some(cores) }).unwrap();
+        Self { database, _files: files }
+    }
+
+    /// One with the tables and procs of the demo.
+    pub(super) fn with_mnist(cores: usize) -> Self {
+        let folder = Self::new(cores);
+        folder.import("train", "training");
+        folder.import("t10k", "inference");
+        folder.create("mnist", "udfs/mnist");
+        folder
+    }
+
+    /// Reads images and labels of one part of MNIST into a table.
+    pub(super) fn import(&self, part: &str, table: &str) -> Duration {
+        let data = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("data/mnist");
+        let import = Import {
+            files: ["images-idx3", "labels-idx1"].map(|kind| data.join(format!("{part}-{kind}-ubyte.gz"))).to_vec(),
+            table: table.to_owned(),
+            mode: ImportMode::Replace,
+            ids: true,
+            one_hot_classes: Some(10),
+            ..Import::default()
+        };
+        let started = Instant::now();
+        self.database.import(&import, &mut |_| Ok(())).unwrap();
+        started.elapsed()
+    }
+
+    /// Builds the crate in `folder` of the repository and registers its component.
+    pub(super) fn create(&self, name: &str, folder: &str) {
+        let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+        let file = self._files.path().join(format!("{name}.wasm"));
+        quern::proc::build::build(&root.join(folder), Some(&file), &mut |_| ()).unwrap();
+        self.database.create_component(name, &std::fs::read(&file).unwrap(), Replace::No).unwrap();
+    }
+
+    /// Executes a run to its end: time from the request to the commit, and the
+    /// guest's share of it.
+    pub(super) fn execute(&self, request: Request) -> (Duration, Duration) {
+        let started = Instant::now();
+        let run = self.database.execute(request).unwrap();
+        let mut seen = 0;
+        loop {
+            let (next, status) = self.database.follow(run, seen, Duration::from_secs(60)).unwrap();
+            seen = next;
+            match status.run.state {
+                RunState::Queued | RunState::Running => {}
+                RunState::Complete => {
+                    let guest = status.instances.iter().map(|instance| guest_ms(&instance.receipt)).sum::<f64>();
+                    return (started.elapsed(), Duration::from_secs_f64(guest / 1e3));
+                }
+                ended => panic!("run {run} is {ended}: {:?}", status.run.error),
+            }
+        }
+    }
+
+    /// Trains on the table `training`.
+    pub(super) fn train(&self, epochs: u32) -> (Duration, Duration) {
+        let request = Request::new("train").input("training").output("models").param("epochs", epochs.to_string());
+        self.execute(Request { seed: Some(1), ..request })
+    }
+}
+
+fn guest_ms(receipt: &str) -> f64 {
+    let receipt: serde_json::Value = serde_json::from_str(receipt).unwrap_or_default();
+    receipt["guest_ms"].as_f64().unwrap_or_default()
+}
+
+pub(super) fn rows() {
+    let folder = Folder::with_mnist(2);
+    let ingest = (0..5).map(|_| folder.import("train", "training")).min().unwrap();
+    line("ingest of 60,000 images from IDX", seconds(ingest), &per_second(60_000, ingest));
+
+    let training = folder.train(5).0;
+    line("training, 5 epochs, run and commit", seconds(training), "");
+    let infer = || folder.execute(Request::new("infer").input("inference").input("models").output("predictions"));
+    let cold = infer().0;
+    line("inference of 10,000, first run and commit", seconds(cold), &per_second(10_000, cold));
+    let warm = best(9, || drop(infer()));
+    line("inference of 10,000, later runs", seconds(warm), &per_second(10_000, warm));
+}
+
+fn per_second(rows: u32, time: Duration) -> String {
+    format!("{:.0} rows/s", f64::from(rows) / time.as_secs_f64())
+}
