@@ -105,6 +105,7 @@ fn older_states_are_read_with_at() {
     assert_eq!(f.rows("SELECT a FROM t"), ["2"]);
     assert_eq!(f.rows(&format!("SELECT o.a FROM t AT (VERSION => {version}) AS o")), ["1"]);
     assert_eq!(f.rows(&format!("SELECT n.a, o.a FROM t n, T at(version=>{version}) o")), ["2|1"]);
+    assert_eq!(f.error("SELECT * FROM t AT (VERSION => 999)"), "no snapshot `999`");
 }
 
 #[test]

@@ -52,7 +52,8 @@ fn queries_over_an_imported_csv_agree_with_duckdb() {
         "SELECT day, count(*) AS n FROM t WHERE flag GROUP BY day ORDER BY day",
         "SELECT a.id, b.id AS other FROM t a JOIN t b ON a.id = b.grp AND a.grp = b.id % 7 ORDER BY a.id, b.id LIMIT 50",
         "SELECT id, score, row_number() OVER (PARTITION BY grp ORDER BY score DESC NULLS LAST, id) AS r FROM t ORDER BY id LIMIT 100",
-        "SELECT grp, CASE WHEN score > 50 THEN 'high' WHEN score IS NULL THEN 'none' ELSE 'low' END AS c, count(*) AS n FROM t GROUP BY 1, 2 ORDER BY 1, 2",
+        "SELECT grp, CASE WHEN score > 50 THEN 'high' WHEN score IS NULL THEN 'none' ELSE 'low' END AS c, \
+         count(*) AS n FROM t GROUP BY 1, 2 ORDER BY 1, 2",
         "SELECT id FROM t WHERE name LIKE 'n1_9' AND NOT flag ORDER BY id",
         "SELECT count(DISTINCT day) AS d, median(id) AS m, stddev(id) > 500 AS s FROM t",
         "SELECT coalesce(score, -1) AS c, upper(name) AS u, length(name) AS l FROM t WHERE id < 40 AND name NOT LIKE 'a%' ORDER BY id",

@@ -211,10 +211,11 @@ fn parquet_and_arrow_files_of_pyarrow_are_read() {
 import pyarrow as pa, pyarrow.parquet as pq, pyarrow.ipc as ipc, sys, datetime
 folder = sys.argv[1]
 n = 20000
+start = datetime.datetime(2024, 1, 1, tzinfo=datetime.timezone.utc)
 table = pa.table({
     'id': pa.array(range(n), pa.int64()),
     'name': pa.array([None if i % 3 == 0 else f'n{i % 7}' for i in range(n)]).dictionary_encode(),
-    'at': pa.array([datetime.datetime(2024, 1, 1, tzinfo=datetime.timezone.utc) + datetime.timedelta(seconds=i) for i in range(n)], pa.timestamp('ns', 'Europe/Berlin')),
+    'at': pa.array([start + datetime.timedelta(seconds=i) for i in range(n)], pa.timestamp('ns', 'Europe/Berlin')),
     'vec': pa.array([[float(i), 0.5] for i in range(n)], pa.list_(pa.float32(), 2)),
     'tags': pa.array([['a'] * (i % 3) for i in range(n)], pa.large_list(pa.string())),
     'raw': pa.array([bytes([i % 256]) for i in range(n)], pa.binary()),

@@ -18,10 +18,15 @@ fn bytes(f: &Folder, text: &str, output: Output) -> Vec<u8> {
 
 fn sample() -> Folder {
     let f = Folder::new();
-    f.run("CREATE TABLE t (id int, name text, image tensor(uint8,[5,5]), label tensor(uint8,[2]), model binary, u uuid, j json, at timestamp)");
     f.run(
-        "INSERT INTO t SELECT 1, 'a \"b\", c', [1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17,18,19,20,21,22,23,24,25], \
-         [0, 1], X'000102030405060708090a0b0c0d0e0f10', '67e55044-10b1-426f-9247-bb680e5fe0c8', '{\"k\": [1]}', '2026-11-22 10:00:00'",
+        "CREATE TABLE t (id int, name text, image tensor(uint8,[5,5]), label tensor(uint8,[2]), model binary, u uuid, \
+         j json, at timestamp)",
+    );
+    f.run(
+        "INSERT INTO t SELECT 1, 'a \"b\", c', \
+         [1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17,18,19,20,21,22,23,24,25], [0, 1], \
+         X'000102030405060708090a0b0c0d0e0f10', '67e55044-10b1-426f-9247-bb680e5fe0c8', '{\"k\": [1]}', \
+         '2026-11-22 10:00:00'",
     );
     f.run("INSERT INTO t (id, name, model) VALUES (20, '', '\\x00ff')");
     f
@@ -66,7 +71,8 @@ fn json_has_numbers_lists_and_json_in_place() {
             "SELECT id, name, label, j, at, 0.5 AS half, 'NaN'::double AS nan FROM t ORDER BY id",
             Output::JsonLines
         ),
-        "{\"id\":1,\"name\":\"a \\\"b\\\", c\",\"label\":[0,1],\"j\":{\"k\": [1]},\"at\":\"2026-11-22 10:00:00\",\"half\":0.5,\"nan\":null}\n\
+        "{\"id\":1,\"name\":\"a \\\"b\\\", c\",\"label\":[0,1],\
+         \"j\":{\"k\": [1]},\"at\":\"2026-11-22 10:00:00\",\"half\":0.5,\"nan\":null}\n\
          {\"id\":20,\"name\":\"\",\"label\":null,\"j\":null,\"at\":null,\"half\":0.5,\"nan\":null}\n"
     );
     let all: serde_json::Value =
@@ -86,6 +92,29 @@ fn an_arrow_stream_keeps_exact_types() {
     assert_eq!(schema.field(1).metadata()["quern:type"], "tensor(uint8,[5,5])");
     assert_eq!(schema.field(2).metadata()["ARROW:extension:name"], "arrow.json");
     assert_eq!(reader.map(|batch| batch.unwrap().num_rows()).sum::<usize>(), 2);
+}
+
+#[test]
+fn an_arrow_stream_is_read_by_pyarrow() {
+    let f = sample();
+    let path = f.file("t.arrows");
+    std::fs::write(&path, bytes(&f, "SELECT * FROM t ORDER BY id", Output::Arrow)).unwrap();
+    let program = "
+import pyarrow as pa, sys
+table = pa.ipc.open_stream(sys.argv[1]).read_all()
+print([str(table.schema.field(name).type) for name in ('image', 'u', 'j', 'at', 'model')])
+image = table.column('image').chunk(0)
+print(image[0].to_numpy().shape, image[0].to_numpy()[4].tolist(), table.column('u').to_pylist())
+";
+    let output =
+        std::process::Command::new(crate::support::python()).args(["-c", program]).arg(&path).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(
+        String::from_utf8(output.stdout).unwrap(),
+        "['extension<arrow.fixed_shape_tensor[value_type=uint8, shape=[5,5]]>', 'string', 'extension<arrow.json>', \
+         'timestamp[us]', 'large_binary']\n\
+         (5, 5) [21, 22, 23, 24, 25] ['67e55044-10b1-426f-9247-bb680e5fe0c8', None]\n"
+    );
 }
 
 #[test]

@@ -33,11 +33,17 @@ fn a_run_reads_a_table_and_fills_another() {
 #[test]
 fn an_input_may_be_a_query() {
     let f = numbers();
-    f.run("EXECUTE FUNCTION double (INPUT_TABLE_NAMES => INPUT_TABLES((SELECT n FROM numbers WHERE n <= 10)), OUTPUT_TABLE_NAMES => OUTPUT_TABLES('few'))");
+    f.run(
+        "EXECUTE FUNCTION double (INPUT_TABLE_NAMES => INPUT_TABLES((SELECT n FROM numbers WHERE n <= 10)), \
+         OUTPUT_TABLE_NAMES => OUTPUT_TABLES('few'))",
+    );
     assert_eq!(f.rows("SELECT count(*), sum(n2) FROM few"), ["10|110"]);
     assert_eq!(f.rows("SELECT table_name FROM quern.tables"), ["few", "numbers"]);
     assert_eq!(
-        f.error("EXECUTE FUNCTION double (INPUT_TABLE_NAMES => INPUT_TABLE(SELECT n FROM numbers LIMIT 5), OPTIONS => KV_PAIRS(wait = false))"),
+        f.error(
+            "EXECUTE FUNCTION double (INPUT_TABLE_NAMES => INPUT_TABLE(SELECT n FROM numbers LIMIT 5), \
+             OPTIONS => KV_PAIRS(wait = false))"
+        ),
         "an input that is a query needs wait = true: its rows are kept while the run lasts"
     );
 }

@@ -22,7 +22,10 @@ fn groups_joins_windows_and_subqueries_work() {
         ["1|row 0", "9999|row 9998"]
     );
     assert_eq!(
-        f.rows("WITH w AS (SELECT id, row_number() OVER (PARTITION BY grp ORDER BY id DESC) r FROM n) SELECT id FROM w WHERE r = 1 ORDER BY id LIMIT 2"),
+        f.rows(
+            "WITH w AS (SELECT id, row_number() OVER (PARTITION BY grp ORDER BY id DESC) r FROM n) \
+             SELECT id FROM w WHERE r = 1 ORDER BY id LIMIT 2"
+        ),
         ["9990", "9991"]
     );
     assert_eq!(f.value("SELECT count(*) FROM n WHERE id = (SELECT max(id) FROM n)"), "1");

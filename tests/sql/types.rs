@@ -70,8 +70,8 @@ fn numbers_of_all_widths_add_up() {
     f.run("CREATE TABLE t (a uint8, b float16, c float32, d decimal(10,2), e int8)");
     f.run("INSERT INTO t VALUES (200, 0.5, 1.5, 10.25, -1), (100, 0.25, 2.5, 0.75, -2)");
     assert_eq!(
-        f.rows("SELECT sum(a), sum(c), sum(d), sum(e), avg(e), min(b), max(b) FROM t"),
-        ["300|4.0|11.00|-3|-1.5|0.25|0.5"]
+        f.rows("SELECT sum(a), sum(c), sum(d), sum(e), avg(e), min(b), max(b), sum(b) FROM t"),
+        ["300|4.0|11.00|-3|-1.5|0.25|0.5|0.75"]
     );
 }
 
@@ -79,7 +79,10 @@ fn numbers_of_all_widths_add_up() {
 fn text_of_exact_types_is_compared_and_grouped() {
     let f = Folder::new();
     f.run("CREATE TABLE t (id uuid, ip ipv4)");
-    f.run("INSERT INTO t VALUES ('67E55044-10B1-426F-9247-BB680E5FE0C8', '10.0.0.1'), ('67e55044-10b1-426f-9247-bb680e5fe0c8', '10.0.0.2')");
+    f.run(
+        "INSERT INTO t VALUES ('67E55044-10B1-426F-9247-BB680E5FE0C8', '10.0.0.1'), \
+         ('67e55044-10b1-426f-9247-bb680e5fe0c8', '10.0.0.2')",
+    );
     assert_eq!(f.rows("SELECT id, count(*) FROM t GROUP BY id"), ["67e55044-10b1-426f-9247-bb680e5fe0c8|2"]);
     assert_eq!(f.rows("SELECT ip FROM t WHERE ip = '10.0.0.2'"), ["10.0.0.2"]);
     f.run("INSERT INTO t SELECT id, '10.0.0.3' FROM t LIMIT 1");

@@ -1,7 +1,5 @@
 //! Statements about procs and runs.
 
-use std::path::Path;
-
 use super::answer::{Answer, Done};
 use super::change::{self, counted};
 use super::parse;
@@ -24,8 +22,9 @@ pub(super) fn create(view: &View, create: &CreateFunction) -> Result<Done> {
     let [file] = create.files.as_slice() else {
         return Err(Error::Invalid("a component is one file".into()));
     };
-    let path = Path::new(file);
-    let bytes = std::fs::read(path).map_err(|e| Error::io("read", path, e))?;
+    // Errors shall say where a relative path was looked for.
+    let path = std::path::absolute(file).map_err(|e| Error::io("find", file, e))?;
+    let bytes = std::fs::read(&path).map_err(|e| Error::io("read", &path, e))?;
     let inspection = inspect(Engine::get()?, file, &bytes, &view.system.limits)?;
     let new = NewComponent { name: &create.name, procs: &inspection.procs, sha256: &inspection.sha256, bytes: &bytes };
     let record = match create.or_replace {

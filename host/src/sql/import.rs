@@ -111,7 +111,9 @@ fn files(files: &[PathBuf]) -> String {
 /// `IMPORT … INTO t`: adds to the table or creates it.
 pub(super) fn statement(storage: &Storage, statement: &statement::Import) -> Result<Done> {
     let table = super::change::writable(&statement.table)?.to_owned();
-    let files = statement.files.iter().map(PathBuf::from).collect();
+    // Errors shall say where a relative path was looked for.
+    let absolute = |file: &String| std::path::absolute(file).map_err(|e| Error::io("find", file, e));
+    let files = statement.files.iter().map(absolute).collect::<Result<Vec<PathBuf>>>()?;
     let mut planned = Import { table, files, mode: ImportMode::Append, ..Import::default() };
     for (name, value) in &statement.options {
         option(&mut planned, name, value)?;

@@ -94,7 +94,11 @@ pub(super) fn sql_schema(schema: &Schema, row_ids: bool) -> SchemaRef {
         .map(|column| {
             let field = column.column_type.to_arrow(&column.name, column.nullable);
             match convert::is_text_in_sql(&column.column_type) {
-                true => field.with_data_type(DataType::Utf8),
+                // The name of Arrow's own extension would promise its bytes.
+                true => {
+                    let exact = (ColumnType::TYPE_KEY.to_owned(), column.column_type.to_string());
+                    field.with_data_type(DataType::Utf8).with_metadata([exact].into())
+                }
                 false => field,
             }
         })
@@ -223,7 +227,7 @@ impl TableProvider for StoredTable {
             snapshot: self.snapshot.clone(),
             table: self.table.clone(),
         };
-        ScanExec::new(source, &self.schema, projection, limit)
+        ScanExec::plan(source, &self.schema, projection, limit)
     }
 }
 
@@ -253,6 +257,6 @@ impl TableProvider for SystemTable {
         limit: Option<usize>,
     ) -> DataFusionResult<Arc<dyn ExecutionPlan>> {
         let source = Source::System { view: self.view.clone(), kind: self.kind };
-        ScanExec::new(source, &self.schema, projection, limit)
+        ScanExec::plan(source, &self.schema, projection, limit)
     }
 }

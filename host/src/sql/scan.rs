@@ -111,7 +111,7 @@ pub(super) struct ScanExec {
 
 impl ScanExec {
     /// A plan that reads the columns of `schema` at `projection`, or all.
-    pub(super) fn new(
+    pub(super) fn plan(
         source: Source,
         schema: &SchemaRef,
         projection: Option<&Vec<usize>>,
