@@ -7,8 +7,10 @@ use anyhow::{Context as _, Result};
 use clap::{ArgGroup, Args, ValueEnum};
 
 use super::context::Context;
+use super::interrupt;
 use super::output::{bytes, count, duration};
-use super::report::unexpected;
+use super::report::{Interrupted, unexpected};
+use crate::base::Error;
 use crate::database::{Import as Request, ImportDone, ImportMode};
 use crate::server::{Event, Reply, Request as AnyRequest, Role};
 
@@ -85,6 +87,7 @@ impl Import {
     /// Imports and says what came of it.
     pub(crate) fn run(self, context: &Context) -> Result<()> {
         let request = self.request()?;
+        interrupt::listen();
         let done = import(context, request)?;
         if context.json {
             return context.print_json(&done);
@@ -122,14 +125,20 @@ impl Import {
 pub(crate) fn import(context: &Context, request: Request) -> Result<ImportDone> {
     let mut progress = context.progress(&format!("importing {}", request.table));
     let reply = context.connection_as(Role::Command)?.call(AnyRequest::Import(request), Vec::new(), &mut |event| {
+        if interrupt::asked() {
+            return Err(Error::Killed { by: None });
+        }
         if let Event::Rows { rows, total } = event {
             let fraction = total.map(|total| rows as f64 / total.max(1) as f64);
             progress.set(fraction, &format!("{} rows", count(rows)));
         }
         Ok(())
-    })?;
+    });
     progress.finish();
-    match reply {
+    if reply.is_err() && interrupt::asked() {
+        return Err(Interrupted.into());
+    }
+    match reply? {
         Reply::Imported(done) => Ok(done),
         other => Err(unexpected(&other)),
     }

@@ -18,7 +18,7 @@ Examples:
 Other quern commands on the folder find the server by themselves.";
 
 /// How often to look whether it is time to leave.
-const LOOK_EVERY: Duration = Duration::from_millis(50);
+const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// Hold the folder and serve other terminals until Ctrl-C
 #[derive(Debug, Args)]

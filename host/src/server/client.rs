@@ -155,7 +155,7 @@ impl Remote {
                 _ => return Ok(Outcome::HolderLeft),
             },
         };
-        let sent = write_frame(&mut stream, &ToHolder::Request(request.clone()), body);
+        let sent = write_frame(&mut stream, &ToHolder::Request(Box::new(request.clone())), body);
         loop {
             let (header, body) = match (read_from_holder(&mut stream), &sent) {
                 (Ok(frame), _) => frame,

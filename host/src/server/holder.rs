@@ -289,7 +289,7 @@ fn serve_client(shared: &Shared, mut stream: UnixStream) -> Result<()> {
         let Some(database) = entered.as_ref().and_then(|entered| entered.database.as_ref()) else {
             return write_frame(&mut stream, &ToClient::Goodbye, &[]);
         };
-        let reply = handle(database, request, body, &mut |event| write_event(&mut stream, event));
+        let reply = handle(database, *request, body, &mut |event| write_event(&mut stream, event));
         let answer = match reply {
             Ok(reply) => ToClient::Reply(reply),
             Err(error) => ToClient::Failure(error.into()),
@@ -305,7 +305,8 @@ pub(super) fn check_hello(folder: &Path, hello: &Hello) -> Result<()> {
         return Ok(());
     }
     Err(Error::Unsupported(format!(
-        "folder {} is held by process {} of quern {}, which speaks version {} of the protocol, this one ({}) speaks {PROTOCOL}; use the same quern, or stop that process (kill {})",
+        "folder {} is held by process {} of quern {}, which speaks version {} of the protocol, \
+         this one ({}) speaks {PROTOCOL}; use the same quern, or stop that process (kill {})",
         folder.display(),
         hello.pid,
         hello.version,

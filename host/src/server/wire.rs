@@ -20,7 +20,7 @@ use crate::sql::Done;
 #[serde(rename_all = "snake_case")]
 pub(super) enum ToHolder {
     Hello(Hello),
-    Request(Request),
+    Request(Box<Request>),
 }
 
 /// Header of a frame to a client.

@@ -18,6 +18,7 @@ use crate::cli::import::import;
 use crate::cli::interrupt;
 use crate::cli::output::{bytes, count, duration, percent};
 use crate::cli::proc::{check, create, follow, start};
+use crate::cli::report::Interrupted;
 use crate::cli::sql::query;
 use crate::database::{Import, ImportMode};
 use crate::run::{InputRef, Request as RunRequest};
@@ -42,6 +43,10 @@ select label as digit,
        count(*) filter (where predict = label) as \"right\",
        count(*) filter (where predict <> label) as wrong
 from mnist_inference_output group by label order by label";
+
+/// A further question to try.
+const MISTAKES: &str = "sql \"select label, predict, count(*) as images from mnist_inference_output \
+                        where label <> predict group by label, predict order by images desc limit 5\"";
 
 /// Handwritten digits: ingest, train, infer, evaluate
 ///
@@ -105,7 +110,11 @@ impl Mnist {
         let infer = teller.run("infer", inference, |run| {
             format!("{} images in {} shards → {PREDICTIONS}", count(rows_out(run)), run.instances.len())
         })?;
-        let matrix = evaluate(context)?;
+        let mut matrix = Confusion::default();
+        teller.step("evaluate", |context| {
+            matrix = evaluate(context)?;
+            Ok(format!("{} predictions compared with their labels, by SQL", count(total(&matrix))))
+        })?;
         let holder = context.connection()?.remote_holder().map_or(std::process::id(), |holder| holder.pid);
         let story = Story {
             seed: self.seed,
@@ -144,6 +153,9 @@ impl Teller<'_> {
     fn step(&mut self, name: &'static str, work: impl FnOnce(&Context) -> Result<String>) -> Result<()> {
         let started = Instant::now();
         let done = work(self.context)?;
+        if interrupt::asked() {
+            return Err(Interrupted.into());
+        }
         self.done(name, done, started.elapsed())
     }
 
@@ -169,7 +181,7 @@ impl Teller<'_> {
         if !context.json && !context.quiet {
             let tick = context.out.green("✓");
             let padded = format!("{done:<58}");
-            context.print(&format!("{tick} {name:<9} {padded} {:>9}\n", duration(time)))?;
+            context.print(&format!("{tick} {name:<9}  {padded}{:>9}\n", duration(time)))?;
         }
         self.steps.push(Step { name, done, seconds: time.as_secs_f64() });
         Ok(())
@@ -265,12 +277,13 @@ fn ending(context: &Context, story: &Story) -> Result<String> {
 
     let quern = format!("quern --data {}", context.folder.display());
     text.push_str(&format!("\n{}\n", paint.bold("try next")));
+    let run = story.runs.first().map_or(0, |run| run.id.0);
+    let losses = format!(
+        "sql \"select step, value from quern.metrics where run = {run} and name = 'epoch_loss' order by step\""
+    );
     for (what, command) in [
-        (
-            "what it mistakes for what",
-            "sql \"select label, predict, count(*) from mnist_inference_output where label <> predict group by 1, 2 order by 3 desc limit 5\"",
-        ),
-        ("the loss, falling", "sql \"select step, value from quern.metrics where name = 'epoch_loss' order by step\""),
+        ("what it mistakes for what", MISTAKES),
+        ("the loss, epoch by epoch", &losses),
         ("all runs", "run list"),
         ("the model for Python", "model export mnist-784-256-256-10 mnist.safetensors"),
         ("a shell", "sql"),

@@ -1,8 +1,10 @@
 //! How the demo's results are drawn.
 
-use crate::cli::output::{Align, Grid, Paint, bytes, count, duration};
-use crate::server::RunView;
 use std::time::Duration;
+
+use crate::cli::output::{Align, Grid, Paint, bytes, count, duration};
+use crate::proc::Receipt;
+use crate::server::RunView;
 
 /// Digits there are.
 pub(crate) const DIGITS: usize = 10;
@@ -46,44 +48,47 @@ pub(crate) fn confusion(matrix: &Confusion, paint: Paint) -> String {
     text
 }
 
-/// The receipts of runs, all instances of each together.
+/// The receipts of runs side by side, all instances of each together.
 pub(crate) fn receipts(runs: &[&RunView], paint: Paint) -> String {
-    let right = |name: &'static str| (name, Align::Right);
-    let mut grid = Grid::new([
-        right("run"),
-        ("proc", Align::Left),
-        right("instances"),
-        right("wall"),
-        right("guest"),
-        right("device"),
-        right("rows in"),
-        right("rows out"),
-        right("moved in"),
-        right("moved out"),
-        right("guest memory"),
-        right("device memory"),
-    ]);
-    for run in runs {
-        let receipts = || run.instances.iter().filter_map(|instance| instance.receipt.as_ref());
-        let ms = |ms: f64| duration(Duration::from_secs_f64(ms.max(0.0) / 1e3));
-        let wall = match (run.started_us, run.finished_us) {
-            (Some(start), Some(end)) => Duration::from_micros(u64::try_from(end - start).unwrap_or(0)),
-            _ => Duration::ZERO,
-        };
-        grid.row([
-            run.id.to_string(),
-            format!("{}.{}", run.component, run.proc),
-            run.instances.len().to_string(),
-            duration(wall),
-            ms(receipts().map(|r| r.guest_ms).sum()),
-            ms(receipts().map(|r| r.device_ms).sum()),
-            count(receipts().map(|r| r.rows_in).sum()),
-            count(receipts().map(|r| r.rows_out).sum()),
-            bytes(receipts().map(|r| r.moved.inputs_bytes + r.moved.parameters_bytes).sum()),
-            bytes(receipts().map(|r| r.moved.reads_bytes + r.moved.outputs_bytes).sum()),
-            bytes(receipts().map(|r| r.peak_guest_bytes).sum()),
-            bytes(receipts().map(|r| r.peak_device_bytes).max().unwrap_or(0)),
-        ]);
-    }
-    grid.render(paint)
+    let mut grid = Grid::new(std::iter::once(("", Align::Left)).chain(runs.iter().map(|_| ("", Align::Right))));
+    let mut line = |name: &str, value: &dyn Fn(&RunView) -> String| {
+        grid.row(std::iter::once(paint.dim(name)).chain(runs.iter().map(|run| value(run))));
+    };
+    line("proc", &|run| format!("{}.{}", run.component, run.proc));
+    line("run", &|run| run.id.to_string());
+    line("instances", &|run| run.instances.len().to_string());
+    line("wall time", &|run| duration(wall(run)));
+    line("guest time", &|run| ms(sum(run, |r| r.guest_ms)));
+    line("device time", &|run| ms(sum(run, |r| r.device_ms)));
+    line("rows in", &|run| count(total_of(run, |r| r.rows_in)));
+    line("rows out", &|run| count(total_of(run, |r| r.rows_out)));
+    line("moved to device", &|run| bytes(total_of(run, |r| r.moved.inputs_bytes + r.moved.parameters_bytes)));
+    line("moved from device", &|run| bytes(total_of(run, |r| r.moved.reads_bytes + r.moved.outputs_bytes)));
+    line("guest memory", &|run| bytes(total_of(run, |r| r.peak_guest_bytes)));
+    line("device memory", &|run| bytes(each(run).map(|r| r.peak_device_bytes).max().unwrap_or(0)));
+    line("programs", &|run| count(total_of(run, |r| r.programs)));
+    line("replays", &|run| count(total_of(run, |r| r.replays)));
+    grid.body(&grid.widths())
+}
+
+fn each(run: &RunView) -> impl Iterator<Item = &Receipt> {
+    run.instances.iter().filter_map(|instance| instance.receipt.as_ref())
+}
+
+fn sum(run: &RunView, field: impl Fn(&Receipt) -> f64) -> f64 {
+    each(run).map(field).sum()
+}
+
+fn total_of(run: &RunView, field: impl Fn(&Receipt) -> u64) -> u64 {
+    each(run).map(field).sum()
+}
+
+fn ms(ms: f64) -> String {
+    duration(Duration::from_secs_f64(ms.max(0.0) / 1e3))
+}
+
+/// From the moment a run left the queue to its commit.
+fn wall(run: &RunView) -> Duration {
+    let us = run.finished_us.zip(run.started_us).and_then(|(end, start)| u64::try_from(end - start).ok());
+    Duration::from_micros(us.unwrap_or(0))
 }

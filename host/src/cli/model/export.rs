@@ -1,6 +1,6 @@
 //! `quern model export`: a model as a safetensors file.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
 use clap::Args;
@@ -55,7 +55,7 @@ impl Export {
             bail!("{} exists already; use --force to overwrite it", self.file.display());
         }
         let (view, file) = fetch(context, self.model)?;
-        std::fs::write(&self.file, &file).map_err(|e| Error::io("write", &self.file, e))?;
+        write_whole(&self.file, &file)?;
         if context.json {
             return context.print_json(&serde_json::json!({ "model": view, "file": self.file }));
         }
@@ -67,6 +67,19 @@ impl Export {
             self.file.display()
         ))?)
     }
+}
+
+/// Writes a file under another name first, so that nobody ever sees half of it.
+fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".part");
+    let part = PathBuf::from(name);
+    let written = std::fs::write(&part, bytes).and_then(|()| std::fs::rename(&part, path));
+    if written.is_err() {
+        // What is left of it is of no use.
+        let _ = std::fs::remove_file(&part);
+    }
+    Ok(written.map_err(|e| Error::io("write", path, e))?)
 }
 
 /// A model and its file.

@@ -75,7 +75,7 @@ impl Progress {
     }
 
     fn style(&self) -> ProgressStyle {
-        let bar = if self.paint.is_on() { "{bar:28.cyan/238}" } else { "{bar:28}" };
+        let bar = if self.paint.is_on() { "{bar:20.cyan/238}" } else { "{bar:20}" };
         let template = match self.known {
             true => format!("{{prefix}}  {bar} {{percent:>3}} %  {{wide_msg}} {{took}}"),
             false => "{prefix}  {spinner} {wide_msg} {took}".to_owned(),

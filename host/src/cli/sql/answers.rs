@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::Result;
 use arrow::record_batch::RecordBatch;
 
+use super::waiting::Waiting;
 use crate::base::Error;
 use crate::cli::context::Context;
 use crate::cli::interrupt;
@@ -40,6 +41,7 @@ struct Stream {
     put_back: Mutex<Option<Event>>,
     /// Why rows ended early.
     failed: Mutex<Option<anyhow::Error>>,
+    waiting: Mutex<Waiting>,
 }
 
 enum Message {
@@ -49,11 +51,18 @@ enum Message {
 
 impl Answers {
     /// Asks for `text` to be executed.
-    pub(crate) fn of(connection: Arc<Connection>, text: &str) -> Result<Self> {
+    pub(crate) fn of(context: &Context, text: &str) -> Result<Self> {
+        let connection = context.shared_connection()?;
+        let waiting = Waiting::new(context, connection.clone(), text);
         let (send, receiver) = sync_channel(EVENTS_AHEAD);
         let request = Request::Sql { text: text.to_owned() };
         std::thread::Builder::new().name("quern-sql".into()).spawn(move || ask(&connection, request, &send))?;
-        let stream = Stream { receiver: Mutex::new(receiver), put_back: Mutex::default(), failed: Mutex::default() };
+        let stream = Stream {
+            receiver: Mutex::new(receiver),
+            put_back: Mutex::default(),
+            failed: Mutex::default(),
+            waiting: Mutex::new(waiting),
+        };
         Ok(Self { stream: Arc::new(stream) })
     }
 
@@ -71,9 +80,7 @@ impl Answers {
             }));
         }
     }
-}
 
-impl Answers {
     /// The error that ended rows early, where that is why writing them failed.
     pub(crate) fn cause(&self, writing: Error) -> anyhow::Error {
         let cause = self.stream.failed.lock().unwrap_or_else(PoisonError::into_inner).take();
@@ -87,14 +94,19 @@ impl Stream {
             return Ok(Some(event));
         }
         let receiver = self.receiver.lock().unwrap_or_else(PoisonError::into_inner);
-        loop {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let came = loop {
             match receiver.recv_timeout(LOOK_EVERY) {
-                Ok(Message::Event(event)) => return Ok(Some(event)),
-                Ok(Message::End(end)) => return Ok(end.map(|()| None)?),
-                Err(RecvTimeoutError::Timeout) if interrupt::asked() => return Err(Interrupted.into()),
-                Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => return Ok(None),
+                Err(RecvTimeoutError::Timeout) if !interrupt::asked() => waiting.goes_on(),
+                came => break came,
             }
+        };
+        waiting.is_over();
+        match came {
+            Ok(Message::Event(event)) => Ok(Some(event)),
+            Ok(Message::End(end)) => Ok(end.map(|()| None)?),
+            Err(RecvTimeoutError::Timeout) => Err(Interrupted.into()),
+            Err(RecvTimeoutError::Disconnected) => Ok(None),
         }
     }
 

@@ -5,6 +5,7 @@ mod complete;
 mod helpers;
 mod lex;
 mod shell;
+mod waiting;
 
 use std::io::{IsTerminal, Read, Write};
 use std::path::PathBuf;
@@ -99,7 +100,7 @@ impl SqlCommand {
 
 /// Executes statements and shows what they answer, one after the other.
 fn execute(context: &Context, text: &str, format: RowFormat) -> Result<()> {
-    let answers = Answers::of(context.shared_connection()?, text)?;
+    let answers = Answers::of(context, text)?;
     let mut out = std::io::BufWriter::new(std::io::stdout().lock());
     while let Some(item) = answers.next()? {
         match item {

@@ -49,7 +49,9 @@ pub(crate) fn open(context: &Context, mut format: RowFormat) -> Result<()> {
         match handle(context, &line, &mut format) {
             Ok(Next::Leave) => return Ok(()),
             Ok(Next::Stay) => names.refresh(context),
-            Err(error) if error.is::<Interrupted>() => eprintln!("{}", context.err.dim("stopped")),
+            Err(error) if error.is::<Interrupted>() => {
+                eprintln!("{}", context.err.dim("stopped waiting; a run that it started goes on (\\dr lists runs)"));
+            }
             Err(error) => eprint!("{}", describe(&error, context.err)),
         }
     }
