@@ -29,6 +29,14 @@ fn a_missing_file_is_named() {
 }
 
 #[test]
+fn a_data_folder_that_is_a_file_is_named() {
+    let terminal = Terminal::new();
+    std::fs::write(terminal.data(), "").unwrap();
+    let lines = terminal.error(&["sql", "select 1"]);
+    assert_eq!(lines, [format!("error: {} is not a folder; name another with --data", terminal.data().display())]);
+}
+
+#[test]
 fn a_truncated_file_leaves_no_rows() {
     let terminal = Terminal::new();
     let whole = std::fs::read(mnist("t10k-labels-idx1-ubyte.gz")).unwrap();
@@ -90,6 +98,7 @@ fn wrong_usage_has_exit_code_2() {
         (&["improt"][..], "unrecognized subcommand 'improt'"),
         (&["import"], "required arguments were not provided"),
         (&["import", "a.csv", "--table", "t", "--append", "--replace"], "cannot be used with"),
+        (&["run", "list", "--state", "done"], "possible values: queued, running, complete, error, killed"),
         (&["proc", "execute", "x", "--deadline", "soon"], "write for example 500ms, 10s or 5min"),
         (&["proc", "execute", "x", "--limit", "guest_memory_bytes=lots"], "write for example 1048576, 512MiB or 4GiB"),
         (&["proc", "execute", "x", "--param", "epochs"], "write name=value"),
@@ -115,7 +124,10 @@ fn every_subcommand_has_help_with_examples() {
     for command in commands {
         let help = terminal.ok(&[&command[..], &["--help"]].concat());
         assert!(help.contains("Examples:\n  quern "), "{command:?}: {help}");
-        assert!(help.lines().all(|line| line.chars().count() <= 110), "{command:?}: {help}");
+        assert!(help.lines().all(|line| line.chars().count() <= 100), "{command:?}: {help}");
+        let examples = help.split("Examples:\n").nth(1).unwrap().split("\n\n").next().unwrap();
+        let whole = |line: &str| ["quern", "cd", "echo", "python"].contains(&line.split_whitespace().next().unwrap());
+        assert!(examples.lines().all(whole), "an example is broken over lines: {examples}");
     }
 }
 

@@ -18,8 +18,9 @@ const EXAMPLES: &str = "\
 Examples:
   quern import flights.csv --table flights
   quern import 2026-*.parquet --table trips --shard-by vendor_id --shards 8
-  quern import train-images-idx3-ubyte.gz train-labels-idx1-ubyte.gz --table digits --names data,label
-  quern import more.csv --table flights --append --column delay=float32 --column 'code=utf8 not null'";
+  quern import train-images.gz train-labels.gz --table digits --names data,label
+  quern import more.csv --table flights --append --column delay=float32
+  quern import codes.csv --table codes --column 'code=utf8 not null'";
 
 /// Read files into a table: IDX, CSV, Parquet or Arrow IPC
 ///

@@ -296,5 +296,8 @@ fn create_folder(folder: &Path) -> Result<()> {
     if folder.is_dir() {
         return Ok(());
     }
+    if folder.exists() {
+        return Err(Error::Invalid(format!("{} is not a folder; name another with --data", folder.display())));
+    }
     DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(|e| Error::io("create", folder, e))
 }

@@ -21,8 +21,8 @@ Examples:
 #[derive(Debug, Args)]
 #[command(visible_alias = "ls", after_help = EXAMPLES)]
 pub(crate) struct List {
-    /// Only runs in this state: queued, running, complete, error or killed
-    #[arg(long, value_name = "STATE")]
+    /// Only runs in this state
+    #[arg(long, value_name = "STATE", value_parser = ["queued", "running", "complete", "error", "killed"])]
     state: Option<String>,
     /// Only runs of this proc
     #[arg(long, value_name = "PROC")]
