@@ -36,8 +36,19 @@ pub enum DType {
 impl DType {
     /// All of them, in the order of `dtype` in `wit/types.wit`.
     pub const ALL: [Self; 13] = [
-        Self::Bool, Self::I8, Self::I16, Self::I32, Self::I64, Self::U8, Self::U16, Self::U32, Self::U64, Self::F16,
-        Self::BF16, Self::F32, Self::F64,
+        Self::Bool,
+        Self::I8,
+        Self::I16,
+        Self::I32,
+        Self::I64,
+        Self::U8,
+        Self::U16,
+        Self::U32,
+        Self::U64,
+        Self::F16,
+        Self::BF16,
+        Self::F32,
+        Self::F64,
     ];
 
     /// Size of one element in bytes.

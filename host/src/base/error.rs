@@ -14,7 +14,7 @@ type Source = Box<dyn std::error::Error + Send + Sync + 'static>;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// Something that was named does not exist.
-    #[error("no {kind} `{name}`{}{}", within.as_deref().map(|w| format!(" in {w}")).unwrap_or_default(), suggestion.as_deref().map(|s| format!("; did you mean `{s}`?")).unwrap_or_default())]
+    #[error("no {kind} `{name}`{}{}", place(within), hint(suggestion))]
     NotFound {
         /// `table`, `column`, `proc`, …
         kind: &'static str,
@@ -243,6 +243,16 @@ impl Error {
         }
         text
     }
+}
+
+/// ` in table …`, or nothing.
+fn place(within: &Option<String>) -> String {
+    within.as_ref().map(|place| format!(" in {place}")).unwrap_or_default()
+}
+
+/// `; did you mean …?`, or nothing.
+fn hint(suggestion: &Option<String>) -> String {
+    suggestion.as_ref().map(|name| format!("; did you mean `{name}`?")).unwrap_or_default()
 }
 
 /// The candidate closest to `name` by edit distance, when close enough to be a

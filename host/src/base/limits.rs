@@ -94,12 +94,6 @@ impl Limits {
             _ => "",
         };
         let unit = if unit.is_empty() { limit } else { unit };
-        Error::Limit {
-            limit,
-            requested,
-            allowed,
-            unit,
-            hint: format!("raise it for one run with --limit {limit}=N"),
-        }
+        Error::Limit { limit, requested, allowed, unit, hint: format!("raise it for one run with --limit {limit}=N") }
     }
 }
