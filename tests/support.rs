@@ -6,7 +6,7 @@
 use std::path::{Path, PathBuf};
 
 /// The `quern` binary: `QUERN_BIN`, else the one beside the running test.
-pub fn quern_binary() -> PathBuf {
+pub(crate) fn quern_binary() -> PathBuf {
     if let Some(path) = std::env::var_os("QUERN_BIN") {
         return path.into();
     }
@@ -17,7 +17,7 @@ pub fn quern_binary() -> PathBuf {
 }
 
 /// The Python interpreter that has DuckDB, pyarrow and safetensors.
-pub fn python() -> PathBuf {
+pub(crate) fn python() -> PathBuf {
     let path = std::env::var_os("QUERN_PYTHON").map_or_else(
         || PathBuf::from(std::env::var_os("HOME").unwrap()).join(".cache/quern/python/bin/python"),
         PathBuf::from,
@@ -27,11 +27,11 @@ pub fn python() -> PathBuf {
 }
 
 /// The folder of this package.
-pub fn tests_folder() -> &'static Path {
+pub(crate) fn tests_folder() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
 /// How often to repeat: `small` in `make test`, `full` in `make soak`.
-pub fn repeats(small: u64, full: u64) -> u64 {
+pub(crate) fn repeats(small: u64, full: u64) -> u64 {
     if std::env::var_os("QUERN_SOAK").is_some() { full } else { small }
 }

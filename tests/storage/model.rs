@@ -137,7 +137,7 @@ fn assert_same(storage: &Storage, snapshot: &Snapshot, model: &Model) {
 
 #[test]
 fn random_operations_agree_with_a_model() {
-    for seed in 0..4 {
+    for seed in 0..crate::support::repeats(4, 200) {
         let folder = tempfile::tempdir().unwrap();
         let mut storage = open(folder.path());
         let mut world = World {
