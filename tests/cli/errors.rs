@@ -150,3 +150,13 @@ fn a_folder_of_a_newer_format_is_refused_by_its_version() {
         )]
     );
 }
+
+#[test]
+fn a_table_name_with_a_dot_is_refused() {
+    let terminal = Terminal::new();
+    let file = terminal.file("digits.csv", "id,label\n1,7\n");
+    assert_eq!(
+        terminal.error(&["import", &file, "--table", "quern.runs"]),
+        ["error: table name `quern.runs` cannot be used: there are no schemas, leave out the dot"]
+    );
+}

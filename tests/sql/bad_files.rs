@@ -271,3 +271,26 @@ fn a_delimiter_is_one_character() {
     let source = open(&[path], &Options { csv, ..Options::default() }).unwrap();
     assert_eq!(super::files::columns(&source), ["a,b utf8?", "c int64?"]);
 }
+
+#[test]
+fn a_packed_idx_file_that_claims_huge_rows_is_refused_by_its_size() {
+    let f = Folder::new();
+    // 8,192 rows of 2^26 float64, with no row behind the header.
+    let header = [[0, 0, 0x0e, 2], 8192u32.to_be_bytes(), (1u32 << 26).to_be_bytes()].concat();
+    let said = error_of(&f, "huge.gz", &packed(&header));
+    assert!(said.contains("12 bytes"), "{said}");
+    let options = Options {
+        idx: IdxOptions { one_hot_classes: Some(usize::MAX), ..IdxOptions::default() },
+        ..Options::default()
+    };
+    let labels = [[0, 0, 0x08, 1], 1u32.to_be_bytes()].concat();
+    let said = error_with(&f, "labels", &[labels, vec![3]].concat(), &options);
+    assert_eq!(said, format!("{} classes asked for one-hot labels, at most 1048576", usize::MAX));
+}
+
+#[test]
+fn a_type_that_is_spelled_too_long_is_refused() {
+    let nested = format!("{}int64{}", "list(".repeat(100_000), ")".repeat(100_000));
+    let said = nested.parse::<quern::base::ColumnType>().unwrap_err().to_string();
+    assert_eq!(said, format!("a column type has at most 256 bytes, not {}", nested.len()));
+}

@@ -111,7 +111,7 @@ fn what_is_not_supported_says_so() {
         ),
         (
             "COPY digits TO 'x.csv'",
-            "COPY … TO is not supported; write a query's rows with quern sql --output csv > file",
+            "COPY … TO is not supported; write a query's rows with quern sql --format csv > file",
         ),
         ("EXPLAIN INSERT INTO digits VALUES (1, 1, NULL, NULL)", "DML not supported: Insert Into"),
     ] {

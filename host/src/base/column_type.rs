@@ -7,6 +7,9 @@ use arrow::datatypes::{DataType, Field, TimeUnit};
 
 use super::{DType, Error, Result};
 
+/// Longest spelling of a type, which also bounds how deep lists can be nested.
+const MAX_SPELLING_BYTES: usize = 256;
+
 /// The type of a column.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum ColumnType {
@@ -236,6 +239,12 @@ impl std::str::FromStr for ColumnType {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self> {
+        if text.len() > MAX_SPELLING_BYTES {
+            return Err(Error::Invalid(format!(
+                "a column type has at most {MAX_SPELLING_BYTES} bytes, not {}",
+                text.len()
+            )));
+        }
         let text: String = text.to_lowercase().chars().filter(|c| !c.is_whitespace()).collect();
         if let Some((_, found)) = PLAIN.iter().find(|(name, _)| *name == text) {
             return Ok(found.clone());

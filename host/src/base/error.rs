@@ -92,7 +92,8 @@ pub enum Error {
         reason: String,
     },
     /// The folder is held by another process that does not answer.
-    #[error("folder {} is held by process {pid}, which does not answer; stop it (kill {pid}) or choose another folder with --data", folder.display())]
+    #[error("folder {} is held by process {pid}, which does not answer; \
+             stop it (kill {pid}) or choose another folder with --data", folder.display())]
     Held {
         /// The data folder.
         folder: PathBuf,
@@ -100,7 +101,8 @@ pub enum Error {
         pid: u32,
     },
     /// The folder was written by a newer Quern.
-    #[error("folder {} has format version {found}, this quern reads up to {supported}; use the quern that wrote it or a newer one", folder.display())]
+    #[error("folder {} has format version {found}, this quern reads up to {supported}; \
+             use the quern that wrote it or a newer one", folder.display())]
     Newer {
         /// The data folder.
         folder: PathBuf,

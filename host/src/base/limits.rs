@@ -22,6 +22,8 @@ pub struct Limits {
     pub program_ops: u64,
     /// Log lines kept per instance.
     pub log_lines: u64,
+    /// Bytes of the log lines kept per instance.
+    pub log_bytes: u64,
     /// Bytes of one log line, status message or result.
     pub text_bytes: u64,
     /// Metric points kept per instance.
@@ -49,6 +51,7 @@ impl Default for Limits {
             programs: 64,
             program_ops: 10_000,
             log_lines: 10_000,
+            log_bytes: 8 << 20,
             text_bytes: 64 << 10,
             metric_points: 100_000,
             results: 1_000,

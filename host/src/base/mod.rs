@@ -15,4 +15,4 @@ pub use dtype::DType;
 pub use error::{Error, ErrorCode, Result, closest};
 pub use ids::{RunId, SnapshotId, TableId};
 pub use limits::Limits;
-pub use schema::{Column, DEFAULT_SHARDS, Schema, Sharding, check_name};
+pub use schema::{Column, DEFAULT_SHARDS, Schema, Sharding, check_name, check_table_name};

@@ -90,3 +90,14 @@ pub fn check_name(kind: &'static str, name: &str) -> Result<()> {
     }
     Ok(())
 }
+
+/// [`check_name`] for a table that a user names: no dot, which SQL would read as
+/// the end of a schema's name.
+pub fn check_table_name(name: &str) -> Result<()> {
+    if name.contains('.') {
+        return Err(Error::Invalid(format!(
+            "table name `{name}` cannot be used: there are no schemas, leave out the dot"
+        )));
+    }
+    check_name("table", name)
+}

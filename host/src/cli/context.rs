@@ -36,7 +36,8 @@ pub(crate) struct Global {
     pub(crate) color: ColorChoice,
     /// Threads for tensor work [default: all cores]
     #[arg(long, global = true, env = "QUERN_CORES", value_name = "N", hide_env = true)]
-    pub(crate) cores: Option<usize>,
+    #[arg(value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub(crate) cores: Option<u16>,
 }
 
 /// The parsed global arguments as usable values.
@@ -70,7 +71,7 @@ impl Context {
             err: Paint::new(global.color, &std::io::stderr()),
             out_terminal: std::io::stdout().is_terminal(),
             err_terminal: std::io::stderr().is_terminal(),
-            options: Options { cores: global.cores },
+            options: Options { cores: global.cores.map(usize::from) },
             connection: OnceCell::new(),
         }
     }

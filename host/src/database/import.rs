@@ -6,7 +6,7 @@ use std::time::Instant;
 use serde::{Deserialize, Serialize};
 
 use super::Database;
-use crate::base::{Error, Result, Sharding};
+use crate::base::{Error, Result, Sharding, check_table_name};
 use crate::sql::ingest::{CsvOptions, IdxOptions, Options};
 use crate::sql::{self, Progress};
 
@@ -76,6 +76,7 @@ impl Database {
     /// Reads files into a table; `progress` is told of the rows read.
     pub fn import(&self, import: &Import, progress: &mut dyn FnMut(Progress) -> Result<()>) -> Result<ImportDone> {
         let started = Instant::now();
+        check_table_name(&import.table)?;
         let there = self.storage.snapshot()?.table(&import.table).ok();
         if let Some(table) = &there {
             refuse(import, &describe(&table.sharding, table.shards))?;

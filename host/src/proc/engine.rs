@@ -240,7 +240,9 @@ fn write_code(file: &Path, compiled: &component::Component) {
     }
 }
 
-/// wasmtime's settings; the reasons are in `reference/wasm.md` §1.
+/// wasmtime's settings: a pool, so that an instance starts in microseconds; no
+/// concurrency support, which halves the cost of a call of the host; only features
+/// of WebAssembly that procs need and that have long been in use.
 fn config() -> Config {
     let mut pool = PoolingAllocationConfig::default();
     pool.total_component_instances(MAX_INSTANCES)

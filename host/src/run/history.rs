@@ -23,6 +23,7 @@ struct Said {
     status: String,
     fraction: Option<f64>,
     lines: VecDeque<LogLine>,
+    line_bytes: u64,
     dropped_lines: u64,
     metric_points: u64,
     results: Vec<(String, String)>,
@@ -42,12 +43,15 @@ impl History {
     }
 
     pub(super) fn log(&mut self, shard: u32, level: LogLevel, message: &str) {
-        let (run, seq, kept) = (self.run, self.last_log + 1, self.limits.log_lines);
+        let (run, seq) = (self.run, self.last_log + 1);
+        let (kept, kept_bytes) = (self.limits.log_lines, self.limits.log_bytes);
         let Some(said) = self.of(shard) else { return };
         let (level, text) = (level.as_str().to_owned(), message.to_owned());
         said.lines.push_back(LogLine { run, shard, seq, time_us: now_us(), level, text });
-        while said.lines.len() as u64 > kept {
-            said.lines.pop_front();
+        said.line_bytes += message.len() as u64;
+        while said.lines.len() as u64 > kept || said.line_bytes > kept_bytes {
+            let Some(dropped) = said.lines.pop_front() else { break };
+            said.line_bytes -= dropped.text.len() as u64;
             said.dropped_lines += 1;
         }
         self.last_log = seq;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::outputs;
 use super::params;
 use super::request::{InputRef, Request};
-use crate::base::{Error, Result, Schema, Sharding, check_name};
+use crate::base::{Error, Result, Schema, Sharding, check_table_name};
 use crate::catalog::spec::{InputSpec, OutputSpec};
 use crate::catalog::{MODEL_COLUMNS, Mode, ProcSpec};
 use crate::storage::{Snapshot, TableState};
@@ -191,7 +191,7 @@ fn output(
             (existing.schema.clone(), Target::Existing(existing))
         }
         Err(Error::NotFound { .. }) => {
-            check_name("table", table)?;
+            check_table_name(table)?;
             let sharding = if spec.models { Sharding::Replicated } else { Sharding::Random };
             let shards = outputs::new_shards(proc.mode, instances);
             (outputs::schema_of(spec, paired)?, Target::New { sharding, shards })

@@ -156,6 +156,11 @@ impl Remote {
             },
         };
         let sent = write_frame(&mut stream, &ToHolder::Request(Box::new(request.clone())), body);
+        if let Err(Error::Limit { .. } | Error::Invalid(_) | Error::Internal(_)) = &sent {
+            // Nothing was sent: the stream can be used again.
+            *self.idle.lock().unwrap_or_else(PoisonError::into_inner) = Some(stream);
+            return sent.map(|()| Outcome::HolderLeft).map_err(Failure::from);
+        }
         loop {
             let (header, body) = match (read_from_holder(&mut stream), &sent) {
                 (Ok(frame), _) => frame,

@@ -1,6 +1,7 @@
 //! Requests to a folder, handled: the same code for this process and for those
 //! that ask over the socket.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
 use super::protocol::{Event, Reply, Request, RunQuery};
@@ -27,8 +28,14 @@ const LOG_LINES: u32 = 1000;
 /// Bytes of a file in one event.
 const PIECE_BYTES: usize = 8 << 20;
 
-/// Handles one request.
+/// Handles one request. A panic of a library on data that it did not expect ends
+/// the request, not the holder.
 pub(super) fn handle(database: &Database, request: Request, body: Vec<u8>, sink: Sink<'_>) -> Result<Reply> {
+    catch_unwind(AssertUnwindSafe(|| answer(database, request, body, sink)))
+        .unwrap_or_else(|_| Err(Error::Internal("a request ended in a panic, see the text above".into())))
+}
+
+fn answer(database: &Database, request: Request, body: Vec<u8>, sink: Sink<'_>) -> Result<Reply> {
     match request {
         Request::Sql { text } => sql(database, &text, sink),
         Request::Names => database.names().map(Reply::Names),

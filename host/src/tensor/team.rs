@@ -167,7 +167,7 @@ impl Shared {
 
 /// Waits for a moment; lets other processes run when it takes long.
 fn pause(spins: &mut u32) {
-    *spins += 1;
+    *spins = spins.wrapping_add(1);
     if (*spins).is_multiple_of(128) { std::thread::yield_now() } else { std::hint::spin_loop() }
 }
 

@@ -71,6 +71,10 @@ impl Export {
 
 /// Writes a file under another name first, so that nobody ever sees half of it.
 fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
+    if std::fs::metadata(path).is_ok_and(|there| !there.is_file()) {
+        let message = format!("{} is a folder or a device; name a file to write", path.display());
+        return Err(Error::Invalid(message).into());
+    }
     let mut name = path.as_os_str().to_owned();
     name.push(".part");
     let part = PathBuf::from(name);

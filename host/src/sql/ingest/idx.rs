@@ -37,6 +37,12 @@ struct Array {
     read_bytes: u64,
 }
 
+/// Most bytes of rows read at a time, where a row is not larger.
+const BATCH_BYTES: usize = 64 << 20;
+
+/// Most classes of one-hot labels.
+const MAX_CLASSES: usize = 1 << 20;
+
 /// Columns of the files in the order given.
 pub(super) fn open(contents: Vec<Content>, options: &IdxOptions) -> Result<Source> {
     let mut arrays = contents.into_iter().map(Array::open).collect::<Result<Vec<_>>>()?;
@@ -48,6 +54,7 @@ pub(super) fn open(contents: Vec<Content>, options: &IdxOptions) -> Result<Sourc
     }
     let schema = schema(&arrays, options)?;
     let arrow = schema.to_arrow();
+    let batch_rows = batch_rows(&arrays, options)?;
     let options = options.clone();
     let mut next = 0;
     let mut ended = false;
@@ -59,7 +66,7 @@ pub(super) fn open(contents: Vec<Content>, options: &IdxOptions) -> Result<Sourc
             ended = true;
             return arrays.iter_mut().find_map(|array| array.check_end().err()).map(Err);
         }
-        let n = BATCH_ROWS.min(rows - next);
+        let n = batch_rows.min(rows - next);
         let columns = read_columns(&mut arrays, &options, next, n);
         next += n;
         let batch = columns.and_then(|columns| {
@@ -69,6 +76,17 @@ pub(super) fn open(contents: Vec<Content>, options: &IdxOptions) -> Result<Sourc
         Some(batch)
     });
     Ok(Source::new(schema, Some(rows as u64), batches))
+}
+
+/// Rows read at a time: as many as fit into [`BATCH_BYTES`], since a header may
+/// claim rows of any size.
+fn batch_rows(arrays: &[Array], options: &IdxOptions) -> Result<usize> {
+    let classes = options.one_hot_classes.unwrap_or(0);
+    if classes > MAX_CLASSES {
+        return Err(Error::OutOfRange(format!("{classes} classes asked for one-hot labels, at most {MAX_CLASSES}")));
+    }
+    let row_bytes = arrays.iter().fold(classes, |sum, array| sum.saturating_add(array.row_bytes()));
+    Ok((BATCH_BYTES / row_bytes.max(1)).clamp(1, BATCH_ROWS))
 }
 
 /// The columns that the files give.

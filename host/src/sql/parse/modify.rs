@@ -120,5 +120,5 @@ fn file_list(parser: &mut Parser<'_>) -> Result<Vec<String>> {
 }
 
 fn no_export() -> Error {
-    Error::Unsupported("COPY … TO is not supported; write a query's rows with quern sql --output csv > file".into())
+    Error::Unsupported("COPY … TO is not supported; write a query's rows with quern sql --format csv > file".into())
 }
