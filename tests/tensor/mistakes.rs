@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use quern::base::{DType, ErrorCode, Result};
+use quern::base::{DType, ErrorCode, Limits, Result};
 use quern::device::{KillSwitch, Quota};
 use quern::tensor::{Activation, Adam, Keep, Mode, Session, Tensor, Transposed};
 
@@ -311,4 +311,39 @@ fn kill_wakes_sleepers_and_subscribers_once() {
     assert_eq!(sleeper.join().unwrap(), "the run was killed");
     assert_eq!(woken.try_iter().collect::<Vec<_>>(), ["kept"]);
     drop(kept);
+}
+
+#[test]
+fn what_a_tape_notes_is_charged_until_it_is_dropped() {
+    let quota = Quota::new(1 << 20);
+    let mut s = Session::new(executor(), quern::tensor::Settings { quota: quota.clone(), ..settings(Mode::Planned) });
+    let one = s.full(DType::F32, &[], 1.0).unwrap();
+    let variable = s.variable(&one).unwrap();
+    let tape = s.tape(&[&variable]).unwrap();
+    let mut x = s.value(&variable).unwrap();
+    let error = (0..100_000).find_map(|_| match s.add(&x, &one) {
+        Ok(sum) => {
+            x = sum;
+            None
+        }
+        Err(error) => Some(error),
+    });
+    let error = error.expect("notes of a tape are bounded");
+    assert_eq!(error.code(), ErrorCode::QuotaExceeded);
+    assert!(error.to_string().starts_with("limit `device_bytes`: "), "{error}");
+    drop((tape, x));
+    s.sync().unwrap();
+    assert!(quota.used_bytes() < 4096, "{} bytes are still charged", quota.used_bytes());
+}
+
+#[test]
+fn operations_with_very_many_inputs_do_not_pile_up() {
+    let limits = Limits { program_ops: 100, ..Limits::default() };
+    let mut s = Session::new(executor(), quern::tensor::Settings { limits, ..settings(Mode::Planned) });
+    let row = s.full(DType::U8, &[1], 7.0).unwrap();
+    s.sync().unwrap();
+    let before = s.stats().programs;
+    let held: Vec<Tensor> = (0..8).map(|_| s.concat(0, &vec![&row; 1000]).unwrap()).collect();
+    assert!(s.stats().programs > before, "8 operations with 8,000 inputs wait to be executed");
+    assert_eq!(s.read(&held[7]).unwrap(), [7; 1000]);
 }

@@ -70,7 +70,7 @@ impl Executor {
             *last = clock;
             return (seen.clone(), true);
         }
-        let ops = graph.nodes.len();
+        let ops = graph.weight();
         let seen = Arc::new(Seen { graph, plan: OnceLock::new() });
         same.push((seen.clone(), clock));
         programs.ops += ops;
@@ -87,7 +87,7 @@ impl Programs {
         let Some((oldest, print)) = all().min().filter(|_| several) else { return false };
         if let Some(same) = self.by_fingerprint.get_mut(&print) {
             let leaving = same.iter().filter(|(_, last)| *last == oldest);
-            self.ops -= leaving.map(|(seen, _)| seen.graph.nodes.len()).sum::<usize>();
+            self.ops -= leaving.map(|(seen, _)| seen.graph.weight()).sum::<usize>();
             same.retain(|(_, last)| *last != oldest);
             if same.is_empty() {
                 self.by_fingerprint.remove(&print);

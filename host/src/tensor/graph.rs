@@ -6,6 +6,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 use super::op::Op;
+use super::program::INPUTS_PER_OP;
 use super::shape::Shape;
 use super::value::{Cell, Handle};
 use crate::base::DType;
@@ -83,6 +84,11 @@ pub(crate) struct Binding {
 }
 
 impl Graph {
+    /// As [`Program::weight`](super::program::Program::weight): what remembering it costs.
+    pub(crate) fn weight(&self) -> usize {
+        self.nodes.len() + self.nodes.iter().map(|node| node.inputs.len()).sum::<usize>() / INPUTS_PER_OP
+    }
+
     /// A hash of all of it.
     pub(crate) fn fingerprint(&self) -> u64 {
         let mut hasher = DefaultHasher::new();

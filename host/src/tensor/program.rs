@@ -18,11 +18,15 @@ use super::value::{Cell, Handle, Place};
 use crate::base::{DType, Error, Result};
 use crate::device::Buffer;
 
+/// Inputs that weigh as much as an operation.
+pub(crate) const INPUTS_PER_OP: usize = 32;
+
 /// Operations recorded since the last flush.
 #[derive(Default)]
 pub(crate) struct Program {
     values: Vec<Value>,
     nodes: Vec<Recorded>,
+    n_inputs: usize,
     stored: HashMap<(usize, DType, Shape), u32>,
     versions: HashMap<(u64, u64), u32>,
 }
@@ -63,9 +67,14 @@ struct Recorded {
 }
 
 impl Program {
-    /// Number of operations.
-    pub(crate) fn len(&self) -> usize {
-        self.nodes.len()
+    /// Whether nothing is recorded.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.nodes.is_empty()
+    }
+
+    /// Number of operations, those with very many inputs counted several times.
+    pub(crate) fn weight(&self) -> usize {
+        self.nodes.len() + self.n_inputs / INPUTS_PER_OP
     }
 
     /// The value of a tensor in this program.
@@ -107,6 +116,7 @@ impl Program {
             inputs.first().and_then(|v| self.values.get(*v as usize)).is_some_and(|v| v.source.variable().is_some());
         let op = if op.is_view() && of_variable { Op::Layout(Layout::Copy) } else { op };
         let output = self.push(dtype, shape, Source::Node(None), Weak::new());
+        self.n_inputs += inputs.len();
         self.nodes.push(Recorded { op, params, inputs, first_output: output, n_outputs: 1 });
         output
     }
@@ -139,6 +149,7 @@ impl Program {
             let output = self.push(cell.dtype, cell.shape, Source::Node(Some(((*cell).clone(), version))), Weak::new());
             self.versions.insert((cell.id, version), output);
         }
+        self.n_inputs += inputs.len();
         self.nodes.push(Recorded { op, params, inputs, first_output, n_outputs: cells.len() as u32 });
     }
 

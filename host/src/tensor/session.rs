@@ -15,6 +15,12 @@ use super::value::{Cell, Handle, Place, Tensor, Variable};
 use crate::base::{DType, Error, Limits, Result};
 use crate::device::{Block, Buffer, Charge, KillSwitch, Quota};
 
+/// Host memory of one operation noted on a tape, about.
+const NOTE_BYTES: usize = 512;
+
+/// Host memory of each of its inputs, about.
+const NOTED_INPUT_BYTES: usize = 16;
+
 /// What a session is made with.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -252,7 +258,9 @@ impl Session {
         shape: Shape,
     ) -> Result<Tensor> {
         self.before(inputs)?;
-        let charge = self.charge(shape.size_bytes(dtype))?;
+        // A tape keeps its notes, and with them the result, for as long as it lives.
+        let noted_bytes = self.tapes.len() * (NOTE_BYTES + NOTED_INPUT_BYTES * inputs.len());
+        let charge = self.charge(shape.size_bytes(dtype) + noted_bytes)?;
         let values = inputs.iter().map(|input| self.program.intern(&input.0)).collect();
         let noted = if self.tapes.is_empty() { None } else { Some(op.clone()) };
         let value = self.program.append(op, params, values, dtype, shape);
@@ -290,7 +298,7 @@ impl Session {
         self.check_own(inputs)?;
         self.settings.kill.check()?;
         self.stats.operations += 1;
-        if self.program.len() as u64 >= self.settings.limits.program_ops {
+        if self.program.weight() as u64 >= self.settings.limits.program_ops {
             self.flush()?;
         }
         Ok(())
@@ -325,7 +333,7 @@ impl Session {
             return Err(repeat(failure));
         }
         self.settings.kill.check()?;
-        if self.program.len() == 0 {
+        if self.program.is_empty() {
             return Ok(());
         }
         let result = self.execute();
