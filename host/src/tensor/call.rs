@@ -1,6 +1,6 @@
 //! What a kernel is called with: views of memory, scalars and threads.
 
-use super::element::Element;
+use super::element::{Element, with_dtype};
 use super::shape::Shape;
 use super::team::Lanes;
 use crate::base::DType;
@@ -22,6 +22,12 @@ impl View {
     /// Number of elements.
     pub(crate) fn elements(&self) -> usize {
         self.shape.elements()
+    }
+
+    /// Element `i` of an integer type, if it is in `[0, extent)`.
+    pub(crate) fn index(&self, i: usize, extent: usize) -> Option<usize> {
+        let wide = with_dtype!(integer self.dtype, T => i128::from(self.slice::<T>()[i]), |_| -1);
+        usize::try_from(wide).ok().filter(|index| *index < extent)
     }
 
     /// The elements, for reading. An empty slice if `T` is not its type.

@@ -252,10 +252,6 @@ macro_rules! with_dtype {
         $crate::tensor::element::with_dtype!(@match $dtype, $T, $body, $other; I8 i8, I16 i16, I32 i32, I64 i64,
             U8 u8, U16 u16, U32 u32, U64 u64)
     };
-    (number $dtype:expr, $T:ident => $body:expr, $other:expr) => {
-        $crate::tensor::element::with_dtype!(@match $dtype, $T, $body, $other;
-            F32 f32, F64 f64, F16 half::f16, BF16 half::bf16, I8 i8, I16 i16, I32 i32, I64 i64, U8 u8, U16 u16, U32 u32, U64 u64)
-    };
     (any $dtype:expr, $T:ident => $body:expr) => {
         match $dtype {
             crate::base::DType::Bool => { type $T = $crate::tensor::element::Bool; $body }

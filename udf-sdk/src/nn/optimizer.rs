@@ -32,9 +32,7 @@ impl Adam {
     /// One training step: builds the loss under a tape, updates the variables
     /// and returns the loss, a scalar on the device. Read it (`item`) rarely.
     pub fn step(&mut self, loss: impl FnOnce() -> Result<Tensor>) -> Result<Tensor> {
-        let tape = Tape::new(&self.variables);
-        let loss = loss()?;
-        let gradients = tape.gradients(&loss)?;
+        let (loss, gradients) = differentiate(&self.variables, loss)?;
         self.apply(&gradients)?;
         Ok(loss)
     }
@@ -80,9 +78,7 @@ impl Sgd {
 
     /// One training step, as [`Adam::step`].
     pub fn step(&mut self, loss: impl FnOnce() -> Result<Tensor>) -> Result<Tensor> {
-        let tape = Tape::new(&self.variables);
-        let loss = loss()?;
-        let gradients = tape.gradients(&loss)?;
+        let (loss, gradients) = differentiate(&self.variables, loss)?;
         self.apply(&gradients)?;
         Ok(loss)
     }
@@ -98,6 +94,14 @@ impl Sgd {
             self.decay,
         )?)
     }
+}
+
+/// The loss that `loss` builds under a tape, and its gradients.
+fn differentiate(variables: &[Variable], loss: impl FnOnce() -> Result<Tensor>) -> Result<(Tensor, Vec<Tensor>)> {
+    let tape = Tape::new(variables);
+    let loss = loss()?;
+    let gradients = tape.gradients(&loss)?;
+    Ok((loss, gradients))
 }
 
 fn variables(module: &impl Module) -> Vec<Variable> {

@@ -23,12 +23,6 @@ pub(super) fn run(op: Index, call: &Call) -> Result<()> {
     }
 }
 
-/// Element `i` of an integer view, if it is in `[0, extent)`.
-fn index(view: &View, i: usize, extent: usize) -> Option<usize> {
-    let wide = with_dtype!(integer view.dtype, T => i128::from(view.slice::<T>()[i]), |_| -1);
-    usize::try_from(wide).ok().filter(|index| *index < extent)
-}
-
 /// Indices as positions, or the error that names the first one outside.
 fn positions(call: &Call, view: &View, extent: usize) -> Result<Vec<u32>> {
     let mut positions = vec![0u32; view.elements()];
@@ -38,7 +32,7 @@ fn positions(call: &Call, view: &View, extent: usize) -> Result<Vec<u32>> {
         // SAFETY: chunks are disjoint parts of `positions`.
         let part = unsafe { target.slice_mut::<u32>(start, len) };
         for (i, position) in part.iter_mut().enumerate() {
-            match index(view, start + i, extent).and_then(|p| u32::try_from(p).ok()) {
+            match view.index(start + i, extent).and_then(|p| u32::try_from(p).ok()) {
                 Some(found) => *position = found,
                 None => {
                     outside.fetch_min((start + i) as u64, Ordering::Relaxed);
@@ -133,7 +127,7 @@ fn one_hot<T: Element>(call: &Call) -> Result<()> {
         let rows = unsafe { output.slice_mut::<T>(start * classes, len * classes) };
         rows.fill(T::default());
         for i in 0..len {
-            if let Some(id) = index(ids, start + i, classes) {
+            if let Some(id) = ids.index(start + i, classes) {
                 rows[i * classes + id] = T::narrow(T::Work::ONE);
             }
         }

@@ -2,7 +2,7 @@
 
 use super::Probability;
 use crate::base::Result;
-use crate::tensor::call::{Call, View};
+use crate::tensor::call::Call;
 use crate::tensor::element::{Element, Number, Real, with_dtype};
 use crate::tensor::simd::simd;
 
@@ -95,12 +95,6 @@ simd! {
     }
 }
 
-/// The label of a row, if it is one of the classes.
-fn label(labels: &View, row: usize, classes: usize) -> Option<usize> {
-    let wide = with_dtype!(integer labels.dtype, T => i128::from(labels.slice::<T>()[row]), |_| -1);
-    usize::try_from(wide).ok().filter(|label| *label < classes)
-}
-
 fn cross_entropy<T: Element<Work: Real>>(call: &Call) -> Result<()> {
     let (logits, labels) = (call.input(0), call.input(1));
     let (rows, classes) = (logits.shape[0], logits.shape[1]);
@@ -117,7 +111,7 @@ fn cross_entropy<T: Element<Work: Real>>(call: &Call) -> Result<()> {
                 *to = from.widen();
             }
             log_softmax_lane(row, out);
-            sum -= label(labels, i, classes).map_or(f64::NAN, |label| out[label].to_f64());
+            sum -= labels.index(i, classes).map_or(f64::NAN, |label| out[label].to_f64());
         }
         sums.lock().unwrap_or_else(std::sync::PoisonError::into_inner)[start / per_chunk] = sum;
     })?;
@@ -142,7 +136,7 @@ fn cross_entropy_gradient<T: Element<Work: Real>>(call: &Call) -> Result<()> {
                 *to = from.widen();
             }
             softmax_lane(row, out);
-            match label(labels, i, classes) {
+            match labels.index(i, classes) {
                 Some(label) => out[label] = out[label].minus(<T::Work as Number>::ONE),
                 None => out.fill(<T::Work as Number>::from_f64(f64::NAN)),
             }
