@@ -1,0 +1,1 @@
+-- What format 2 adds to format 1. Each statement is executed once, in the transaction of the upgrade.
