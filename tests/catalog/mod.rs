@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use quern::base::Result;
 use quern::catalog::spec::{ColumnClass, Mode, ParamType};
-use quern::catalog::{Catalog, Declarations, NewComponent, ProcSpec};
+use quern::catalog::{Activation, Catalog, Change, Declarations, NewComponent, ProcSpec, at_version};
 use quern::storage::{ComponentRecord, Disk, Storage};
 
 fn declared(names: &[&str]) -> Vec<ProcSpec> {
@@ -56,10 +56,10 @@ fn versions_are_immutable_and_the_newest_answers_to_the_name() {
         let catalog = open();
         let first = catalog.create(&new("mnist", &declared(&["train"]), "a1")).unwrap();
         assert_eq!(shown(&first), (1, "a1".into(), true));
-        assert_eq!(message(catalog.create(&new("mnist", &[], "a2"))), "component `mnist` exists already");
-        let second = catalog.replace(&new("mnist", &declared(&["train", "infer"]), "a2")).unwrap();
+        let second = catalog.create(&new("mnist", &declared(&["train", "infer"]), "a2")).unwrap();
         assert_eq!(shown(&second), (2, "a2".into(), true));
-        assert_eq!(catalog.replace(&new("mnist", &[], "a2")).unwrap(), second);
+        let again = catalog.add(&new("mnist", &[], "a2"), Activation::Now).unwrap();
+        assert_eq!((again.component, again.change), (second, Change::Unchanged));
         assert_eq!(catalog.bytes(&first).unwrap(), b"a1");
     }
     let catalog = open();
@@ -69,6 +69,110 @@ fn versions_are_immutable_and_the_newest_answers_to_the_name() {
     assert_eq!(message(catalog.component("mnist")), "no component `mnist`");
     assert_eq!(message(catalog.drop_component("mnist")), "no component `mnist`");
     assert_eq!(catalog.create(&new("mnist", &declared(&["train"]), "a1")).unwrap().version, 3);
+}
+
+#[test]
+fn an_older_version_is_activated_again_and_any_version_is_found_by_its_number() {
+    let folder = tempfile::tempdir().unwrap();
+    let catalog = Catalog::new(Storage::open(folder.path(), Arc::new(Disk)).unwrap());
+    catalog.create(&new("mnist", &declared(&["train"]), "a1")).unwrap();
+    catalog.create(&new("mnist", &declared(&["train", "infer"]), "a2")).unwrap();
+    let resolved = |name: &str| catalog.resolve(name).map(|found| found.component.sha256);
+    assert_eq!(resolved("mnist.train").unwrap(), "a2");
+    for old in ["mnist@1.train", "train@1"] {
+        assert_eq!(resolved(old).unwrap(), "a1");
+    }
+    assert_eq!(catalog.activate("mnist", 1).unwrap().sha256, "a1");
+    assert_eq!(resolved("mnist.train").unwrap(), "a1");
+    assert_eq!(resolved("infer@2").unwrap(), "a2", "a proc that only an inactive version has");
+    assert_eq!(message(resolved("infer")), "no proc `infer`");
+    assert_eq!(message(resolved("mnist@3.train")), "component `mnist` has no version 3; it has 1, 2");
+    assert_eq!(message(resolved("mnist@1.infer")), "no proc `infer` in version 1 of component `mnist`");
+    assert_eq!(
+        message(resolved("train@9")),
+        "no component has a version 9 with a proc `train`; `quern proc list --versions` lists the versions"
+    );
+    assert_eq!(
+        message(resolved("mnist@new.train")),
+        "`mnist@new.train` names no version: behind `@` stands its number, as in `mnist@2.train`"
+    );
+    assert_eq!(message(catalog.activate("mnist", 7)), "component `mnist` has no version 7; it has 1, 2");
+    assert_eq!(message(catalog.activate("mnits", 1)), "no component `mnits`; did you mean `mnist`?");
+    assert_eq!(at_version("train", 2).unwrap(), "train@2");
+    assert_eq!(at_version("mnist.train", 2).unwrap(), "mnist@2.train");
+    assert_eq!(message(at_version("mnist@1.train", 2)), "`mnist@1.train` names another version than 2");
+}
+
+#[test]
+fn bytes_are_stored_once_and_a_version_may_wait_for_its_activation() {
+    let folder = tempfile::tempdir().unwrap();
+    let catalog = Catalog::new(Storage::open(folder.path(), Arc::new(Disk)).unwrap());
+    let procs = declared(&["train"]);
+    let add = |sha256: &str, activation| {
+        let created = catalog.add(&new("mnist", &procs, sha256), activation).unwrap();
+        (created.component.version, created.component.active, created.change)
+    };
+    assert_eq!(add("a1", Activation::Later), (1, false, Change::Created));
+    assert_eq!(
+        message(catalog.resolve("mnist.train")),
+        "no version of component `mnist` is active; it has 1: activate one of them"
+    );
+    assert_eq!(add("a1", Activation::Now), (1, true, Change::Activated));
+    assert_eq!(add("a2", Activation::Later), (2, false, Change::Created));
+    assert_eq!(catalog.component("mnist").unwrap().version, 1);
+    assert_eq!(add("a1", Activation::Now), (1, true, Change::Unchanged));
+    assert_eq!(add("a2", Activation::Later), (2, false, Change::Unchanged));
+    assert_eq!(catalog.versions().unwrap().len(), 2);
+}
+
+#[test]
+fn deleted_versions_leave_nothing_but_their_number() {
+    let folder = tempfile::tempdir().unwrap();
+    let catalog = Catalog::new(Storage::open(folder.path(), Arc::new(Disk)).unwrap());
+    let procs = declared(&["train"]);
+    let old = catalog.create(&new("mnist", &procs, "a1")).unwrap();
+    catalog.create(&new("mnist", &procs, "a2")).unwrap();
+    assert_eq!(
+        message(catalog.drop_version("mnist", 2)),
+        "version 2 of component `mnist` is active; activate another version first, or delete the whole component"
+    );
+    catalog.drop_version("mnist", 1).unwrap();
+    assert_eq!(catalog.bytes(&old).unwrap(), b"a1", "runs that use it go on");
+    catalog.sweep().unwrap();
+    assert!(catalog.bytes(&old).is_err());
+    assert_eq!(message(catalog.drop_version("mnist", 1)), "component `mnist` has no version 1; it has 2");
+    assert_eq!(catalog.create(&new("mnist", &procs, "a1")).unwrap().version, 3);
+    assert_eq!(catalog.bytes(&catalog.component("mnist").unwrap()).unwrap(), b"a1");
+}
+
+#[test]
+fn a_bound_on_concurrent_runs_belongs_to_the_proc_whatever_version_answers() {
+    let folder = tempfile::tempdir().unwrap();
+    let open = || Catalog::new(Storage::open(folder.path(), Arc::new(Disk)).unwrap());
+    {
+        let catalog = open();
+        catalog.create(&new("mnist", &declared(&["train", "infer"]), "a1")).unwrap();
+        assert_eq!(catalog.max_concurrency("mnist", "train").unwrap(), None);
+        catalog.set_max_concurrency("mnist", "train", Some(2)).unwrap();
+        catalog.create(&new("mnist", &declared(&["train"]), "a2")).unwrap();
+        assert_eq!(
+            message(catalog.set_max_concurrency("mnist", "train", Some(0))),
+            "max_concurrency of proc `mnist.train` must be 1 or more; `none` lifts the bound"
+        );
+        assert_eq!(
+            message(catalog.set_max_concurrency("mnist", "trian", None)),
+            "no proc `trian` in component `mnist`; did you mean `train`?"
+        );
+        assert_eq!(message(catalog.set_max_concurrency("prices", "fit", None)), "no component `prices`");
+    }
+    let catalog = open();
+    assert_eq!(catalog.max_concurrency("mnist", "train").unwrap(), Some(2));
+    catalog.set_max_concurrency("mnist", "train", None).unwrap();
+    assert_eq!(catalog.max_concurrency("mnist", "train").unwrap(), None);
+    catalog.set_max_concurrency("mnist", "infer", Some(1)).unwrap();
+    catalog.drop_component("mnist").unwrap();
+    catalog.create(&new("mnist", &declared(&["infer"]), "a1")).unwrap();
+    assert_eq!(catalog.max_concurrency("mnist", "infer").unwrap(), None, "it went with the component");
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use quern::base::{Error, RunId, SnapshotId};
 use quern::storage::{
     ComponentRecord, InstanceRecord, LogLine, MetricPoint, ModelRecord, ResultRecord, RunFilter, RunRecord, RunState,
+    Versions,
 };
 
 use super::sample::open;
@@ -120,7 +121,7 @@ fn components_keep_their_versions_and_bytes() {
         write.commit().unwrap();
     }
     assert_eq!(storage.component("mnist").unwrap(), record(2, "bb"));
-    assert_eq!(storage.components(true).unwrap().len(), 1);
+    assert_eq!(storage.components(Versions::Active).unwrap().len(), 1);
     assert_eq!(storage.component_bytes(&"aa".repeat(32)).unwrap(), b"aa");
     let error = storage.component("mnits").unwrap_err().to_string();
     assert_eq!(error, "no component `mnits`; did you mean `mnist`?");
@@ -128,7 +129,8 @@ fn components_keep_their_versions_and_bytes() {
     write.drop_component("mnist");
     write.commit().unwrap();
     assert!(matches!(storage.component("mnist"), Err(Error::NotFound { .. })));
-    assert_eq!(storage.components(false).unwrap().len(), 2);
+    assert_eq!(storage.components(Versions::All).unwrap().len(), 2);
+    assert_eq!(storage.components(Versions::Kept).unwrap(), []);
     assert_eq!(storage.component_bytes(&"bb".repeat(32)).unwrap(), b"bb");
     let mut write = storage.begin();
     write.drop_component("mnist");

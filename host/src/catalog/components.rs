@@ -1,15 +1,16 @@
-//! The catalog of components: create, replace, drop, list, resolve.
+//! The catalog of components: create, activate, delete, list; and what is set
+//! for their procs.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::ProcSpec;
 use crate::base::{Error, Result};
-use crate::storage::{ComponentRecord, Storage};
+use crate::storage::{ComponentRecord, ProcSetting, Storage, Versions};
 
 /// Components and procs by name. Cheap to clone.
 #[derive(Clone)]
 pub struct Catalog {
-    storage: Storage,
+    pub(super) storage: Storage,
 }
 
 /// What is stored of a component: the answer of its inspection and the file.
@@ -24,13 +25,35 @@ pub struct NewComponent<'a> {
     pub bytes: &'a [u8],
 }
 
-/// A proc found by name.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Resolved {
-    /// The active version of the component that offers it.
+/// What became of a component that was to be created.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Created {
+    /// The version that holds these bytes.
     pub component: ComponentRecord,
-    /// What it declares.
-    pub proc: ProcSpec,
+    /// What was done.
+    pub change: Change,
+}
+
+/// What creating a component does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Change {
+    /// A new version was added.
+    Created,
+    /// An older version has the same bytes, and answers to the name again.
+    Activated,
+    /// The version that would be made is there already.
+    Unchanged,
+}
+
+/// Whether a version that is created answers to its component's name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Activation {
+    /// From now on.
+    Now,
+    /// Once it is activated; until then it is executed by its number.
+    Later,
 }
 
 impl Catalog {
@@ -39,38 +62,102 @@ impl Catalog {
         Self { storage }
     }
 
-    /// Adds a component under a name that no other has.
+    /// Adds a version of a component and makes it the active one; the same bytes
+    /// are never added twice.
     pub fn create(&self, new: &NewComponent<'_>) -> Result<ComponentRecord> {
-        match self.find(new.name)? {
-            Some(_) => Err(Error::Exists { kind: "component", name: new.name.to_owned() }),
-            None => self.add(new),
-        }
+        self.add(new, Activation::Now).map(|created| created.component)
     }
 
-    /// Adds a version of a component and makes it the active one; creates the
-    /// component when it is missing. The same bytes again change nothing.
-    pub fn replace(&self, new: &NewComponent<'_>) -> Result<ComponentRecord> {
-        match self.find(new.name)? {
-            Some(active) if active.sha256 == new.sha256 => Ok(active),
-            _ => self.add(new),
+    /// As [`create`](Self::create); tells what was done.
+    pub fn add(&self, new: &NewComponent<'_>, activation: Activation) -> Result<Created> {
+        let (component, change) = self.preview(new, activation)?;
+        let mut write = self.storage.begin();
+        match change {
+            Change::Created => write.put_component(component.clone(), new.bytes.to_vec()),
+            Change::Activated => write.activate_component(new.name, component.version),
+            Change::Unchanged => return Ok(Created { component, change }),
         }
+        write.commit()?;
+        Ok(Created { component, change })
     }
 
-    /// Lets nothing answer to the name any more. Runs that use it go on.
+    /// What [`add`](Self::add) would do now.
+    pub fn preview(&self, new: &NewComponent<'_>, activation: Activation) -> Result<(ComponentRecord, Change)> {
+        super::check_word("component", new.name)?;
+        let versions = self.storage.components(Versions::Kept)?;
+        let same = versions.into_iter().find(|kept| kept.name == new.name && kept.sha256 == new.sha256);
+        if let Some(same) = same {
+            return Ok(match activation {
+                Activation::Now if !same.active => (ComponentRecord { active: true, ..same }, Change::Activated),
+                _ => (same, Change::Unchanged),
+            });
+        }
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let record = ComponentRecord {
+            name: new.name.to_owned(),
+            version: self.storage.next_component_version(new.name)?,
+            sha256: new.sha256.to_owned(),
+            size_bytes: new.bytes.len() as u64,
+            created_us: i64::try_from(since.as_micros()).unwrap_or(i64::MAX),
+            active: activation == Activation::Now,
+            procs: serde_json::to_string(new.procs).map_err(|e| Error::Internal(e.to_string()))?,
+        };
+        Ok((record, Change::Created))
+    }
+
+    /// Lets a version answer to the name of its component: back to an older one,
+    /// or on to one that was tried out.
+    pub fn activate(&self, name: &str, version: u64) -> Result<ComponentRecord> {
+        let component = self.storage.component_version(name, version)?;
+        let mut write = self.storage.begin();
+        write.activate_component(name, version);
+        write.commit()?;
+        Ok(ComponentRecord { active: true, ..component })
+    }
+
+    /// Deletes all versions of a component. Runs that use one go on.
     pub fn drop_component(&self, name: &str) -> Result<()> {
         let mut write = self.storage.begin();
         write.drop_component(name);
         write.commit().map(drop)
     }
 
+    /// Deletes one version, not the one that answers to the name.
+    pub fn drop_version(&self, name: &str, version: u64) -> Result<()> {
+        if self.storage.component_version(name, version)?.active {
+            return Err(Error::Invalid(format!(
+                "version {version} of component `{name}` is active; activate another version first, or delete the \
+                 whole component"
+            )));
+        }
+        let mut write = self.storage.begin();
+        write.drop_component_version(name, version);
+        write.commit().map(drop)
+    }
+
+    /// Frees what only deleted versions use. To be called before runs execute.
+    pub fn sweep(&self) -> Result<()> {
+        self.storage.sweep_components()
+    }
+
     /// The active versions, by name.
     pub fn list(&self) -> Result<Vec<ComponentRecord>> {
-        self.storage.components(true)
+        self.storage.components(Versions::Active)
+    }
+
+    /// All versions that can be executed, by name and number.
+    pub fn versions(&self) -> Result<Vec<ComponentRecord>> {
+        self.storage.components(Versions::Kept)
     }
 
     /// The active version of a component.
     pub fn component(&self, name: &str) -> Result<ComponentRecord> {
         self.storage.component(name)
+    }
+
+    /// A version of a component.
+    pub fn version(&self, name: &str, version: u64) -> Result<ComponentRecord> {
+        self.storage.component_version(name, version)
     }
 
     /// The file of a component.
@@ -86,72 +173,38 @@ impl Catalog {
         })
     }
 
-    /// All procs that can be executed, by component and in declared order.
-    pub fn procs(&self) -> Result<Vec<Resolved>> {
-        let mut all = Vec::new();
-        for component in self.list()? {
-            for proc in Self::declared(&component)? {
-                all.push(Resolved { component: component.clone(), proc });
-            }
-        }
-        Ok(all)
+    /// How many runs of a proc may execute at the same time, over all versions of
+    /// its component; as many as there are places where nothing is set.
+    pub fn max_concurrency(&self, component: &str, proc: &str) -> Result<Option<u64>> {
+        let settings = self.storage.proc_settings()?;
+        let found = settings.into_iter().find(|setting| setting.component == component && setting.proc == proc);
+        Ok(found.and_then(|setting| setting.max_concurrency))
     }
 
-    /// The proc called `proc`, or `component.proc` where several have that name.
-    pub fn resolve(&self, name: &str) -> Result<Resolved> {
-        if let Some((component, proc)) = name.split_once('.') {
-            let component = self.component(component)?;
-            let procs = Self::declared(&component)?;
-            return match procs.iter().find(|spec| spec.name == proc) {
-                Some(spec) => Ok(Resolved { proc: spec.clone(), component }),
-                None => {
-                    let within = Some(format!("component `{}`", component.name));
-                    Err(Error::not_found("proc", proc, within, procs.iter().map(|spec| &spec.name)))
-                }
-            };
+    /// Sets how many runs of a proc may execute at the same time; `None` lifts
+    /// the bound. The proc must be declared by a version of the component.
+    pub fn set_max_concurrency(&self, component: &str, proc: &str, runs: Option<u64>) -> Result<()> {
+        if runs == Some(0) {
+            return Err(Error::Invalid(format!(
+                "max_concurrency of proc `{component}.{proc}` must be 1 or more; `none` lifts the bound"
+            )));
         }
-        let procs = self.procs()?;
-        let mut found = procs.iter().filter(|resolved| resolved.proc.name == name);
-        match (found.next(), found.next()) {
-            (Some(only), None) => Ok(only.clone()),
-            (Some(_), Some(_)) => Err(ambiguous(name, &procs)),
-            (None, _) => Err(missing(name, &procs)),
+        let versions = self.versions()?.into_iter().filter(|version| version.name == component);
+        let declared = versions.map(|version| Self::declared(&version)).collect::<Result<Vec<_>>>()?;
+        let names: Vec<String> = declared.into_iter().flatten().map(|spec| spec.name).collect();
+        if names.is_empty() {
+            self.component(component)?;
         }
-    }
-
-    fn find(&self, name: &str) -> Result<Option<ComponentRecord>> {
-        Ok(self.list()?.into_iter().find(|component| component.name == name))
-    }
-
-    fn add(&self, new: &NewComponent<'_>) -> Result<ComponentRecord> {
-        super::check_word("component", new.name)?;
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let record = ComponentRecord {
-            name: new.name.to_owned(),
-            version: self.storage.next_component_version(new.name)?,
-            sha256: new.sha256.to_owned(),
-            size_bytes: new.bytes.len() as u64,
-            created_us: i64::try_from(since.as_micros()).unwrap_or(i64::MAX),
-            active: true,
-            procs: serde_json::to_string(new.procs).map_err(|e| Error::Internal(e.to_string()))?,
-        };
+        if !names.iter().any(|name| name == proc) {
+            let within = Some(format!("component `{component}`"));
+            return Err(Error::not_found("proc", proc, within, names));
+        }
         let mut write = self.storage.begin();
-        write.put_component(record.clone(), new.bytes.to_vec());
-        write.commit()?;
-        Ok(record)
+        write.put_proc_setting(ProcSetting {
+            component: component.to_owned(),
+            proc: proc.to_owned(),
+            max_concurrency: runs,
+        });
+        write.commit().map(drop)
     }
-}
-
-fn ambiguous(name: &str, procs: &[Resolved]) -> Error {
-    let same = procs.iter().filter(|resolved| resolved.proc.name == name);
-    let full: Vec<_> = same.map(|resolved| format!("`{}.{name}`", resolved.component.name)).collect();
-    Error::Invalid(format!("several components offer a proc `{name}`; write {}", full.join(" or ")))
-}
-
-fn missing(name: &str, procs: &[Resolved]) -> Error {
-    let own: Vec<_> = procs.iter().filter(|r| r.component.name == name).map(|r| format!("`{}`", r.proc.name)).collect();
-    if own.is_empty() {
-        return Error::not_found("proc", name, None, procs.iter().map(|resolved| &resolved.proc.name));
-    }
-    Error::Invalid(format!("no proc `{name}`; component `{name}` offers {}", own.join(", ")))
 }

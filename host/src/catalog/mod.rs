@@ -4,10 +4,12 @@
 
 mod components;
 mod declarations;
+mod resolve;
 pub mod spec;
 
-pub use components::{Catalog, NewComponent, Resolved};
+pub use components::{Activation, Catalog, Change, Created, NewComponent};
 pub use declarations::{Declarations, MODEL_COLUMNS};
+pub use resolve::{Resolved, at_version};
 pub use spec::{Mode, ProcSpec};
 
 use declarations::check_word;

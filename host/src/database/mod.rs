@@ -12,7 +12,7 @@ use std::time::Duration;
 pub use import::{Import, ImportDone, ImportMode};
 pub use models::{Model, ModelRef};
 
-use crate::base::{Limits, Result, RunId};
+use crate::base::{Error, Limits, Result, RunId};
 use crate::catalog::{Catalog, NewComponent};
 use crate::device::Device;
 use crate::proc::{CodeCache, Engine, Inspection};
@@ -49,6 +49,7 @@ impl Database {
         let device = device(options);
         let tables = Tables::new(storage.clone(), device.clone());
         let catalog = Catalog::new(storage.clone());
+        catalog.sweep()?;
         let code = CodeCache::new(folder.join(CODE_FOLDER));
         let backend = LocalThreads::new(&storage, &tables, Executor::new(device.clone()), Some(code))?;
         let runs = Runs::open(&storage, &catalog, Arc::new(backend), &limits)?;
@@ -83,10 +84,10 @@ impl Database {
     pub fn create_component(&self, name: &str, bytes: &[u8], replace: Replace) -> Result<ComponentRecord> {
         let found = self.inspect(&format!("`{name}`"), bytes)?;
         let new = NewComponent { name, procs: &found.procs, sha256: &found.sha256, bytes };
-        match replace {
-            Replace::No => self.catalog.create(&new),
-            Replace::Yes => self.catalog.replace(&new),
+        if replace == Replace::No && self.catalog.versions()?.iter().any(|kept| kept.name == name) {
+            return Err(Error::Exists { kind: "component", name: name.to_owned() });
         }
+        self.catalog.create(&new)
     }
 
     /// Lets a component no longer be executed.

@@ -14,7 +14,7 @@ use super::request::Request;
 use super::results;
 use crate::base::{Error, Limits, Result, RunId};
 use crate::catalog::Catalog;
-use crate::storage::{LogLine, MetricPoint, ResultRecord, RunFilter, RunRecord, RunState, Storage};
+use crate::storage::{LogLine, MetricPoint, ResultRecord, RunFilter, RunRecord, RunState, Storage, Versions};
 
 /// The runs of one folder. Cheap to clone.
 #[derive(Clone)]
@@ -201,7 +201,7 @@ impl Runs {
             Some(live) => live.results(),
             None => self.0.storage.results(id)?,
         };
-        let versions = self.0.storage.components(false)?;
+        let versions = self.0.storage.components(Versions::All)?;
         let component = versions.iter().find(|c| c.name == status.run.component && c.sha256 == status.run.sha256);
         let procs = component.map(Catalog::declared).transpose()?.unwrap_or_default();
         let proc = procs.iter().find(|proc| proc.name == status.run.proc);

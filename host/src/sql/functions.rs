@@ -27,10 +27,11 @@ pub(super) fn create(view: &View, create: &CreateFunction) -> Result<Done> {
     let bytes = std::fs::read(&path).map_err(|e| Error::io("read", &path, e))?;
     let inspection = inspect(Engine::get()?, file, &bytes, &view.system.limits)?;
     let new = NewComponent { name: &create.name, procs: &inspection.procs, sha256: &inspection.sha256, bytes: &bytes };
-    let record = match create.or_replace {
-        true => view.system.catalog.replace(&new)?,
-        false => view.system.catalog.create(&new)?,
-    };
+    let catalog = &view.system.catalog;
+    if !create.or_replace && catalog.versions()?.iter().any(|kept| kept.name == create.name) {
+        return Err(Error::Exists { kind: "component", name: create.name.clone() });
+    }
+    let record = catalog.create(&new)?;
     let procs: Vec<&str> = inspection.procs.iter().map(|proc| proc.name.as_str()).collect();
     Ok(Done::message(format!(
         "created component `{}` version {} with {}: it can use {}",

@@ -24,10 +24,8 @@ const DUCKLAKE_VERSION: &str = "1.0";
 
 /// Step `n` makes a folder of format `n` one of format `n + 1`; an empty
 /// catalog counts as 0.
-const UPGRADES: [&[&str]; 2] = [
-    &[include_str!("catalog.sql"), include_str!("format_1.sql"), FIRST_SNAPSHOT],
-    &[include_str!("format_2.sql")],
-];
+const UPGRADES: [&[&str]; 2] =
+    [&[include_str!("catalog.sql"), include_str!("format_1.sql"), FIRST_SNAPSHOT], &[include_str!("format_2.sql")]];
 
 /// What a DuckLake without tables holds.
 const FIRST_SNAPSHOT: &str = "

@@ -4,7 +4,7 @@ use super::rows::Cell;
 use crate::base::{Result, Sharding};
 use crate::catalog::Catalog;
 use crate::sql::provider::View;
-use crate::storage::ScanOptions;
+use crate::storage::{ScanOptions, Versions};
 
 type Rows = Vec<Vec<Cell>>;
 
@@ -84,7 +84,7 @@ pub(super) fn snapshots(view: &View) -> Result<Rows> {
 
 pub(super) fn components(view: &View) -> Result<Rows> {
     let mut rows = Rows::new();
-    for component in view.storage.components(false)? {
+    for component in view.storage.components(Versions::Kept)? {
         let procs = Catalog::declared(&component)?.len();
         rows.push(vec![
             component.name.into(),

@@ -1,4 +1,5 @@
-//! Components: named, versioned, their bytes kept once per sha256.
+//! Components: named, versioned, their bytes kept once per sha256; and what is
+//! set for procs by name, whatever version answers.
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
@@ -19,7 +20,7 @@ pub struct ComponentRecord {
     pub size_bytes: u64,
     /// When it was created, microseconds since 1970.
     pub created_us: i64,
-    /// Whether this version answers to the name; false after a newer one or a drop.
+    /// Whether this version answers to the name; at most one of a name does.
     pub active: bool,
     /// What it offers, as JSON text written by the catalog layer.
     pub procs: String,
@@ -39,14 +40,39 @@ impl ComponentRecord {
     }
 }
 
+/// Which versions of components.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Versions {
+    /// Those that answer to their name.
+    Active,
+    /// All that can be executed.
+    Kept,
+    /// Also deleted ones, whose rows say what past runs declared.
+    All,
+}
+
+/// What is set for one proc of a component.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProcSetting {
+    /// The component.
+    pub component: String,
+    /// The proc.
+    pub proc: String,
+    /// Runs of it that may execute at the same time; as many as there are places where absent.
+    pub max_concurrency: Option<u64>,
+}
+
 const COLUMNS: &str = "name, version, sha256, size_bytes, created_us, active, procs";
 
 impl Write {
-    /// Stores a component and its bytes; it becomes the active version of its
-    /// name. `record.version` must be the next one: [`Storage::next_component_version`].
+    /// Stores a version of a component and its bytes. An active one takes the
+    /// name over. `record.version` must be the next one:
+    /// [`Storage::next_component_version`].
     pub fn put_component(&mut self, record: ComponentRecord, bytes: Vec<u8>) {
         self.record(move |connection| {
-            sql(connection.execute("UPDATE quern_component SET active = 0 WHERE name = ?1", [&record.name]))?;
+            if record.active {
+                sql(connection.execute("UPDATE quern_component SET active = 0 WHERE name = ?1", [&record.name]))?;
+            }
             sql(connection.execute(
                 "INSERT INTO quern_component (name, version, sha256, size_bytes, created_us, active, procs) \
                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
@@ -68,22 +94,58 @@ impl Write {
         });
     }
 
-    /// Lets no version of `name` answer to it any more. Past runs keep their
-    /// component, so the bytes stay.
+    /// Lets a version answer to its component's name, and no other.
+    pub fn activate_component(&mut self, name: &str, version: u64) {
+        let name = name.to_owned();
+        self.record(move |connection| {
+            let kept = "EXISTS (SELECT 1 FROM quern_component WHERE name = ?1 AND version = ?2 AND NOT deleted)";
+            let text = format!("UPDATE quern_component SET active = (version = ?2) WHERE name = ?1 AND {kept}");
+            let changed = sql(connection.execute(&text, params![name, U(version)]))?;
+            if changed == 0 { Err(missing_version(connection, &name, version)) } else { Ok(()) }
+        });
+    }
+
+    /// Deletes all versions of `name`, and what is set for its procs. Runs that
+    /// use one go on: bytes stay until the folder is opened the next time.
     pub fn drop_component(&mut self, name: &str) {
         let name = name.to_owned();
         self.record(move |connection| {
-            let changed =
-                sql(connection.execute("UPDATE quern_component SET active = 0 WHERE name = ?1 AND active", [&name]))?;
+            let text = "UPDATE quern_component SET active = 0, deleted = 1 WHERE name = ?1 AND NOT deleted";
+            let changed = sql(connection.execute(text, [&name]))?;
+            sql(connection.execute("DELETE FROM quern_proc WHERE component = ?1", [&name]))?;
             if changed == 0 { Err(missing(connection, &name)) } else { Ok(()) }
+        });
+    }
+
+    /// Deletes one version, which must not be the active one.
+    pub fn drop_component_version(&mut self, name: &str, version: u64) {
+        let name = name.to_owned();
+        self.record(move |connection| {
+            let text = "UPDATE quern_component SET deleted = 1 \
+                        WHERE name = ?1 AND version = ?2 AND NOT deleted AND NOT active";
+            let changed = sql(connection.execute(text, params![name, U(version)]))?;
+            if changed == 0 { Err(missing_version(connection, &name, version)) } else { Ok(()) }
+        });
+    }
+
+    /// Sets something for one proc of a component, in place of what was set before.
+    pub fn put_proc_setting(&mut self, setting: ProcSetting) {
+        self.record(move |connection| {
+            let text = "INSERT OR REPLACE INTO quern_proc (component, proc, max_concurrency) VALUES (?1, ?2, ?3)";
+            let values = params![setting.component, setting.proc, setting.max_concurrency.map(U)];
+            sql(connection.execute(text, values)).map(drop)
         });
     }
 }
 
 impl Storage {
-    /// All components, or only those that answer to their name, by name and version.
-    pub fn components(&self, active_only: bool) -> Result<Vec<ComponentRecord>> {
-        let filter = if active_only { "WHERE active" } else { "" };
+    /// Components, by name and version.
+    pub fn components(&self, which: Versions) -> Result<Vec<ComponentRecord>> {
+        let filter = match which {
+            Versions::Active => "WHERE active",
+            Versions::Kept => "WHERE NOT deleted",
+            Versions::All => "",
+        };
         self.read(|connection| {
             let text = format!("SELECT {COLUMNS} FROM quern_component {filter} ORDER BY name, version");
             let mut statement = sql(connection.prepare(&text))?;
@@ -99,6 +161,46 @@ impl Storage {
             sql(connection.query_row(&text, [name], ComponentRecord::from_row).optional())?
                 .ok_or_else(|| missing(connection, name))
         })
+    }
+
+    /// A version of `name` that was not deleted.
+    pub fn component_version(&self, name: &str, version: u64) -> Result<ComponentRecord> {
+        self.read(|connection| {
+            let text =
+                format!("SELECT {COLUMNS} FROM quern_component WHERE name = ?1 AND version = ?2 AND NOT deleted");
+            let found = connection.query_row(&text, params![name, U(version)], ComponentRecord::from_row).optional();
+            sql(found)?.ok_or_else(|| missing_version(connection, name, version))
+        })
+    }
+
+    /// What is set for procs, by component and proc.
+    pub fn proc_settings(&self) -> Result<Vec<ProcSetting>> {
+        self.read(|connection| {
+            let text = "SELECT component, proc, max_concurrency FROM quern_proc ORDER BY component, proc";
+            let mut statement = sql(connection.prepare(text))?;
+            let rows = statement.query_map([], |row| {
+                let max_concurrency = row.get::<_, Option<U>>(2)?.map(|runs| runs.0);
+                Ok(ProcSetting { component: row.get(0)?, proc: row.get(1)?, max_concurrency })
+            });
+            sql(sql(rows)?.collect())
+        })
+    }
+
+    /// Removes the bytes that only deleted versions have. No run may execute.
+    pub fn sweep_components(&self) -> Result<()> {
+        let unused = "sha256 NOT IN (SELECT sha256 FROM quern_component WHERE NOT deleted)";
+        let found: bool = self.read(|connection| {
+            let text = format!("SELECT EXISTS (SELECT 1 FROM quern_component_bytes WHERE {unused})");
+            sql(connection.query_row(&text, [], |row| row.get(0)))
+        })?;
+        if !found {
+            return Ok(());
+        }
+        let mut write = self.begin();
+        write.record(move |connection| {
+            sql(connection.execute(&format!("DELETE FROM quern_component_bytes WHERE {unused}"), [])).map(drop)
+        });
+        write.commit().map(drop)
     }
 
     /// The version a new component called `name` gets.
@@ -123,8 +225,33 @@ impl Storage {
 
 /// The error for a component name nothing answers to.
 fn missing(connection: &Connection, name: &str) -> Error {
+    let versions = versions(connection, name);
+    if !versions.is_empty() {
+        return Error::Invalid(format!(
+            "no version of component `{name}` is active; it has {}: activate one of them",
+            versions.join(", ")
+        ));
+    }
     let names: rusqlite::Result<Vec<String>> = connection
-        .prepare("SELECT DISTINCT name FROM quern_component WHERE active")
+        .prepare("SELECT DISTINCT name FROM quern_component WHERE NOT deleted")
         .and_then(|mut statement| statement.query_map([], |row| row.get(0))?.collect());
     Error::not_found("component", name, None, names.unwrap_or_default())
+}
+
+/// The error for a version that a component does not have, or no longer has.
+fn missing_version(connection: &Connection, name: &str, version: u64) -> Error {
+    let versions = versions(connection, name);
+    if versions.is_empty() {
+        return missing(connection, name);
+    }
+    Error::Invalid(format!("component `{name}` has no version {version}; it has {}", versions.join(", ")))
+}
+
+/// The kept versions of a component.
+fn versions(connection: &Connection, name: &str) -> Vec<String> {
+    let text = "SELECT version FROM quern_component WHERE name = ?1 AND NOT deleted ORDER BY version";
+    let found: rusqlite::Result<Vec<String>> = connection.prepare(text).and_then(|mut statement| {
+        statement.query_map([name], |row| row.get::<_, U>(0).map(|version| version.0.to_string()))?.collect()
+    });
+    found.unwrap_or_default()
 }

@@ -9,7 +9,7 @@ mod history;
 mod models;
 mod runs;
 
-pub use components::ComponentRecord;
+pub use components::{ComponentRecord, ProcSetting, Versions};
 pub use history::{LogLine, MetricPoint, ResultRecord};
 pub use models::ModelRecord;
 pub use runs::{InstanceRecord, RunFilter, RunRecord, RunState};
