@@ -71,6 +71,21 @@ fn ctrl_c_kills_the_run_in_the_foreground() {
 }
 
 #[test]
+fn the_signal_that_ended_a_run_is_recorded() {
+    let terminal = hostile();
+    for (signal, code, name) in
+        [(libc::SIGTERM, 143, "SIGTERM"), (libc::SIGHUP, 129, "SIGHUP, the end of the terminal")]
+    {
+        let first = endless(&terminal);
+        first.signal(signal);
+        let answer = first.wait();
+        assert_eq!(answer.code, code, "{answer:?}");
+        let run = &terminal.json(&["run", "list", "-n", "1"])[0];
+        assert_eq!((&run["state"], &run["error"]), (&json!("killed"), &json!(format!("the run was killed by {name}"))));
+    }
+}
+
+#[test]
 fn behind_a_server_a_run_is_asynchronous_unless_waited_for() {
     let terminal = hostile();
     let _server = terminal.serve();

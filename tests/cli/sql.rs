@@ -69,3 +69,34 @@ fn an_arrow_stream_is_what_other_programs_read() {
     let rows: usize = reader.map(|batch| batch.unwrap().num_rows()).sum();
     assert_eq!(rows, 2);
 }
+
+#[test]
+fn several_statements_are_one_json_document() {
+    let terminal = Terminal::new();
+    let answers = terminal
+        .json(&["sql", "create table t (a float64); insert into t values ('NaN'::double), (2); select a from t"]);
+    assert_eq!(answers[0]["message"], "created table `t`");
+    assert_eq!(answers[1]["rows"], 2);
+    assert_eq!(answers[2], serde_json::json!([{ "a": "NaN" }, { "a": 2.0 }]));
+    let answer = terminal.quern(&["--json", "sql", "delete from t where a = 2; select nothing from t"]);
+    assert_eq!(answer.code, 1, "{answer:?}");
+    let done: serde_json::Value = serde_json::from_str(&answer.out).unwrap();
+    assert_eq!(done[0]["rows"], 1, "what was done before the failure is told in whole JSON");
+    assert_eq!(
+        terminal.error(&["sql", "--format", "arrow", "select 1; select 2"]),
+        ["error: an Arrow stream holds the rows of one query; execute the statements one by one, or use --format json"]
+    );
+}
+
+#[test]
+fn a_statement_may_begin_with_a_comment() {
+    let terminal = Terminal::new();
+    assert_eq!(terminal.ok(&["sql", "--format", "csv", "-- how many\nselect 42 as n"]), "n\n42\n");
+    assert_eq!(terminal.ok(&["sql", "--none\nselect 42 as n", "--format", "csv"]), "n\n42\n");
+    let answer = terminal.quern(&["sql", "--fromat=csv"]);
+    assert_eq!(answer.code, 2, "{answer:?}");
+    assert_eq!(
+        answer.err.lines().next().unwrap(),
+        "error: invalid value '--fromat=csv' for '[STATEMENT]': it is neither an option of this command nor a statement"
+    );
+}

@@ -146,6 +146,24 @@ fn values_that_do_not_fit_name_table_column_and_value() {
 }
 
 #[test]
+fn a_function_says_what_it_takes() {
+    let f = digits();
+    assert_eq!(
+        f.error("SELECT sum('x') FROM digits"),
+        "function `sum` takes decimal, uint64, int64, float64, duration or interval, not string; cast its argument"
+    );
+}
+
+#[test]
+fn a_column_that_comes_twice_is_named() {
+    let f = digits();
+    assert_eq!(
+        f.error("SELECT *, id FROM digits"),
+        "column `digits.id` is named twice; give one of them another name with AS"
+    );
+}
+
+#[test]
 fn errors_while_rows_are_made_are_one_line() {
     let f = digits();
     assert_eq!(f.error("SELECT 1 / (id - id) FROM digits"), "division by zero");

@@ -68,12 +68,12 @@ fn json_has_numbers_lists_and_json_in_place() {
     assert_eq!(
         written(
             &f,
-            "SELECT id, name, label, j, at, 0.5 AS half, 'NaN'::double AS nan FROM t ORDER BY id",
+            "SELECT id, name, label, j, at, 0.5 AS half, 'NaN'::double AS nan, '-inf'::double AS low FROM t ORDER BY id",
             Output::JsonLines
         ),
         "{\"id\":1,\"name\":\"a \\\"b\\\", c\",\"label\":[0,1],\
-         \"j\":{\"k\": [1]},\"at\":\"2026-11-22 10:00:00\",\"half\":0.5,\"nan\":null}\n\
-         {\"id\":20,\"name\":\"\",\"label\":null,\"j\":null,\"at\":null,\"half\":0.5,\"nan\":null}\n"
+         \"j\":{\"k\": [1]},\"at\":\"2026-11-22 10:00:00\",\"half\":0.5,\"nan\":\"NaN\",\"low\":\"-Infinity\"}\n\
+         {\"id\":20,\"name\":\"\",\"label\":null,\"j\":null,\"at\":null,\"half\":0.5,\"nan\":\"NaN\",\"low\":\"-Infinity\"}\n"
     );
     let all: serde_json::Value =
         serde_json::from_str(&written(&f, "SELECT image FROM t ORDER BY id", Output::Json)).unwrap();

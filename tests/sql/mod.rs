@@ -1,6 +1,7 @@
 //! SQL and the readers of files.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod arithmetic;
 mod bad_files;
 mod bad_statements;
 mod change;

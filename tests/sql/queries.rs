@@ -107,3 +107,17 @@ fn schemas_main_and_public_are_the_same() {
     assert_eq!(f.rows("SELECT t.a FROM t, main.t AS u, public.t AS v WHERE t.a = u.a AND v.a = u.a"), ["1"]);
     assert_eq!(f.error("SELECT * FROM other.t"), "no schema `other`");
 }
+
+#[test]
+fn values_written_twice_get_names_of_their_own() {
+    let f = numbers();
+    let (schema, _) = f.batches("SELECT count(*), COUNT(*), 1, 1, min(grp), min(txt) FROM n");
+    let names: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
+    assert_eq!(names, ["count(*)", "count(*)_2", "Int64(1)", "1_2", "min(n.grp)", "min(n.txt)"]);
+    assert_eq!(f.value("SELECT count(*), count(*) FROM n"), "10000|10000");
+    assert_eq!(f.rows("SELECT id, id FROM n ORDER BY id LIMIT 2"), ["0|0", "1|1"]);
+    assert_eq!(
+        f.rows("SELECT id, id FROM n WHERE id < 1 UNION ALL SELECT grp, grp FROM n WHERE id = 7"),
+        ["0|0", "7|7"]
+    );
+}

@@ -2,7 +2,8 @@
 //! parsed arguments whose `run` turns them into a request, sends it over the
 //! [`crate::server::Connection`] and shows what comes back.
 //!
-//! Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted.
+//! Exit codes: 0 done, 1 failed, 2 wrong usage, 128 and its number after a signal
+//! (Ctrl-C: 130).
 
 mod args;
 mod context;

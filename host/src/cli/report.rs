@@ -3,12 +3,10 @@
 use std::process::ExitCode;
 
 use super::context::Context;
+use super::interrupt;
 use super::output::Paint;
 use crate::base::Error;
 use crate::server::{Failure, Reply};
-
-/// The exit code after Ctrl-C, as shells have it.
-const INTERRUPTED: u8 = 130;
 
 /// Why a command ends that did what it was asked to do: to stop.
 #[derive(Debug, thiserror::Error)]
@@ -21,7 +19,7 @@ pub(crate) fn failed(context: &Context, error: &anyhow::Error) -> ExitCode {
         return ExitCode::SUCCESS;
     }
     if error.is::<Interrupted>() {
-        return ExitCode::from(INTERRUPTED);
+        return ExitCode::from(interrupt::exit_code());
     }
     eprint!("{}", describe(error, context.err));
     ExitCode::FAILURE

@@ -67,7 +67,7 @@ impl Database {
     /// Executes statements, one after the other, as their answers are taken. All
     /// are read before the first is executed.
     pub fn sql(&self, text: &str) -> Result<impl Iterator<Item = Result<Answer>> + '_> {
-        Ok(self.sql.parse(text)?.into_iter().map(|statement| self.sql.execute_one(&statement)))
+        Ok(crate::sql::parse(text)?.into_iter().map(|statement| self.sql.execute_one(&statement)))
     }
 
     /// Names that a shell completes.

@@ -14,6 +14,7 @@ use arrow::compute::{CastOptions, cast_with_options};
 use arrow::datatypes::{DataType, Float64Type, TimeUnit, TimestampMicrosecondType, UInt32Type};
 use arrow::util::display::array_value_to_string;
 
+use super::checked::lost_to_infinity;
 use super::nested;
 use crate::base::{ColumnType, Error, Schema};
 
@@ -122,6 +123,9 @@ pub(super) fn cast(array: &ArrayRef, wanted: &DataType, to: &ColumnType) -> Conv
     if result.null_count() > array.null_count()
         && let Some(row) = (0..array.len()).find(|row| result.is_null(*row) && !array.is_null(*row))
     {
+        return Err(Mismatch::value(row, &array_value_to_string(array.as_ref(), row).unwrap_or_default(), to));
+    }
+    if let Some(row) = lost_to_infinity(array, &result) {
         return Err(Mismatch::value(row, &array_value_to_string(array.as_ref(), row).unwrap_or_default(), to));
     }
     Ok(result)

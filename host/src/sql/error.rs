@@ -26,7 +26,10 @@ pub(super) fn from_datafusion(error: DataFusionError) -> Error {
         DataFusionError::ResourcesExhausted(text) => {
             Error::Invalid(format!("the query needs more memory than SQL may use: {}", line(&text)))
         }
-        other => Error::Invalid(line(&other.strip_backtrace())),
+        other => {
+            let text = other.strip_backtrace();
+            from_signature(&text).unwrap_or_else(|| Error::Invalid(line(&text)))
+        }
     }
 }
 
@@ -129,8 +132,11 @@ fn arrow_text(error: &ArrowError) -> String {
         ArrowError::CastError(text)
         | ArrowError::ParseError(text)
         | ArrowError::ComputeError(text)
-        | ArrowError::InvalidArgumentError(text)
-        | ArrowError::ArithmeticOverflow(text) => line(text),
+        | ArrowError::InvalidArgumentError(text) => line(text),
+        ArrowError::ArithmeticOverflow(text) => match text.strip_prefix("Overflow happened on: ") {
+            Some(what) => format!("integer overflow in {what}; cast to a wider type, such as decimal(38,0)"),
+            None => line(text),
+        },
         other => line(&other.to_string()),
     }
 }
@@ -148,6 +154,9 @@ pub(super) fn missing_table(error: &DataFusionError) -> Option<String> {
 
 /// What the planner says, as text.
 fn from_plan(text: &str) -> Error {
+    if let Some(error) = from_signature(text) {
+        return error;
+    }
     let first = text.lines().next().unwrap_or_default();
     if let Some(rest) = first.strip_prefix("Invalid function '")
         && let Some(name) = rest.split('\'').next()
@@ -156,7 +165,28 @@ fn from_plan(text: &str) -> Error {
         let suggestion = suggestion.and_then(|candidate| closest(name, [candidate]));
         return Error::NotFound { kind: "SQL function", name: name.to_owned(), within: None, suggestion };
     }
+    if let Some(name) = repeated_name(first) {
+        return Error::Invalid(format!("column `{name}` is named twice; give one of them another name with AS"));
+    }
     Error::Invalid(line(first))
+}
+
+/// The value that DataFusion finds twice in a `SELECT`.
+fn repeated_name(text: &str) -> Option<&str> {
+    let rest = text.strip_prefix("Projections require unique expression names but the expression \"")?;
+    rest.split_once("\" at position").map(|(name, _)| name)
+}
+
+/// A function that takes no such argument: what it takes, in one line.
+fn from_signature(text: &str) -> Option<Error> {
+    let name = text.split_once("' failed to match any signature")?.0.rsplit_once("Function '")?.1;
+    let received = text.split_once("but received ")?.1.split(' ').next()?.to_lowercase();
+    let needed = format!("Function '{name}' requires ");
+    let takes: Vec<String> =
+        text.split(needed.as_str()).skip(1).filter_map(|rest| Some(rest.split(',').next()?.to_lowercase())).collect();
+    let (last, first) = takes.split_last()?;
+    let takes = if first.is_empty() { last.clone() } else { format!("{} or {last}", first.join(", ")) };
+    Some(Error::TypeMismatch(format!("function `{name}` takes {takes}, not {received}; cast its argument")))
 }
 
 /// One line that begins small and ends without a full stop.

@@ -11,6 +11,7 @@
 
 mod answer;
 mod change;
+mod checked;
 mod convert;
 mod error;
 pub mod format;
@@ -41,6 +42,11 @@ use provider::View;
 use session::Session;
 use statement::Kind;
 use system::System;
+
+/// Reads statements separated by `;` without executing them.
+pub fn parse(text: &str) -> Result<Vec<Statement>> {
+    parse::statements(text)
+}
 
 /// What statements work on.
 pub struct Context {
@@ -77,16 +83,11 @@ impl Sql {
         Ok(Self(Arc::new(Inner { storage, system, session: Session::new(threads.max(1))? })))
     }
 
-    /// Reads statements separated by `;` without executing them.
-    pub fn parse(&self, text: &str) -> Result<Vec<Statement>> {
-        parse::statements(text)
-    }
-
     /// Executes statements separated by `;`, one after the other. All are read
     /// before the first is executed; the first that fails ends it. Rows are made
     /// as they are taken, from the snapshot their statement saw.
     pub fn execute(&self, text: &str) -> Result<Vec<Answer>> {
-        self.parse(text)?.iter().map(|statement| self.execute_one(statement)).collect()
+        parse(text)?.iter().map(|statement| self.execute_one(statement)).collect()
     }
 
     /// Executes one statement over the newest snapshot.

@@ -15,6 +15,7 @@ use futures::StreamExt;
 use tokio::runtime::Runtime;
 
 use super::Rows;
+use super::checked;
 use super::error::{InOurWords, from_datafusion, missing_table};
 use super::parse::MAIN;
 use super::provider::{CATALOG, View};
@@ -50,6 +51,8 @@ impl Session {
         let environment =
             RuntimeEnvBuilder::new().with_memory_pool(Arc::new(FairSpillPool::new(MEMORY_BYTES))).build_arc().ours()?;
         let context = SessionContext::new_with_config_rt(config, environment);
+        context.add_analyzer_rule(checked::rule());
+        context.register_udaf(checked::sum());
         Ok(Self { context, runtime: Arc::new(runtime), threads })
     }
 

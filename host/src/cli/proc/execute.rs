@@ -143,7 +143,8 @@ pub(crate) fn follow(
             killed = true;
             progress.line(&context.err.dim(&format!("killing run {run}; Ctrl-C again leaves at once")));
             // A run that ended meanwhile cannot be killed, which is as good.
-            let _ = connection.call(Request::Kill { run, by: "Ctrl-C".to_owned() }, Vec::new(), &mut |_| Ok(()));
+            let _ =
+                connection.call(Request::Kill { run, by: interrupt::name().to_owned() }, Vec::new(), &mut |_| Ok(()));
         }
         Ok(())
     })?;

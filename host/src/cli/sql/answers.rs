@@ -67,7 +67,7 @@ impl Answers {
     }
 
     /// The next answer; rows of the one before that were not taken are skipped.
-    pub(crate) fn next(&self) -> Result<Option<Item>> {
+    fn next(&self) -> Result<Option<Item>> {
         loop {
             return Ok(Some(match self.stream.next()? {
                 Some(Event::Schema(schema)) => {
@@ -79,6 +79,14 @@ impl Answers {
                 None => return Ok(None),
             }));
         }
+    }
+
+    /// Gives each answer to `show`, one after the other.
+    pub(crate) fn each(&self, mut show: impl FnMut(Item) -> Result<()>) -> Result<()> {
+        while let Some(item) = self.next()? {
+            show(item)?;
+        }
+        Ok(())
     }
 
     /// The error that ended rows early, where that is why writing them failed.

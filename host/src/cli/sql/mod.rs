@@ -29,14 +29,19 @@ Examples:
   echo 'show tables' | quern sql
   quern sql                     a shell; \\? lists its commands
 
-Rows go to standard output, everything else to standard error.";
+Rows go to standard output, everything else to standard error. Of several
+statements, table, csv and jsonl write one answer after the other; json writes one
+array with the answer of each (one statement: its answer itself); arrow takes one
+query. JSON has no NaN and no infinity: they are the strings \"NaN\", \"Infinity\"
+and \"-Infinity\".";
 
 /// Execute SQL statements, or open a shell
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct SqlCommand {
     /// The statements, separated by `;`; a shell where there are none
-    #[arg(value_name = "STATEMENT", conflicts_with = "file")]
+    #[arg(value_name = "STATEMENT", conflicts_with = "file", allow_hyphen_values = true)]
+    #[arg(value_parser = parse_statement)]
     statement: Option<String>,
     /// Take the statements from a file (- is standard input)
     #[arg(long, short, value_name = "FILE")]
@@ -53,7 +58,7 @@ pub(crate) enum RowFormat {
     Table,
     /// A header, then one line per row
     Csv,
-    /// One array of objects
+    /// One array of objects; of several statements, an array of these
     Json,
     /// One object per line
     Jsonl,
@@ -98,20 +103,48 @@ impl SqlCommand {
     }
 }
 
+/// A statement may begin with the comment `--`; a mistyped option is none.
+fn parse_statement(text: &str) -> Result<String, String> {
+    match text.starts_with('-') && !text.contains(char::is_whitespace) {
+        true => Err("it is neither an option of this command nor a statement".to_owned()),
+        false => Ok(text.to_owned()),
+    }
+}
+
 /// Executes statements and shows what they answer, one after the other.
 fn execute(context: &Context, text: &str, format: RowFormat) -> Result<()> {
+    // What cannot be read is refused where it would be executed.
+    let statements = crate::sql::parse(text).unwrap_or_default();
+    if format == RowFormat::Arrow && statements.iter().filter(|statement| statement.is_query()).count() > 1 {
+        bail!("an Arrow stream holds the rows of one query; execute the statements one by one, or use --format json");
+    }
     let answers = Answers::of(context, text)?;
     let mut out = std::io::BufWriter::new(std::io::stdout().lock());
-    while let Some(item) = answers.next()? {
-        match item {
-            Item::Rows(rows) => {
-                write_rows(rows, format.output(), &mut out).map_err(|error| answers.cause(error))?;
-            }
-            Item::Done(done) => show_done(context, format, &done, &mut out)?,
-        }
-        out.flush()?;
+    let brackets = format == RowFormat::Json && statements.len() > 1;
+    if !brackets {
+        return answers.each(|item| show(context, format, &answers, item, &mut out));
     }
-    Ok(())
+    let mut before = "[\n";
+    let shown = answers.each(|item| {
+        out.write_all(before.as_bytes())?;
+        before = ",\n";
+        show(context, format, &answers, item, &mut out)
+    });
+    // Also of statements before one that failed a reader can make something.
+    writeln!(out, "{}", if before == "[\n" { "[]" } else { "]" })?;
+    out.flush()?;
+    shown
+}
+
+/// Shows one answer.
+fn show(context: &Context, format: RowFormat, answers: &Answers, item: Item, out: &mut impl Write) -> Result<()> {
+    match item {
+        Item::Rows(rows) => {
+            write_rows(rows, format.output(), out).map_err(|error| answers.cause(error))?;
+        }
+        Item::Done(done) => show_done(context, format, &done, out)?,
+    }
+    Ok(out.flush()?)
 }
 
 /// What a statement without rows did: data for scripts, a line for people.

@@ -1,5 +1,6 @@
 //! Rows as JSON: numbers and booleans as such, decimals, times and text as
-//! strings, JSON columns in place, a number that JSON lacks (NaN, infinity) as null.
+//! strings, JSON columns in place, numbers that JSON lacks as the strings "NaN",
+//! "Infinity" and "-Infinity".
 
 use std::io::Write;
 
@@ -89,10 +90,14 @@ pub(super) fn push_value(column: &ColumnText<'_>, row: usize, line: &mut String)
     }
     let text = &line[start..];
     if column.is_json() {
-        if matches!(text, "NaN" | "inf" | "-inf") {
-            line.truncate(start);
-            line.push_str("null");
-        }
+        let named = match text {
+            "NaN" => "\"NaN\"",
+            "inf" => "\"Infinity\"",
+            "-inf" => "\"-Infinity\"",
+            _ => return Ok(()),
+        };
+        line.truncate(start);
+        line.push_str(named);
         return Ok(());
     }
     let text = text.to_owned();

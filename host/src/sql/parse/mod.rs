@@ -3,6 +3,7 @@
 //! types, clauses and words are ours.
 
 mod create;
+mod duplicates;
 mod function;
 mod modify;
 
@@ -147,7 +148,9 @@ fn statement(parser: &mut DFParser<'_>) -> Result<Kind> {
 
 /// A query for DataFusion.
 fn planned(parser: &mut DFParser<'_>) -> Result<Box<Planned>> {
-    parser.parse_statement().map(Box::new).map_err(from_datafusion)
+    let mut planned = parser.parse_statement().map_err(from_datafusion)?;
+    duplicates::number(&mut planned);
+    Ok(Box::new(planned))
 }
 
 /// `SHOW …`, `DESCRIBE …`.

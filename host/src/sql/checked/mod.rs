@@ -1,0 +1,85 @@
+//! Arithmetic that refuses what does not fit. DataFusion's own wraps around:
+//! here `+`, `-`, `*` and the sign of integers, `sum` of integers and casts to a
+//! narrower float fail with the values, or the name, of what overflowed.
+//!
+//! The operators are replaced after the planner has settled the types and before
+//! constants are folded, so that `9223372036854775807 + 1` fails as well. Each
+//! replacement is shown in plans and in names of columns as what it replaces.
+
+mod narrowing;
+mod operators;
+mod sum;
+
+use std::sync::Arc;
+
+use datafusion::arrow::datatypes::DataType;
+use datafusion::common::config::ConfigOptions;
+use datafusion::common::tree_node::Transformed;
+use datafusion::common::{DFSchema, DataFusionError, Result};
+use datafusion::logical_expr::expr::{BinaryExpr, ScalarFunction};
+use datafusion::logical_expr::expr_rewriter::FunctionRewrite;
+use datafusion::logical_expr::{AggregateUDF, Cast, Expr, ExprSchemable, ScalarUDF};
+use datafusion::optimizer::AnalyzerRule;
+use datafusion::optimizer::analyzer::function_rewrite::ApplyFunctionRewrites;
+
+use crate::base::Error;
+use operators::Operation;
+
+pub(super) use narrowing::lost_to_infinity;
+
+/// The rule that replaces the operators; it must come after the coercion of types.
+pub(super) fn rule() -> Arc<dyn AnalyzerRule + Send + Sync> {
+    Arc::new(ApplyFunctionRewrites::new(vec![Arc::new(Replace)]))
+}
+
+/// `sum`, under its usual name.
+pub(super) fn sum() -> AggregateUDF {
+    AggregateUDF::new_from_impl(sum::CheckedSum::default())
+}
+
+/// Replaces one expression at a time.
+#[derive(Debug)]
+struct Replace;
+
+impl FunctionRewrite for Replace {
+    fn name(&self) -> &str {
+        "checked_arithmetic"
+    }
+
+    fn rewrite(&self, expr: Expr, schema: &DFSchema, _: &ConfigOptions) -> Result<Transformed<Expr>> {
+        Ok(match expr {
+            Expr::BinaryExpr(BinaryExpr { left, op, right }) => {
+                match (Operation::of(op), left.get_type(schema), right.get_type(schema)) {
+                    (Some(operation), Ok(a), Ok(b)) if a.is_integer() && a == b => {
+                        Transformed::yes(call(operation.function(), vec![*left, *right]))
+                    }
+                    _ => Transformed::no(Expr::BinaryExpr(BinaryExpr { left, op, right })),
+                }
+            }
+            Expr::Negative(inner) if inner.get_type(schema).is_ok_and(|kind| kind.is_integer()) => {
+                Transformed::yes(call(Operation::Negative.function(), vec![*inner]))
+            }
+            Expr::Cast(Cast { expr, field }) => match expr.get_type(schema) {
+                Ok(from) if narrowing::may_overflow(&from, field.data_type()) => {
+                    Transformed::yes(call(narrowing::function(field.data_type()), vec![*expr]))
+                }
+                _ => Transformed::no(Expr::Cast(Cast { expr, field })),
+            },
+            other => Transformed::no(other),
+        })
+    }
+}
+
+fn call(function: Arc<ScalarUDF>, arguments: Vec<Expr>) -> Expr {
+    Expr::ScalarFunction(ScalarFunction::new_udf(function, arguments))
+}
+
+/// The error of an operation on integers of type `of`.
+fn overflow(what: &str, of: &DataType) -> DataFusionError {
+    let wider = match of {
+        DataType::Int64 | DataType::UInt64 => "decimal(38,0)",
+        _ => "int64",
+    };
+    let text = format!("integer overflow in {what}; cast to a wider type, such as {wider}");
+    DataFusionError::External(Box::new(Error::OutOfRange(text)))
+}
