@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use quern::base::Result;
+use quern::base::{Limits, Result};
 use quern::catalog::spec::{ColumnClass, Mode, ParamType};
 use quern::catalog::{Activation, Catalog, Change, Declarations, NewComponent, ProcSpec, at_version};
 use quern::storage::{ComponentRecord, Disk, Storage};
@@ -247,6 +247,10 @@ fn declarations_that_make_no_sense_are_refused() {
         message(d.proc("z", "distributed", &"d".repeat(5000))),
         "a description has 5000 bytes, 4096 are allowed"
     );
+    assert_eq!(
+        message(d.proc("z", "distributed", "up\u{1b}[2A")),
+        "the description \"up\\u{1b}[2A\" has control characters; take them out"
+    );
     d.output("p", "late", "").unwrap();
     assert_eq!(
         message(d.finish()),
@@ -258,5 +262,16 @@ fn declarations_that_make_no_sense_are_refused() {
     assert_eq!(
         message(d.finish()),
         "distributed proc `p` declares no input; it has one instance per shard of its first input"
+    );
+}
+
+#[test]
+fn declarations_are_bounded_together() {
+    let mut d = Declarations::new(&Limits { declared_bytes: 10_000, ..Limits::default() });
+    d.proc("p", "nondistributed", &"d".repeat(4000)).unwrap();
+    d.input("p", "x", &"d".repeat(4000)).unwrap();
+    assert_eq!(
+        message(d.input("p", "y", &"d".repeat(4000))),
+        "limit `declared_bytes`: 12099 bytes asked, 10000 bytes allowed; it holds for the whole folder"
     );
 }

@@ -79,7 +79,7 @@ fn describe_cannot_look_at_tables() {
     assert_eq!(
         refusal(guest("tests/evil/nosy")),
         "x.wasm is not a usable component: `describe` stopped: \
-         `tables` is not available in `describe`, where only `declare` and `job.log` are"
+         `tables.inputs` is not available in `describe`, where only `declare` and `job.log` are"
     );
 }
 
@@ -89,7 +89,7 @@ fn a_large_file_is_refused_before_it_is_read() {
     let refused = inspect(Engine::get().unwrap(), "x.wasm", &[0; 1001], &limits).unwrap_err();
     assert_eq!(
         refused.to_string(),
-        "limit `component_bytes`: 1001 bytes asked, 1000 bytes allowed; raise it for one run with --limit component_bytes=N"
+        "limit `component_bytes`: 1001 bytes asked, 1000 bytes allowed; it holds for the whole folder"
     );
 }
 

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+use quern::base::{LimitChanges, Limits};
 use quern::proc::LogLevel;
 
 use super::fixture::{Trial, guest, works_normally};
@@ -31,6 +32,41 @@ fn results_are_limited_in_number() {
         "proc `many_results` returned an error (quota-exceeded): limit `results`: \
          21 results asked, 20 results allowed; raise it for one run with --limit results=N"
     );
+}
+
+#[test]
+fn results_are_limited_in_bytes() {
+    // `r0` to `r9` with one digit each: 30 bytes; setting one again counts once.
+    trial("many_results").param("count", "10").limit("results_bytes", 30).run().result.unwrap();
+    assert_eq!(
+        trial("many_results").param("count", "11").limit("results_bytes", 30).failure(),
+        "proc `many_results` returned an error (quota-exceeded): limit `results_bytes`: \
+         35 bytes asked, 30 bytes allowed; raise it for one run with --limit results_bytes=N"
+    );
+}
+
+#[test]
+fn saved_models_are_limited_in_number() {
+    assert_eq!(
+        trial("learn").limit("saved_models", 0).failure(),
+        "proc `learn` returned an error (quota-exceeded): limit `saved_models`: \
+         1 saved_models asked, 0 saved_models allowed; raise it for one run with --limit saved_models=N"
+    );
+}
+
+#[test]
+fn limits_of_the_folder_are_none_of_a_run() {
+    let mut changes = LimitChanges::new();
+    for name in ["running_instances", "component_bytes", "declared_bytes"] {
+        assert_eq!(
+            changes.set(name, 1).unwrap_err().to_string(),
+            format!("limit `{name}` holds for the whole folder; no run can change it")
+        );
+    }
+    assert_eq!(changes.set("handle", 1).unwrap_err().to_string(), "no limit `handle`; did you mean `handles`?");
+    changes.set("handles", 5).unwrap();
+    let limits = Limits::default().with(&changes).unwrap();
+    assert_eq!(limits, Limits { handles: 5, ..Limits::default() });
 }
 
 #[test]

@@ -119,6 +119,17 @@ fn a_model_over_its_limit_is_refused_by_name() {
 }
 
 #[test]
+fn a_loaded_model_counts_as_device_memory_of_the_run() {
+    let database = Database::new();
+    let kept = database.commit("kept", learn().outputs.remove(0).1);
+    let text = recall(&kept, "", "").limit("device_bytes", 500).failure();
+    assert!(text.starts_with("proc `recall` returned an error (quota-exceeded): limit `device_bytes`: "), "{text}");
+    let trial = recall(&kept, "", "");
+    let used = trial.run().receipt.peak_device_bytes;
+    assert!((1000..10_000).contains(&used), "{used}");
+}
+
+#[test]
 fn a_model_file_opens_in_python() {
     let batch = learn().outputs.remove(0).1.into_batches().unwrap().remove(0);
     let folder = tempfile::tempdir().unwrap();

@@ -231,8 +231,7 @@ fn a_kill_stops_guests_in_loops_and_in_tensor_work() {
             (RunState::Killed, Some("the run was killed by bob"))
         );
     }
-    let limits = Limits { deadline_ms: 80, ..Limits::default() };
-    let status = database.run(Request { limits, ..Request::new("loops_forever") });
+    let status = database.run(Request::new("loops_forever").limit("deadline_ms", 80).unwrap());
     assert_eq!(status.run.state, RunState::Killed);
     assert!(status.run.error.unwrap().contains("80 ms allowed"));
 }

@@ -137,7 +137,7 @@ fn runs_are_killed_by_tag_and_all_together() {
 #[test]
 fn the_deadline_counts_from_the_end_of_the_queue_and_kills() {
     let folder = waiting(1);
-    let request = |deadline_ms| Request { limits: Limits { deadline_ms, ..Limits::default() }, ..Request::new("work") };
+    let request = |deadline_ms| Request::new("work").limit("deadline_ms", deadline_ms).unwrap();
     let first = folder.runs.execute(request(150)).unwrap();
     let second = folder.runs.execute(request(100)).unwrap();
     assert_eq!(folder.wait(first).run.state, RunState::Killed);
@@ -198,8 +198,8 @@ fn a_flood_of_log_lines_keeps_the_last_ones_and_says_so() {
         (0..1000).for_each(|i| instance.contact.observer.log(LogLevel::Info, &format!("line {i}")));
         Ok(Made::default())
     });
-    let limits = Limits { log_lines: 10, ..Limits::default() };
-    let id = folder.runs.execute(Request { limits, ..Request::new("work") }).unwrap();
+    let request = Request::new("work").limit("log_lines", 10).unwrap();
+    let id = folder.runs.execute(request).unwrap();
     assert_eq!(folder.wait(id).run.error, None);
     let lines = folder.runs.logs(id, 0, 100).unwrap();
     assert_eq!(lines.len(), 10);

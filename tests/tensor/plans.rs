@@ -372,3 +372,22 @@ fn plans_are_shared_between_sessions_and_bounded_per_session() {
     assert_eq!(executor.program_counts(), (4, 4));
     assert!(replays >= 2, "{replays}");
 }
+
+#[test]
+fn sessions_of_one_run_share_its_places_for_plans() {
+    let executor = Executor::new(Device::cpu(1, 1 << 30));
+    let limits = quern::base::Limits { programs: 1, ..Default::default() };
+    let shared = Settings { limits, ..settings(Mode::Planned) };
+    let replays = |s: &mut Session| {
+        for _ in 0..4 {
+            let x = s.full(DType::F32, &[3], 1.0).unwrap();
+            assert_eq!(Array::of(s, &x).data, vec![1.0; 3]);
+        }
+        s.stats().replays
+    };
+    let mut first = Session::new(&executor, shared.clone());
+    let mut second = Session::new(&executor, shared);
+    assert_eq!((replays(&mut first), replays(&mut second)), (3, 0));
+    drop(first);
+    assert_eq!(replays(&mut second), 4);
+}

@@ -1,4 +1,7 @@
-//! Every limit of a run in one place: its name, default and unit.
+//! Every limit in one place: its name, default and unit; and what of them one
+//! proc or one run changes.
+
+use std::collections::BTreeMap;
 
 use super::{Error, Result};
 
@@ -8,12 +11,18 @@ use super::{Error, Result};
 pub struct Limits {
     /// Size of a component file.
     pub component_bytes: u64,
+    /// Bytes of the names, types and descriptions that a component declares.
+    pub declared_bytes: u64,
     /// Guest memory of one instance, all its memories together.
     pub guest_memory_bytes: u64,
-    /// Device memory of one run: tensors, variables, outputs.
+    /// Elements of all tables (of functions, mostly) of one instance.
+    pub table_elements: u64,
+    /// Device memory of one run: tensors, variables, loaded models.
     pub device_bytes: u64,
     /// Wall time of a run from the moment it leaves the queue.
     pub deadline_ms: u64,
+    /// Time that the instances of a run spend executing tensor programs, added up.
+    pub device_time_ms: u64,
     /// Live handles of one instance.
     pub handles: u64,
     /// Prepared programs one run may hold; further ones are executed unplanned.
@@ -30,10 +39,14 @@ pub struct Limits {
     pub metric_points: u64,
     /// Results per instance.
     pub results: u64,
+    /// Bytes of the names and values of the results of one instance.
+    pub results_bytes: u64,
     /// Bytes of all output rows of one instance.
     pub output_bytes: u64,
     /// Size of one stored model.
     pub model_bytes: u64,
+    /// Models that one instance saves.
+    pub saved_models: u64,
     /// Bytes a guest may pass to the host in one call.
     pub call_bytes: u64,
     /// Instances that run at the same time in one folder; the rest queue.
@@ -44,9 +57,12 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             component_bytes: 64 << 20,
+            declared_bytes: 1 << 20,
             guest_memory_bytes: 256 << 20,
+            table_elements: 100_000,
             device_bytes: 4 << 30,
             deadline_ms: 60 * 60 * 1000,
+            device_time_ms: 60 * 60 * 1000,
             handles: 100_000,
             programs: 64,
             program_ops: 10_000,
@@ -55,13 +71,18 @@ impl Default for Limits {
             text_bytes: 64 << 10,
             metric_points: 100_000,
             results: 1_000,
+            results_bytes: 8 << 20,
             output_bytes: 4 << 30,
             model_bytes: 1 << 30,
+            saved_models: 10_000,
             call_bytes: 128 << 20,
             running_instances: 64,
         }
     }
 }
+
+/// Limits that hold for a folder and its components, so that no run can change them.
+const NOT_OF_RUNS: [&str; 3] = ["component_bytes", "declared_bytes", "running_instances"];
 
 impl Limits {
     /// `(name, value)` of every limit, in the order of the fields.
@@ -89,6 +110,16 @@ impl Limits {
         Ok(())
     }
 
+    /// These limits with some of them changed.
+    pub fn with(&self, changes: &LimitChanges) -> Result<Self> {
+        let mut changed = self.clone();
+        changes.entries().try_for_each(|(name, value)| {
+            LimitChanges::check(name)?;
+            changed.set(name, value)
+        })?;
+        Ok(changed)
+    }
+
     /// The error for exceeding `limit`.
     pub fn exceeded(limit: &'static str, requested: u64, allowed: u64) -> Error {
         let unit = match limit.rsplit('_').next() {
@@ -97,6 +128,57 @@ impl Limits {
             _ => "",
         };
         let unit = if unit.is_empty() { limit } else { unit };
-        Error::Limit { limit, requested, allowed, unit, hint: format!("raise it for one run with --limit {limit}=N") }
+        let hint = match NOT_OF_RUNS.contains(&limit) {
+            true => "it holds for the whole folder".to_owned(),
+            false => format!("raise it for one run with --limit {limit}=N"),
+        };
+        Error::Limit { limit, requested, allowed, unit, hint }
+    }
+}
+
+/// Limits that were asked for, for all runs of one proc or for one run; all
+/// others stay as they are.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct LimitChanges(BTreeMap<String, u64>);
+
+impl LimitChanges {
+    /// Nothing changed.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds a change. Refuses names that are no limit of a run.
+    pub fn set(&mut self, name: &str, value: u64) -> Result<()> {
+        Self::check(name)?;
+        self.0.insert(name.to_owned(), value);
+        Ok(())
+    }
+
+    /// `(name, value)` of every change, by name.
+    pub fn entries(&self) -> impl Iterator<Item = (&str, u64)> {
+        self.0.iter().map(|(name, value)| (name.as_str(), *value))
+    }
+
+    /// Whether nothing is changed.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The limits that a proc or a run can change, by name.
+    pub fn names() -> Vec<String> {
+        let all = Limits::default().entries().into_iter().map(|(name, _)| name);
+        all.filter(|name| !NOT_OF_RUNS.contains(&name.as_str())).collect()
+    }
+
+    /// Refuses what is no limit, or not one of a run.
+    fn check(name: &str) -> Result<()> {
+        if NOT_OF_RUNS.contains(&name) {
+            return Err(Error::Invalid(format!("limit `{name}` holds for the whole folder; no run can change it")));
+        }
+        let names = Self::names();
+        match names.iter().any(|known| known == name) {
+            true => Ok(()),
+            false => Err(Error::not_found("limit", name, None, names)),
+        }
     }
 }

@@ -4,17 +4,27 @@
 use super::spec::{
     InputColumn, InputSpec, Mode, OutputColumn, OutputSpec, ParamSpec, ParamType, ProcSpec, Reducer, ReducerSpec,
 };
-use crate::base::{ColumnType, Error, Result};
+use crate::base::{ColumnType, Error, Limits, Result};
 
 /// Procs of one component, inputs or outputs of one proc, columns, parameters: more are refused.
 const MAX_ENTRIES: usize = 256;
 /// Bytes of a description.
 const MAX_DOC_BYTES: usize = 4096;
+/// What each declaration counts beside its texts.
+const ENTRY_BYTES: u64 = 32;
 
 /// The procs declared so far.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Declarations {
     procs: Vec<ProcSpec>,
+    declared_bytes: u64,
+    allowed_bytes: u64,
+}
+
+impl Default for Declarations {
+    fn default() -> Self {
+        Self::new(&Limits::default())
+    }
 }
 
 /// Columns that every model table has beside the declared ones.
@@ -26,8 +36,25 @@ pub const MODEL_COLUMNS: [(&str, ColumnType); 4] = [
 ];
 
 impl Declarations {
+    /// Nothing declared of what the limit `declared_bytes` allows.
+    pub fn new(limits: &Limits) -> Self {
+        Self { procs: Vec::new(), declared_bytes: 0, allowed_bytes: limits.declared_bytes }
+    }
+
+    /// Counts what one call declares.
+    fn count(&mut self, texts: &[&str]) -> Result<()> {
+        let bytes = texts.iter().fold(ENTRY_BYTES, |sum, text| sum.saturating_add(text.len() as u64));
+        let declared_bytes = self.declared_bytes.saturating_add(bytes);
+        if declared_bytes > self.allowed_bytes {
+            return Err(Limits::exceeded("declared_bytes", declared_bytes, self.allowed_bytes));
+        }
+        self.declared_bytes = declared_bytes;
+        Ok(())
+    }
+
     /// `declare.proc`.
     pub fn proc(&mut self, name: &str, mode: &str, doc: &str) -> Result<()> {
+        self.count(&[name, doc])?;
         let spec = ProcSpec {
             name: checked_name("proc", name)?,
             mode: mode.parse()?,
@@ -42,12 +69,14 @@ impl Declarations {
 
     /// `declare.input`.
     pub fn input(&mut self, proc: &str, name: &str, doc: &str) -> Result<()> {
+        self.count(&[name, doc])?;
         let spec = InputSpec { name: checked_name("input", name)?, doc: checked_doc(doc)?, columns: Vec::new() };
         push("input", &mut self.find(proc)?.inputs, spec, |i| &i.name)
     }
 
     /// `declare.input-column`.
     pub fn input_column(&mut self, proc: &str, input: &str, name: &str, column_type: &str) -> Result<()> {
+        self.count(&[name, column_type])?;
         let column = InputColumn { name: checked_name("column", name)?, class: checked_type(name, column_type)? };
         let proc = self.find(proc)?;
         let input = named("input", input, &proc.name, &mut proc.inputs, |i| &i.name)?;
@@ -56,6 +85,7 @@ impl Declarations {
 
     /// `declare.output`.
     pub fn output(&mut self, proc: &str, name: &str, doc: &str) -> Result<()> {
+        self.count(&[name, doc])?;
         let (name, doc) = (checked_name("output", name)?, checked_doc(doc)?);
         let spec = OutputSpec { name, doc, columns: Vec::new(), models: false };
         push("output", &mut self.find(proc)?.outputs, spec, |o| &o.name)
@@ -64,6 +94,7 @@ impl Declarations {
     /// `declare.output-column`.
     pub fn output_column(&mut self, proc: &str, output: &str, column: (&str, &str, bool)) -> Result<()> {
         let (name, column_type, nullable) = column;
+        self.count(&[name, column_type])?;
         let column_type = checked_type(name, column_type)?;
         let column = OutputColumn { name: checked_name("column", name)?, column_type, nullable };
         let output = self.find_output(proc, output)?;
@@ -85,6 +116,7 @@ impl Declarations {
 
     /// `declare.param`.
     pub fn param(&mut self, proc: &str, name: &str, param_type: &str, default: Option<&str>, doc: &str) -> Result<()> {
+        self.count(&[name, default.unwrap_or_default(), doc])?;
         let name = checked_name("parameter", name)?;
         let param_type: ParamType = param_type.parse()?;
         if let Some(value) = default {
@@ -97,6 +129,7 @@ impl Declarations {
 
     /// `declare.reducer`.
     pub fn reducer(&mut self, proc: &str, name: &str, reducer: &str) -> Result<()> {
+        self.count(&[name])?;
         let spec = ReducerSpec { name: checked_name("result", name)?, reducer: reducer.parse::<Reducer>()? };
         push("reducer", &mut self.find(proc)?.reducers, spec, |r| &r.name)
     }
@@ -187,6 +220,10 @@ pub(super) fn check_word(kind: &'static str, name: &str) -> Result<()> {
 fn checked_doc(doc: &str) -> Result<String> {
     if doc.len() > MAX_DOC_BYTES {
         return Err(Error::OutOfRange(format!("a description has {} bytes, {MAX_DOC_BYTES} are allowed", doc.len())));
+    }
+    if doc.chars().any(|c| c.is_control() && c != '\n' && c != '\t') {
+        let shown: String = doc.chars().take(64).collect();
+        return Err(Error::Invalid(format!("the description {shown:?} has control characters; take them out")));
     }
     Ok(doc.to_owned())
 }

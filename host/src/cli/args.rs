@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::base::Limits;
+use crate::base::LimitChanges;
 
 /// A `name=value` argument.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,7 +40,7 @@ impl std::str::FromStr for LimitArg {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let pair: Pair = text.parse()?;
-        Limits::default().set(&pair.name, 1).map_err(|e| e.to_string())?;
+        LimitChanges::new().set(&pair.name, 1).map_err(|e| e.to_string())?;
         let value = if pair.name.ends_with("_bytes") {
             parse_bytes(&pair.value)?
         } else if pair.name.ends_with("_ms") {

@@ -80,7 +80,8 @@ impl KillSwitch {
         }
         let (elapsed_ms, deadline_ms) = (self.elapsed_ms(), self.0.deadline_ms.load(Ordering::Relaxed));
         if elapsed_ms >= deadline_ms {
-            return Err(Limits::exceeded("deadline_ms", elapsed_ms, deadline_ms));
+            // At the very millisecond of the deadline more than that is asked for.
+            return Err(Limits::exceeded("deadline_ms", elapsed_ms.max(deadline_ms.saturating_add(1)), deadline_ms));
         }
         Ok(())
     }

@@ -15,7 +15,7 @@ use std::sync::Arc;
 pub use block::{ALIGNMENT_BYTES, Block, Pool};
 pub use buffer::{Buffer, ColumnBuffer};
 pub use kill::{KillSwitch, Subscription};
-pub use quota::{Charge, Quota};
+pub use quota::{Charge, Prepared, Quota};
 
 /// A description of a device, as shown in `quern.devices` and in receipts.
 #[derive(Clone, Debug)]

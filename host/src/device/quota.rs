@@ -1,4 +1,4 @@
-//! What a run holds of a device, against the limit `device_bytes`.
+//! What a run holds of a device, against the limits `device_bytes` and `programs`.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,12 +15,18 @@ struct Counts {
     used_bytes: AtomicU64,
     peak_bytes: AtomicU64,
     allowed_bytes: u64,
+    programs: AtomicU64,
 }
 
 impl Quota {
     /// A quota of `allowed_bytes`.
     pub fn new(allowed_bytes: u64) -> Self {
-        Self(Arc::new(Counts { used_bytes: AtomicU64::new(0), peak_bytes: AtomicU64::new(0), allowed_bytes }))
+        Self(Arc::new(Counts {
+            used_bytes: AtomicU64::new(0),
+            peak_bytes: AtomicU64::new(0),
+            allowed_bytes,
+            programs: AtomicU64::new(0),
+        }))
     }
 
     /// Counts `bytes` until the returned charge is dropped; `Error::Limit` with
@@ -37,6 +43,14 @@ impl Quota {
             }
             Err(used) => Err(Limits::exceeded("device_bytes", used.saturating_add(bytes), counts.allowed_bytes)),
         }
+    }
+
+    /// A place for one prepared program, of which all who share the quota have
+    /// `allowed` together; none when all are taken.
+    pub fn prepare(&self, allowed: u64) -> Option<Prepared> {
+        let more = |programs: u64| Some(programs + 1).filter(|more| *more <= allowed);
+        self.0.programs.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).ok()?;
+        Some(Prepared(self.clone()))
     }
 
     /// Bytes counted now.
@@ -72,5 +86,15 @@ impl Charge {
 impl Drop for Charge {
     fn drop(&mut self) {
         self.quota.0.used_bytes.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
+/// The place of one prepared program; dropping it gives it back.
+#[derive(Debug)]
+pub struct Prepared(Quota);
+
+impl Drop for Prepared {
+    fn drop(&mut self) {
+        self.0.0.programs.fetch_sub(1, Ordering::Relaxed);
     }
 }

@@ -25,8 +25,15 @@ use crate::base::{Error, Result};
 const TICK: Duration = Duration::from_millis(5);
 /// Instances that can exist at once in this process, over all its folders.
 pub(super) const MAX_INSTANCES: u32 = 256;
-/// Elements of one guest table (function pointers, mostly).
-pub(super) const MAX_TABLE_ELEMENTS: usize = 100_000;
+/// Elements of one guest table; the limit `table_elements` is below, and counts
+/// all tables of an instance.
+const MAX_TABLE_ELEMENTS: usize = 1_000_000;
+/// Modules of one component, as they are instantiated; the encoder of Rust procs makes 3.
+const MAX_MODULES: u32 = 16;
+/// Memories and tables of one component; Rust procs have 1 and 2. With these
+/// bounds no component can use up the places of others.
+const MAX_MEMORIES: u32 = 2;
+const MAX_TABLES: u32 = 8;
 /// Guest stack; a deeper recursion ends the instance.
 pub(super) const STACK_BYTES: usize = 512 << 10;
 /// Compiled components kept in memory.
@@ -246,9 +253,14 @@ fn write_code(file: &Path, compiled: &component::Component) {
 fn config() -> Config {
     let mut pool = PoolingAllocationConfig::default();
     pool.total_component_instances(MAX_INSTANCES)
-        .total_core_instances(4 * MAX_INSTANCES)
-        .total_memories(2 * MAX_INSTANCES)
-        .total_tables(4 * MAX_INSTANCES)
+        .total_core_instances(MAX_MODULES * MAX_INSTANCES)
+        .total_memories(MAX_MEMORIES * MAX_INSTANCES)
+        .total_tables(MAX_TABLES * MAX_INSTANCES)
+        .max_core_instances_per_component(MAX_MODULES)
+        .max_memories_per_component(MAX_MEMORIES)
+        .max_tables_per_component(MAX_TABLES)
+        .max_memories_per_module(MAX_MEMORIES)
+        .max_tables_per_module(MAX_TABLES)
         .total_stacks(0)
         .total_gc_heaps(0)
         .table_elements(MAX_TABLE_ELEMENTS)

@@ -53,6 +53,15 @@ impl<T: 'static> Handles<T> {
         Ok(Resource::new_own(at))
     }
 
+    /// Opens a handle to each of `values`, or none at all.
+    pub(super) fn open_all(&mut self, budget: &mut Budget, values: Vec<T>) -> Result<Vec<Resource<T>>> {
+        let open = budget.open.saturating_add(values.len() as u64);
+        if open > budget.allowed {
+            return Err(Limits::exceeded("handles", open, budget.allowed));
+        }
+        values.into_iter().map(|value| self.open(budget, value)).collect()
+    }
+
     /// What the handle stands for.
     #[inline]
     pub(super) fn get(&self, handle: &Resource<T>) -> Result<&T> {

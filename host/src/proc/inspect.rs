@@ -159,7 +159,7 @@ fn describe(engine: &Engine, component: &Component, limits: &Limits) -> Result<V
         call_bytes: limits.call_bytes.min(DESCRIBE_CALL_BYTES),
         ..limits.clone()
     };
-    let state = State::new(Phase::Describe(Declarations::default()), limits);
+    let state = State::new(Phase::Describe(Declarations::new(&limits)), limits);
     let begun = Instant::now();
     let late = move || unusable(&format!("`describe` takes longer than {} ms", DESCRIBE_TIME.as_millis()));
     let _ticking = engine.ticking();

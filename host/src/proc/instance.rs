@@ -31,6 +31,7 @@ pub(super) struct Run {
     pub(super) kill: KillSwitch,
     pub(super) observer: Arc<dyn Observer>,
     pub(super) results: Vec<(String, String)>,
+    pub(super) results_bytes: u64,
     pub(super) metric_points: u64,
 
     pub(super) inputs: Vec<(String, TableView)>,
@@ -53,7 +54,7 @@ pub(super) struct Run {
     pub(super) moved: Moved,
     /// Time in calls that wait for the device or for storage.
     pub(super) waited: Duration,
-    quota: Quota,
+    pub(super) quota: Quota,
     executor: Arc<Executor>,
 }
 
@@ -76,6 +77,7 @@ impl Run {
             kill: job.kill,
             observer: job.observer,
             results: Vec::new(),
+            results_bytes: 0,
             metric_points: 0,
             inputs: job.inputs,
             outputs: job.outputs,

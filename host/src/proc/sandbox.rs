@@ -3,7 +3,7 @@
 
 use wasmtime::{ResourceLimiter, Store, UpdateDeadline};
 
-use super::engine::{Engine, MAX_TABLE_ELEMENTS};
+use super::engine::Engine;
 use super::instance::Run;
 use super::job::LogLevel;
 use super::text;
@@ -38,18 +38,19 @@ pub(super) enum Phase {
 impl State {
     /// Before the guest exists.
     pub(super) fn new(phase: Phase, limits: Limits) -> Self {
-        let meter = Meter::new(limits.guest_memory_bytes);
+        let meter = Meter::new(&limits);
         Self { phase, meter, limits, host_calls: 0, last_error: None }
     }
 
-    /// The run, for a function of `interface`; `describe` has none.
+    /// The run, for a function that is named as in `wit/`; `describe` has none.
     #[inline]
-    pub(super) fn run(&mut self, interface: &'static str) -> Result<&mut Run> {
+    pub(super) fn run(&mut self, function: &'static str) -> Result<&mut Run> {
         self.host_calls += 1;
         match &mut self.phase {
             Phase::Run(run) => Ok(run),
             Phase::Describe(_) => Err(Error::Denied(format!(
-                "`{interface}` is not available in `describe`, where only `declare` and `job.log` are"
+                "`{}` is not available in `describe`, where only `declare` and `job.log` are",
+                function.replace('_', "-")
             ))),
         }
     }
@@ -69,7 +70,7 @@ impl State {
         let message = text::bounded(message, &self.limits);
         if level == LogLevel::Error {
             self.last_error = Some(text::one_line(&message, &self.limits));
-            self.meter.denied_bytes = None;
+            self.meter.denied = None;
         }
         if let Phase::Run(run) = &self.phase {
             run.observer.log(level, &message);
@@ -101,17 +102,25 @@ pub(super) fn store(
 pub(super) struct Meter {
     bytes: u64,
     allowed_bytes: u64,
-    table_elements: usize,
+    table_elements: u64,
+    allowed_elements: u64,
     /// Most bytes at one time.
     pub(super) peak_bytes: u64,
-    /// The size that the last refused growth would have led to; forgotten when
-    /// the guest logs an error, since it then went on.
-    pub(super) denied_bytes: Option<u64>,
+    /// The limit of the last refused growth and the size it would have led to;
+    /// forgotten when the guest logs an error, since it then went on.
+    pub(super) denied: Option<(&'static str, u64)>,
 }
 
 impl Meter {
-    fn new(allowed_bytes: u64) -> Self {
-        Self { bytes: 0, allowed_bytes, table_elements: 0, peak_bytes: 0, denied_bytes: None }
+    fn new(limits: &Limits) -> Self {
+        Self {
+            bytes: 0,
+            allowed_bytes: limits.guest_memory_bytes,
+            table_elements: 0,
+            allowed_elements: limits.table_elements,
+            peak_bytes: 0,
+            denied: None,
+        }
     }
 }
 
@@ -119,7 +128,7 @@ impl ResourceLimiter for Meter {
     fn memory_growing(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> wasmtime::Result<bool> {
         let grown = self.bytes.saturating_add(desired.saturating_sub(current) as u64);
         if grown > self.allowed_bytes {
-            self.denied_bytes = Some(grown);
+            self.denied = Some(("guest_memory_bytes", grown));
             return Ok(false);
         }
         if maximum.is_none_or(|maximum| desired <= maximum) {
@@ -129,12 +138,15 @@ impl ResourceLimiter for Meter {
         Ok(true)
     }
 
-    fn table_growing(&mut self, current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
-        let grown = self.table_elements.saturating_add(desired.saturating_sub(current));
-        if grown > MAX_TABLE_ELEMENTS {
+    fn table_growing(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> wasmtime::Result<bool> {
+        let grown = self.table_elements.saturating_add(desired.saturating_sub(current) as u64);
+        if grown > self.allowed_elements {
+            self.denied = Some(("table_elements", grown));
             return Ok(false);
         }
-        self.table_elements = grown;
+        if maximum.is_none_or(|maximum| desired <= maximum) {
+            self.table_elements = grown;
+        }
         Ok(true)
     }
 }

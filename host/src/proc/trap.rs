@@ -27,8 +27,10 @@ pub(super) fn explain(error: wasmtime::Error, state: &State, proc: &str, stopped
         return Limits::exceeded("running_instances", allowed + 1, allowed);
     }
     let trap = error.downcast_ref::<Trap>().copied();
-    if let (Some(Trap::UnreachableCodeReached) | None, Some(bytes)) = (trap, state.meter.denied_bytes) {
-        return Limits::exceeded("guest_memory_bytes", bytes, state.limits.guest_memory_bytes);
+    if let (Some(Trap::UnreachableCodeReached) | None, Some((limit, asked))) = (trap, state.meter.denied) {
+        let allowed =
+            if limit == "table_elements" { state.limits.table_elements } else { state.limits.guest_memory_bytes };
+        return Limits::exceeded(limit, asked, allowed);
     }
     let place =
         error.downcast_ref::<WasmBacktrace>().and_then(place).map(|name| format!(" in `{name}`")).unwrap_or_default();

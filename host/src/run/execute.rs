@@ -70,7 +70,7 @@ fn plan(inner: &Inner, live: &Live) -> Result<Plan> {
 
 /// Starts the first instance at the place of the run; the others queue for theirs.
 fn start(inner: &Arc<Inner>, live: &Arc<Live>, plan: &Plan, (kill, events): (&KillSwitch, &Sender<Event>)) {
-    let quota = Quota::new(live.request.limits.device_bytes);
+    let quota = Quota::new(live.limits.device_bytes);
     for shard in 0..plan.instances {
         let events = events.clone();
         let start = Start {
@@ -107,7 +107,7 @@ fn descriptor(live: &Live, plan: &Plan, shard: u32) -> Descriptor {
         params: plan.params.clone(),
         inputs: inputs.collect(),
         outputs: plan.outputs.iter().map(|output| (output.name.clone(), output.schema.clone())).collect(),
-        limits: live.request.limits.clone(),
+        limits: live.limits.clone(),
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::history::{History, now_us};
 use super::request::Request;
-use crate::base::{Error, Result, RunId};
+use crate::base::{Error, Limits, Result, RunId};
 use crate::catalog::Resolved;
 use crate::device::KillSwitch;
 use crate::proc::{LogLevel, Observer, Receipt};
@@ -25,6 +25,8 @@ pub(super) struct Live {
     pub(super) id: RunId,
     pub(super) request: Request,
     pub(super) resolved: Resolved,
+    /// The folder's limits, changed for the proc, changed for the run.
+    pub(super) limits: Limits,
     state: Mutex<State>,
     changed: Condvar,
 }
@@ -58,11 +60,11 @@ struct Instance {
 }
 
 impl Live {
-    pub(super) fn new(record: RunRecord, request: Request, resolved: Resolved) -> Arc<Self> {
-        let history = History::new(record.id, &request.limits, 0);
+    pub(super) fn new(record: RunRecord, request: Request, resolved: Resolved, limits: Limits) -> Arc<Self> {
+        let history = History::new(record.id, &limits, 0);
         let id = record.id;
         let state = State { record, instances: Vec::new(), history, kill: None, phase: Phase::Queued, changes: 1 };
-        Arc::new(Self { id, request, resolved, state: Mutex::new(state), changed: Condvar::new() })
+        Arc::new(Self { id, request, resolved, limits, state: Mutex::new(state), changed: Condvar::new() })
     }
 
     /// Leaves the queue; none when the run was killed there. The deadline counts from now.
@@ -71,7 +73,7 @@ impl Live {
             if state.phase != Phase::Queued {
                 return None;
             }
-            let kill = KillSwitch::with_deadline(self.request.limits.deadline_ms);
+            let kill = KillSwitch::with_deadline(self.limits.deadline_ms);
             state.phase = Phase::Running;
             state.record.state = RunState::Running;
             state.record.started_us = Some(now_us());
@@ -87,7 +89,7 @@ impl Live {
             state.record.instances = instances;
             let queued = Instance { state: RunState::Queued, message: None, receipt: Receipt::default() };
             state.instances = vec![queued; instances as usize];
-            state.history = History::new(self.id, &self.request.limits, instances);
+            state.history = History::new(self.id, &self.limits, instances);
             state.record.clone()
         })
     }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::base::Limits;
+use crate::base::LimitChanges;
 
 /// One execution of a proc, as asked for.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -28,9 +28,9 @@ pub struct Request {
     /// The seed of random operations; drawn when absent.
     #[serde(default)]
     pub seed: Option<u64>,
-    /// What the run may use.
+    /// Limits that are other for this run than for its proc.
     #[serde(default)]
-    pub limits: Limits,
+    pub limits: LimitChanges,
 }
 
 /// A table to read.
@@ -54,7 +54,7 @@ impl Request {
             tag: None,
             user: None,
             seed: None,
-            limits: Limits::default(),
+            limits: LimitChanges::new(),
         }
     }
 
@@ -70,6 +70,12 @@ impl Request {
     pub fn output(mut self, table: impl Into<String>) -> Self {
         self.outputs.push(table.into());
         self
+    }
+
+    /// Changes a limit for this run.
+    pub fn limit(mut self, name: &str, value: u64) -> crate::base::Result<Self> {
+        self.limits.set(name, value)?;
+        Ok(self)
     }
 
     /// Adds a parameter.

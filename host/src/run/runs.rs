@@ -25,6 +25,7 @@ pub(super) struct Inner {
     pub(super) backend: Arc<dyn Backend>,
     pub(super) dispatch: Dispatch,
     catalog: Catalog,
+    limits: Limits,
 }
 
 /// Which runs to kill.
@@ -52,8 +53,8 @@ const ENDED_WITH_PROCESS: &str = "the process that executed it ended first; noth
 
 impl Runs {
     /// Over a folder that this process holds: runs that another process left
-    /// queued or running have failed. `running_instances` of `limits` is the
-    /// number of instances that execute at the same time.
+    /// queued or running have failed. `limits` are those of runs that ask for no
+    /// others; its `running_instances` execute at the same time.
     pub fn open(storage: &Storage, catalog: &Catalog, backend: Arc<dyn Backend>, limits: &Limits) -> Result<Self> {
         for state in [RunState::Queued, RunState::Running] {
             let left = storage.runs(&RunFilter { state: Some(state), ..RunFilter::default() })?;
@@ -74,6 +75,7 @@ impl Runs {
             backend,
             dispatch: Dispatch::new(limits.running_instances),
             catalog: catalog.clone(),
+            limits: limits.clone(),
         })))
     }
 
@@ -85,6 +87,7 @@ impl Runs {
         }
         let snapshot = self.0.storage.snapshot()?;
         let plan = Plan::make(&resolved.proc, &request, &snapshot)?;
+        let limits = self.0.limits.with(&request.limits)?;
         let seed = *request.seed.get_or_insert_with(draw_seed);
         let json = |value: serde_json::Result<String>| value.map_err(|e| Error::Internal(e.to_string()));
         let params = plan.params.iter().map(|(name, value)| (name.clone(), value.as_str().into()));
@@ -108,7 +111,7 @@ impl Runs {
             instances: 0,
         };
         let id = self.0.storage.create_run(&record)?;
-        let live = Live::new(RunRecord { id, ..record }, request, resolved);
+        let live = Live::new(RunRecord { id, ..record }, request, resolved, limits);
         self.0.dispatch.enqueue(&live);
         self.0.pump();
         Ok(id)

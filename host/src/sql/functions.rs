@@ -128,7 +128,6 @@ pub(super) fn execute(session: &Session, view: &View, execute: &Execute) -> Resu
     let mut request = Request::new(&execute.proc);
     request.outputs.clone_from(&execute.outputs);
     request.params.clone_from(&execute.params);
-    request.limits = view.system.limits.clone();
     let mut wait = true;
     for (name, value) in &execute.options {
         if name == "wait" {

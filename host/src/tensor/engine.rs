@@ -11,7 +11,7 @@ use super::plan::{Arena, Plan};
 use super::session::{Mode, Settings};
 use super::team::Lanes;
 use crate::base::Result;
-use crate::device::{Block, Charge, KillSwitch, Pool, Quota};
+use crate::device::{Block, Charge, KillSwitch, Pool, Prepared, Quota};
 
 /// A program with everything it is executed with.
 pub(crate) struct Job {
@@ -35,7 +35,7 @@ pub(crate) struct Engine {
     mode: Mode,
     max_plans: u64,
     /// Memory of prepared programs, by the address of the plan, which the arena keeps.
-    arenas: HashMap<usize, Arena>,
+    arenas: HashMap<usize, (Arena, Prepared)>,
 }
 
 impl Engine {
@@ -78,22 +78,23 @@ impl Engine {
     }
 
     /// This session's memory for a plan; none when the quota has no room for it,
-    /// even without that of other plans.
+    /// or the run no place, even without this session's other plans.
     fn arena(&mut self, plan: Option<Arc<Plan>>) -> Option<&mut Arena> {
         let plan = plan?;
         let key = Arc::as_ptr(&plan) as usize;
         if !self.arenas.contains_key(&key) {
             let pool = &self.executor.device().pool;
-            if self.arenas.len() as u64 >= self.max_plans {
+            let place = self.quota.prepare(self.max_plans).or_else(|| {
                 self.arenas.clear();
-            }
+                self.quota.prepare(self.max_plans)
+            })?;
             let arena = Arena::new(plan.clone(), pool, &self.quota).or_else(|_| {
                 self.arenas.clear();
                 Arena::new(plan, pool, &self.quota)
             });
-            self.arenas.insert(key, arena.ok()?);
+            self.arenas.insert(key, (arena.ok()?, place));
         }
-        self.arenas.get_mut(&key)
+        self.arenas.get_mut(&key).map(|(arena, _)| arena)
     }
 
     /// One operation after the other; memory is taken when a value is made and

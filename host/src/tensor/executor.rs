@@ -74,25 +74,34 @@ impl Executor {
         let seen = Arc::new(Seen { graph, plan: OnceLock::new() });
         same.push((seen.clone(), clock));
         programs.ops += ops;
-        while programs.ops > REMEMBERED_OPS && programs.forget_oldest() {}
+        if programs.ops > REMEMBERED_OPS {
+            programs.forget_oldest();
+        }
         (seen, false)
     }
 }
 
 impl Programs {
-    /// Forgets the least recently seen program; false when there is only one.
-    fn forget_oldest(&mut self) -> bool {
-        let all = || self.by_fingerprint.iter().flat_map(|(print, same)| same.iter().map(|(_, last)| (*last, *print)));
-        let several = all().nth(1).is_some();
-        let Some((oldest, print)) = all().min().filter(|_| several) else { return false };
-        if let Some(same) = self.by_fingerprint.get_mut(&print) {
-            let leaving = same.iter().filter(|(_, last)| *last == oldest);
-            self.ops -= leaving.map(|(seen, _)| seen.graph.weight()).sum::<usize>();
-            same.retain(|(_, last)| *last != oldest);
-            if same.is_empty() {
-                self.by_fingerprint.remove(&print);
+    /// Forgets the programs that were not seen for longest, until an eighth of the
+    /// room is free; not one by one, since who makes every step a new program
+    /// would have all others wait for the search each time. The last one seen stays.
+    fn forget_oldest(&mut self) {
+        let all = self.by_fingerprint.values().flatten();
+        let mut ages: Vec<(u64, usize)> = all.map(|(seen, last)| (*last, seen.graph.weight())).collect();
+        ages.sort_unstable();
+        ages.pop();
+        let (mut kept_from, mut ops) = (0, self.ops);
+        for (last, weight) in ages {
+            if ops <= REMEMBERED_OPS / 8 * 7 {
+                break;
             }
+            ops -= weight;
+            kept_from = last + 1;
         }
-        true
+        self.by_fingerprint.retain(|_, same| {
+            same.retain(|(_, last)| *last >= kept_from);
+            !same.is_empty()
+        });
+        self.ops = ops;
     }
 }

@@ -11,7 +11,7 @@ use super::op::{Op, Params};
 use super::program::Program;
 use super::shape::Shape;
 use super::tape::Notes;
-use super::value::{Cell, Handle, Place, Tensor, Variable};
+use super::value::{Cell, Handle, Held, Place, Tensor, Variable};
 use crate::base::{DType, Error, Limits, Result};
 use crate::device::{Block, Buffer, Charge, KillSwitch, Quota};
 
@@ -117,7 +117,7 @@ impl Session {
             Buffer::from_slice(&self.executor.device().pool, bytes)?
         };
         self.stats.bytes_in += size as u64;
-        Ok(Tensor(Handle::new(self.next_id(), dtype, shape, Place::Stored(buffer), Some(charge))))
+        Ok(Tensor(Handle::new(self.next_id(), dtype, shape, Place::Stored(buffer), Some(Held::Own(charge)))))
     }
 
     /// Memory that somebody else holds and accounts for, such as a column, from
@@ -135,6 +135,21 @@ impl Session {
         let aligned = (part.as_ptr() as usize).is_multiple_of(dtype.size_bytes());
         let part = if aligned { part } else { Buffer::from_slice(&self.executor.device().pool, part.as_slice())? };
         Ok(Tensor(Handle::new(self.next_id(), dtype, shape, Place::Stored(part), None)))
+    }
+
+    /// Memory that several tensors hold together: `charge` counts it until the
+    /// last of them is gone.
+    pub fn from_shared(
+        &mut self,
+        buffer: &Buffer,
+        charge: &Arc<Charge>,
+        dtype: DType,
+        shape: &[usize],
+    ) -> Result<Tensor> {
+        let shape = Shape::new(shape)?;
+        let part = buffer.slice(0, shape.size_bytes(dtype))?;
+        let held = Some(Held::Shared(charge.clone()));
+        Ok(Tensor(Handle::new(self.next_id(), dtype, shape, Place::Stored(part), held)))
     }
 
     /// A variable that starts as a copy of `initial`.
@@ -159,7 +174,7 @@ impl Session {
         let charge = self.charge(cell.shape.size_bytes(cell.dtype))?;
         let mut present = cell.present();
         let place = Place::Variable { cell: cell.clone(), version: present.version };
-        let handle = Handle::new(self.next_id(), cell.dtype, cell.shape, place, Some(charge));
+        let handle = Handle::new(self.next_id(), cell.dtype, cell.shape, place, Some(Held::Own(charge)));
         present.handle = Arc::downgrade(&handle);
         Ok(Tensor(handle))
     }
@@ -264,7 +279,7 @@ impl Session {
         let values = inputs.iter().map(|input| self.program.intern(&input.0)).collect();
         let noted = if self.tapes.is_empty() { None } else { Some(op.clone()) };
         let value = self.program.append(op, params, values, dtype, shape);
-        let handle = Handle::new(self.next_id(), dtype, shape, Place::Recorded(value), Some(charge));
+        let handle = Handle::new(self.next_id(), dtype, shape, Place::Recorded(value), Some(Held::Own(charge)));
         self.program.set_handle(value, &handle);
         let output = Tensor(handle);
         if let Some(op) = noted {
@@ -286,7 +301,7 @@ impl Session {
     }
 
     /// Counts bytes against the quota; plans give theirs back before it is exceeded.
-    fn charge(&mut self, bytes: usize) -> Result<Charge> {
+    pub fn charge(&mut self, bytes: usize) -> Result<Charge> {
         let quota = &self.settings.quota;
         quota.charge(bytes as u64).or_else(|_| {
             self.engine.forget_plans();

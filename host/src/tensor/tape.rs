@@ -9,6 +9,10 @@ use super::session::Session;
 use super::shape::Shape;
 use super::value::{Tensor, Variable};
 use crate::base::{Error, Result};
+use crate::device::Charge;
+
+/// Host memory of one variable of a tape, about.
+const WATCHED_BYTES: usize = 64;
 
 /// Notes of what was computed from some variables since it began. While it lives,
 /// it holds the values that gradients need: drop it before the next one begins.
@@ -20,6 +24,7 @@ pub struct Tape(Arc<Notes>);
 pub(crate) struct Notes {
     session: u64,
     variables: Vec<Tensor>,
+    _charge: Charge,
     state: Mutex<State>,
 }
 
@@ -76,10 +81,11 @@ impl Session {
     /// is recorded, so that a training loop becomes one repeated program.
     pub fn tape(&mut self, variables: &[&Variable]) -> Result<Tape> {
         self.step()?;
+        let charge = self.charge(variables.len().saturating_mul(WATCHED_BYTES))?;
         let values: Vec<Tensor> = variables.iter().map(|variable| self.value(variable)).collect::<Result<_>>()?;
         let tracked = values.iter().map(|value| value.0.id).collect();
         let state = Mutex::new(State { entries: Vec::new(), tracked });
-        let notes = Arc::new(Notes { session: self.id(), variables: values, state });
+        let notes = Arc::new(Notes { session: self.id(), variables: values, _charge: charge, state });
         self.watch(&notes);
         Ok(Tape(notes))
     }

@@ -42,7 +42,17 @@ pub(crate) struct Handle {
     pub(crate) dtype: DType,
     pub(crate) shape: Shape,
     place: Mutex<Place>,
-    _charge: Option<Charge>,
+    _held: Option<Held>,
+}
+
+/// What a value counts against the quota.
+#[derive(Debug)]
+#[expect(dead_code, reason = "held for their ends")]
+pub(crate) enum Held {
+    /// Its own bytes.
+    Own(Charge),
+    /// A part of these.
+    Shared(Arc<Charge>),
 }
 
 /// Where a value is.
@@ -67,9 +77,9 @@ impl Handle {
         dtype: DType,
         shape: Shape,
         place: Place,
-        charge: Option<Charge>,
+        held: Option<Held>,
     ) -> Arc<Self> {
-        Arc::new(Self { id, session, dtype, shape, place: Mutex::new(place), _charge: charge })
+        Arc::new(Self { id, session, dtype, shape, place: Mutex::new(place), _held: held })
     }
 
     pub(crate) fn place(&self) -> Place {

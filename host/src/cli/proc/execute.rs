@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Result, anyhow};
 use clap::Args;
 
-use crate::base::{Limits, RunId};
+use crate::base::{LimitChanges, RunId};
 use crate::cli::args::{LimitArg, Pair, parse_duration};
 use crate::cli::context::Context;
 use crate::cli::interrupt;
@@ -91,7 +91,7 @@ impl Execute {
     }
 
     fn request(self) -> Result<RunRequest> {
-        let mut limits = Limits::default();
+        let mut limits = LimitChanges::new();
         for limit in &self.limits {
             limits.set(&limit.name, limit.value)?;
         }

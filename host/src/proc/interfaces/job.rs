@@ -9,43 +9,48 @@ use crate::proc::text;
 
 impl job::Host for State {
     fn run_id(&mut self) -> wasmtime::Result<u64> {
-        Ok(self.run("job")?.id.0)
+        Ok(self.run("job.run-id")?.id.0)
     }
 
     fn shard(&mut self) -> wasmtime::Result<u32> {
-        Ok(self.run("job")?.shard)
+        Ok(self.run("job.shard")?.shard)
     }
 
     fn shards(&mut self) -> wasmtime::Result<u32> {
-        Ok(self.run("job")?.shards)
+        Ok(self.run("job.shards")?.shards)
     }
 
     fn seed(&mut self) -> wasmtime::Result<u64> {
-        Ok(self.run("job")?.seed)
+        Ok(self.run("job.seed")?.seed)
     }
 
     fn param(&mut self, name: String) -> wasmtime::Result<Option<String>> {
-        let params = &self.run("job")?.params;
+        let params = &self.run("job.param")?.params;
         Ok(params.iter().find(|(known, _)| *known == name).map(|(_, value)| value.clone()))
     }
 
     fn params(&mut self) -> wasmtime::Result<Vec<(String, String)>> {
-        Ok(self.run("job")?.params.clone())
+        Ok(self.run("job.params")?.params.clone())
     }
 
     fn set_result(&mut self, name: String, value: String) -> Result<(), HostError> {
-        let allowed = self.limits.results;
-        let text_bytes = self.limits.text_bytes;
-        let run = self.run("job")?;
+        let Limits { results, results_bytes, text_bytes, .. } = self.limits;
+        let run = self.run("job.set-result")?;
         text::name("result", &name)?;
         if value.len() as u64 > text_bytes {
             return Err(Limits::exceeded("text_bytes", value.len() as u64, text_bytes).into());
         }
         let count = run.results.len() as u64;
         let known = run.results.iter_mut().find(|(known, _)| *known == name);
-        if known.is_none() && count >= allowed {
-            return Err(Limits::exceeded("results", count + 1, allowed).into());
+        if known.is_none() && count >= results {
+            return Err(Limits::exceeded("results", count + 1, results).into());
         }
+        let replaced = known.as_ref().map_or(0, |(name, old)| name.len() + old.len());
+        let bytes = run.results_bytes - replaced as u64 + (name.len() + value.len()) as u64;
+        if bytes > results_bytes {
+            return Err(Limits::exceeded("results_bytes", bytes, results_bytes).into());
+        }
+        run.results_bytes = bytes;
         run.observer.result(&name, &value);
         match known {
             Some((_, old)) => *old = value,
@@ -57,13 +62,13 @@ impl job::Host for State {
     fn set_status(&mut self, message: String, fraction: Option<f32>) -> wasmtime::Result<()> {
         let message = text::one_line(&message, &self.limits);
         let fraction = fraction.filter(|f| f.is_finite()).map(|f| f.clamp(0.0, 1.0));
-        self.run("job")?.observer.status(&message, fraction);
+        self.run("job.set-status")?.observer.status(&message, fraction);
         Ok(())
     }
 
     fn metric(&mut self, name: String, step: u64, value: f64) -> wasmtime::Result<()> {
         let allowed = self.limits.metric_points;
-        let run = self.run("job")?;
+        let run = self.run("job.metric")?;
         // The function has no way to answer, so the log says what was dropped.
         if let Err(error) = text::name("metric", &name) {
             run.observer.log(LogLevel::Warn, &format!("a metric point is dropped: {error}"));
@@ -80,7 +85,7 @@ impl job::Host for State {
     }
 
     fn cancelled(&mut self) -> wasmtime::Result<bool> {
-        Ok(self.run("job")?.kill.check().is_err())
+        Ok(self.run("job.cancelled")?.kill.check().is_err())
     }
 
     fn log(&mut self, level: Level, message: String) -> wasmtime::Result<()> {

@@ -10,7 +10,7 @@ use super::HostError;
 use super::bindings::quern::udf::models;
 use super::tables::TableHandle;
 use crate::base::{ColumnType, Error, Limits, Result};
-use crate::device::KillSwitch;
+use crate::device::{Charge, KillSwitch};
 use crate::proc::engine::sha256_hex;
 use crate::proc::instance::Run;
 use crate::proc::job::SavedModel;
@@ -29,6 +29,8 @@ pub struct ModelHandle {
     id: String,
     name: String,
     model: Arc<CachedModel>,
+    /// Its bytes in the run's device memory, as long as a tensor of it is held.
+    charge: Arc<Charge>,
 }
 
 /// Which row of a model table.
@@ -36,6 +38,17 @@ enum Selector<'a> {
     Newest,
     Id(&'a str),
     Name(&'a str),
+}
+
+impl Selector<'_> {
+    /// The function that picks so, named as in `wit/`.
+    fn function(&self) -> &'static str {
+        match self {
+            Self::Newest => "models.load-newest",
+            Self::Id(_) => "models.load-by-id",
+            Self::Name(_) => "models.load-by-name",
+        }
+    }
 }
 
 impl models::Host for State {
@@ -47,7 +60,7 @@ impl models::Host for State {
         metadata: Vec<(String, String)>,
     ) -> Result<String, HostError> {
         let limits = self.limits.clone();
-        let run = self.run("models")?;
+        let run = self.run("models.save")?;
         let table = *run.tables.get(&table)?;
         let mut named = Vec::with_capacity(tensors.len());
         for (tensor_name, tensor) in &tensors {
@@ -80,7 +93,7 @@ impl State {
         table: &Resource<TableHandle>,
         selector: &Selector<'_>,
     ) -> Result<Resource<ModelHandle>, HostError> {
-        let run = self.run("models")?;
+        let run = self.run(selector.function())?;
         let table = *run.tables.get(table)?;
         let model = run.waiting(|run| run.load_model(table, selector))?;
         Ok(run.models.open(&mut run.budget, model)?)
@@ -89,24 +102,24 @@ impl State {
 
 impl models::HostModel for State {
     fn id(&mut self, model: Resource<ModelHandle>) -> wasmtime::Result<String> {
-        Ok(self.run("models")?.models.get(&model)?.id.clone())
+        Ok(self.run("models.model.id")?.models.get(&model)?.id.clone())
     }
 
     fn name(&mut self, model: Resource<ModelHandle>) -> wasmtime::Result<String> {
-        Ok(self.run("models")?.models.get(&model)?.name.clone())
+        Ok(self.run("models.model.name")?.models.get(&model)?.name.clone())
     }
 
     fn metadata(&mut self, model: Resource<ModelHandle>) -> wasmtime::Result<Vec<(String, String)>> {
-        Ok(self.run("models")?.models.get(&model)?.model.metadata.clone())
+        Ok(self.run("models.model.metadata")?.models.get(&model)?.model.metadata.clone())
     }
 
     fn tensor_names(&mut self, model: Resource<ModelHandle>) -> wasmtime::Result<Vec<String>> {
-        let run = self.run("models")?;
+        let run = self.run("models.model.tensor-names")?;
         Ok(run.models.get(&model)?.model.tensors.iter().map(|tensor| tensor.name.clone()).collect())
     }
 
     fn tensor(&mut self, model: Resource<ModelHandle>, name: String) -> Result<Resource<Tensor>, HostError> {
-        let run = self.run("models")?;
+        let run = self.run("models.model.tensor")?;
         text::name("tensor", &name)?;
         let loaded = run.models.get(&model)?;
         let tensors = &loaded.model.tensors;
@@ -115,12 +128,12 @@ impl models::HostModel for State {
             let within = format!("model `{}` ({})", loaded.name, names.join(", "));
             return Err(Error::not_found("tensor", &name, Some(within), names).into());
         };
-        let tensor = run.session.from_buffer(&tensor.data, 0, tensor.dtype, &tensor.shape)?;
+        let tensor = run.session.from_shared(&tensor.data, &loaded.charge, tensor.dtype, &tensor.shape)?;
         Ok(run.tensors.open(&mut run.budget, tensor)?)
     }
 
     fn drop(&mut self, model: Resource<ModelHandle>) -> wasmtime::Result<()> {
-        let run = self.run("models")?;
+        let run = self.run("models.model.drop")?;
         run.models.close(&mut run.budget, &model)?;
         Ok(())
     }
@@ -138,6 +151,10 @@ impl Run {
         let TableHandle::Output(at) = table else {
             return Err(Error::Denied("models are saved to an output; this table is an input".into()));
         };
+        let saved = self.saved_models.len() as u64;
+        if saved >= limits.saved_models {
+            return Err(Limits::exceeded("saved_models", saved + 1, limits.saved_models));
+        }
         let columns = ["model", "name", "id", "date_time_created"].map(|column| self.find_column(table, column));
         let [model_column, name_column, id_column, date_column] = columns;
         let asked_bytes = tensors.iter().map(|(_, tensor)| size_bytes(tensor)).fold(0, u64::saturating_add);
@@ -217,9 +234,12 @@ impl Run {
         let files = view.column(model_column?)?;
         let expected = (self.model_sha256)(&id)?;
         let what = format!("model `{name}` ({id})");
-        let (model, copied_bytes) = self.model_cache.load(&what, files.row_bytes(row)?, expected.as_deref())?;
+        let file = files.row_bytes(row)?;
+        // Models are shared by all runs, and counted in full for each that holds one.
+        let charge = Arc::new(self.session.charge(file.len())?);
+        let (model, copied_bytes) = self.model_cache.load(&what, file, expected.as_deref())?;
         self.moved.inputs_bytes += copied_bytes;
-        Ok(ModelHandle { id, name, model })
+        Ok(ModelHandle { id, name, model, charge })
     }
 }
 

@@ -10,7 +10,7 @@ use crate::base::{DType, Error, Limits, Result};
 use crate::proc::handles::Handles;
 use crate::proc::instance::Run;
 use crate::proc::sandbox::State;
-use crate::tensor::{Adam, Keep, Session, Sgd, Tape, Tensor, Transposed, Variable};
+use crate::tensor::{Adam, Keep, MAX_RANK, Session, Sgd, Tape, Tensor, Transposed, Variable};
 
 /// A variable; its constructor cannot answer, so that a failure shows at use.
 pub struct VariableHandle(Result<Variable, GuestError>);
@@ -30,16 +30,24 @@ impl VariableHandle {
 impl State {
     /// Records an operation and opens a handle to its value.
     #[inline]
-    fn make(&mut self, operation: impl FnOnce(&mut Session, &Handles<Tensor>) -> Result<Tensor>) -> Made {
-        let run = self.run("tensors")?;
+    fn make(
+        &mut self,
+        function: &'static str,
+        operation: impl FnOnce(&mut Session, &Handles<Tensor>) -> Result<Tensor>,
+    ) -> Made {
+        let run = self.run(function)?;
         let tensor = operation(&mut run.session, &run.tensors)?;
         Ok(run.tensors.open(&mut run.budget, tensor)?)
     }
 }
 
-/// Sizes as the session takes them.
-fn sizes(shape: &[u32]) -> Vec<usize> {
-    shape.iter().map(|extent| *extent as usize).collect()
+/// Sizes as the session takes them; lists that are no shape take no memory.
+fn sizes(shape: &[u32]) -> Result<Vec<usize>> {
+    if shape.len() > MAX_RANK {
+        let n = shape.len();
+        return Err(Error::OutOfRange(format!("a shape of {n} dimensions; tensors have at most {MAX_RANK}")));
+    }
+    Ok(shape.iter().map(|extent| *extent as usize).collect())
 }
 
 /// Whether a reduced axis stays.
@@ -51,7 +59,7 @@ fn keep(keep: bool) -> Keep {
 macro_rules! unary {
     ($($name:ident),*) => { $(
         fn $name(&mut self, a: Handle) -> Made {
-            self.make(|session, tensors| session.$name(tensors.get(&a)?))
+            self.make(concat!("tensors.tensor.", stringify!($name)), |session, tensors| session.$name(tensors.get(&a)?))
         }
     )* };
 }
@@ -60,14 +68,14 @@ macro_rules! unary {
 macro_rules! binary {
     ($($name:ident),*) => { $(
         fn $name(&mut self, a: Handle, b: Handle) -> Made {
-            self.make(|session, tensors| session.$name(tensors.get(&a)?, tensors.get(&b)?))
+            self.make(concat!("tensors.tensor.", stringify!($name)), |session, tensors| session.$name(tensors.get(&a)?, tensors.get(&b)?))
         }
     )* };
 }
 
 impl tensors::HostTensor for State {
     fn of_column(&mut self, source: Resource<ColumnHandle>, start: u64, rows: u64) -> Made {
-        let run = self.run("tensors")?;
+        let run = self.run("tensors.tensor.of-column")?;
         let range = run.column_range(*run.columns.get(&source)?, start, rows)?;
         if range.null_count > 0 {
             return Err(Error::TypeMismatch(format!(
@@ -81,7 +89,7 @@ impl tensors::HostTensor for State {
     }
 
     fn values(&mut self, source: Resource<ColumnHandle>, start: u64, rows: u64, fill: f64) -> Made {
-        let run = self.run("tensors")?;
+        let run = self.run("tensors.tensor.values")?;
         let range = run.column_range(*run.columns.get(&source)?, start, rows)?;
         let values = range.values(&mut run.session)?;
         let filled = match range.present(&mut run.session)? {
@@ -98,7 +106,7 @@ impl tensors::HostTensor for State {
     }
 
     fn validity(&mut self, source: Resource<ColumnHandle>, start: u64, rows: u64) -> Made {
-        let run = self.run("tensors")?;
+        let run = self.run("tensors.tensor.validity")?;
         let range = run.column_range(*run.columns.get(&source)?, start, rows)?;
         let present = match range.present(&mut run.session)? {
             Some(present) => present,
@@ -108,7 +116,7 @@ impl tensors::HostTensor for State {
     }
 
     fn to_column(&mut self, a: Handle, target: Resource<ColumnHandle>, start: u64) -> Result<(), HostError> {
-        let run = self.run("tensors")?;
+        let run = self.run("tensors.tensor.to-column")?;
         let column = *run.columns.get(&target)?;
         run.output_of(column)?;
         let moved = run.waiting(|run| {
@@ -127,43 +135,47 @@ impl tensors::HostTensor for State {
     }
 
     fn from_bytes(&mut self, element: Dtype, shape: Vec<u32>, data: Vec<u8>) -> Made {
-        self.run("tensors")?.moved.parameters_bytes += data.len() as u64;
-        self.make(|session, _| session.from_bytes(element.into(), &sizes(&shape), &data))
+        self.run("tensors.tensor.from-bytes")?.moved.parameters_bytes += data.len() as u64;
+        self.make("tensors.tensor.from-bytes", |session, _| session.from_bytes(element.into(), &sizes(&shape)?, &data))
     }
 
     fn full(&mut self, element: Dtype, shape: Vec<u32>, value: f64) -> Made {
-        self.make(|session, _| session.full(element.into(), &sizes(&shape), value))
+        self.make("tensors.tensor.full", |session, _| session.full(element.into(), &sizes(&shape)?, value))
     }
 
     fn range(&mut self, element: Dtype, start: f64, count: u32, step: f64) -> Made {
-        self.make(|session, _| session.range(element.into(), start, count as usize, step))
+        self.make("tensors.tensor.range", |session, _| session.range(element.into(), start, count as usize, step))
     }
 
     fn random_normal(&mut self, element: Dtype, shape: Vec<u32>, mean: f64, std: f64) -> Made {
-        self.make(|session, _| session.random_normal(element.into(), &sizes(&shape), mean, std))
+        self.make("tensors.tensor.random-normal", |session, _| {
+            session.random_normal(element.into(), &sizes(&shape)?, mean, std)
+        })
     }
 
     fn random_uniform(&mut self, element: Dtype, shape: Vec<u32>, low: f64, high: f64) -> Made {
-        self.make(|session, _| session.random_uniform(element.into(), &sizes(&shape), low, high))
+        self.make("tensors.tensor.random-uniform", |session, _| {
+            session.random_uniform(element.into(), &sizes(&shape)?, low, high)
+        })
     }
 
     fn random_permutation(&mut self, count: u32) -> Made {
-        self.make(|session, _| session.random_permutation(count as usize))
+        self.make("tensors.tensor.random-permutation", |session, _| session.random_permutation(count as usize))
     }
 
     fn element(&mut self, a: Handle) -> wasmtime::Result<Dtype> {
-        Ok(self.run("tensors")?.tensors.get(&a)?.dtype().into())
+        Ok(self.run("tensors.tensor.element")?.tensors.get(&a)?.dtype().into())
     }
 
     fn shape(&mut self, a: Handle) -> wasmtime::Result<Vec<u32>> {
-        let run = self.run("tensors")?;
+        let run = self.run("tensors.tensor.shape")?;
         let shape = run.tensors.get(&a)?.shape().iter();
         Ok(shape.map(|extent| u32::try_from(*extent).unwrap_or(u32::MAX)).collect())
     }
 
     fn read(&mut self, a: Handle) -> Result<Vec<u8>, HostError> {
         let guest_bytes = self.limits.guest_memory_bytes;
-        let run = self.run("tensors")?;
+        let run = self.run("tensors.tensor.read")?;
         let tensor = run.tensors.get(&a)?.clone();
         let bytes = (tensor.shape().iter().product::<usize>() * tensor.dtype().size_bytes()) as u64;
         if bytes > guest_bytes {
@@ -175,7 +187,7 @@ impl tensors::HostTensor for State {
     }
 
     fn item(&mut self, a: Handle) -> Result<f64, HostError> {
-        let run = self.run("tensors")?;
+        let run = self.run("tensors.tensor.item")?;
         let tensor = run.tensors.get(&a)?.clone();
         run.moved.reads_bytes += tensor.dtype().size_bytes() as u64;
         Ok(run.waiting(|run| run.session.item(&tensor))?)
@@ -186,20 +198,22 @@ impl tensors::HostTensor for State {
     binary!(equal, less, less_equal, greater, greater_equal);
 
     fn affine(&mut self, a: Handle, scale: f64, shift: f64) -> Made {
-        self.make(|session, tensors| session.affine(tensors.get(&a)?, scale, shift))
+        self.make("tensors.tensor.affine", |session, tensors| session.affine(tensors.get(&a)?, scale, shift))
     }
 
     fn power(&mut self, a: Handle, exponent: f64) -> Made {
-        self.make(|session, tensors| session.power(tensors.get(&a)?, exponent))
+        self.make("tensors.tensor.power", |session, tensors| session.power(tensors.get(&a)?, exponent))
     }
 
     fn matmul(&mut self, a: Handle, b: Handle, transpose_a: bool, transpose_b: bool) -> Made {
         let transposed = Transposed { a: transpose_a, b: transpose_b };
-        self.make(|session, tensors| session.matmul(tensors.get(&a)?, tensors.get(&b)?, transposed))
+        self.make("tensors.tensor.matmul", |session, tensors| {
+            session.matmul(tensors.get(&a)?, tensors.get(&b)?, transposed)
+        })
     }
 
     fn linear(&mut self, x: Handle, weight: Handle, bias: Option<Handle>, activation: String) -> Made {
-        self.make(|session, tensors| {
+        self.make("tensors.tensor.linear", |session, tensors| {
             let bias = bias.as_ref().map(|bias| tensors.get(bias)).transpose()?;
             let activation = short(&activation)?.parse()?;
             session.linear(tensors.get(&x)?, tensors.get(&weight)?, bias, activation)
@@ -207,66 +221,80 @@ impl tensors::HostTensor for State {
     }
 
     fn softmax(&mut self, a: Handle, axis: i32) -> Made {
-        self.make(|session, tensors| session.softmax(tensors.get(&a)?, axis))
+        self.make("tensors.tensor.softmax", |session, tensors| session.softmax(tensors.get(&a)?, axis))
     }
 
     fn log_softmax(&mut self, a: Handle, axis: i32) -> Made {
-        self.make(|session, tensors| session.log_softmax(tensors.get(&a)?, axis))
+        self.make("tensors.tensor.log-softmax", |session, tensors| session.log_softmax(tensors.get(&a)?, axis))
     }
 
     fn reduce_sum(&mut self, a: Handle, axes: Vec<i32>, keeps: bool) -> Made {
-        self.make(|session, tensors| session.reduce_sum(tensors.get(&a)?, &axes, keep(keeps)))
+        self.make("tensors.tensor.reduce-sum", |session, tensors| {
+            session.reduce_sum(tensors.get(&a)?, &axes, keep(keeps))
+        })
     }
 
     fn reduce_mean(&mut self, a: Handle, axes: Vec<i32>, keeps: bool) -> Made {
-        self.make(|session, tensors| session.reduce_mean(tensors.get(&a)?, &axes, keep(keeps)))
+        self.make("tensors.tensor.reduce-mean", |session, tensors| {
+            session.reduce_mean(tensors.get(&a)?, &axes, keep(keeps))
+        })
     }
 
     fn reduce_max(&mut self, a: Handle, axes: Vec<i32>, keeps: bool) -> Made {
-        self.make(|session, tensors| session.reduce_max(tensors.get(&a)?, &axes, keep(keeps)))
+        self.make("tensors.tensor.reduce-max", |session, tensors| {
+            session.reduce_max(tensors.get(&a)?, &axes, keep(keeps))
+        })
     }
 
     fn arg_max(&mut self, a: Handle, axis: i32) -> Made {
-        self.make(|session, tensors| session.arg_max(tensors.get(&a)?, axis))
+        self.make("tensors.tensor.arg-max", |session, tensors| session.arg_max(tensors.get(&a)?, axis))
     }
 
     fn where_(&mut self, a: Handle, yes: Handle, no: Handle) -> Made {
-        self.make(|session, tensors| session.where_(tensors.get(&a)?, tensors.get(&yes)?, tensors.get(&no)?))
+        self.make("tensors.tensor.where", |session, tensors| {
+            session.where_(tensors.get(&a)?, tensors.get(&yes)?, tensors.get(&no)?)
+        })
     }
 
     fn cast(&mut self, a: Handle, element: Dtype) -> Made {
-        self.make(|session, tensors| session.cast(tensors.get(&a)?, element.into()))
+        self.make("tensors.tensor.cast", |session, tensors| session.cast(tensors.get(&a)?, element.into()))
     }
 
     fn reshape(&mut self, a: Handle, shape: Vec<u32>) -> Made {
-        self.make(|session, tensors| session.reshape(tensors.get(&a)?, &sizes(&shape)))
+        self.make("tensors.tensor.reshape", |session, tensors| session.reshape(tensors.get(&a)?, &sizes(&shape)?))
     }
 
     fn transpose(&mut self, a: Handle, permutation: Vec<u32>) -> Made {
-        self.make(|session, tensors| session.transpose(tensors.get(&a)?, &sizes(&permutation)))
+        self.make("tensors.tensor.transpose", |session, tensors| {
+            session.transpose(tensors.get(&a)?, &sizes(&permutation)?)
+        })
     }
 
     fn slice(&mut self, a: Handle, axis: i32, start: u64, length: u64) -> Made {
-        self.make(|session, tensors| session.slice(tensors.get(&a)?, axis, start, length))
+        self.make("tensors.tensor.slice", |session, tensors| session.slice(tensors.get(&a)?, axis, start, length))
     }
 
     fn gather(&mut self, a: Handle, axis: i32, indices: Handle) -> Made {
-        self.make(|session, tensors| session.gather(tensors.get(&a)?, axis, tensors.get(&indices)?))
+        self.make("tensors.tensor.gather", |session, tensors| {
+            session.gather(tensors.get(&a)?, axis, tensors.get(&indices)?)
+        })
     }
 
     fn concat(&mut self, axis: i32, parts: Vec<Handle>) -> Made {
-        self.make(|session, tensors| {
+        self.make("tensors.tensor.concat", |session, tensors| {
             let parts = parts.iter().map(|part| tensors.get(part)).collect::<Result<Vec<_>>>()?;
             session.concat(axis, &parts)
         })
     }
 
     fn one_hot(&mut self, ids: Handle, classes: u32, element: Dtype) -> Made {
-        self.make(|session, tensors| session.one_hot(tensors.get(&ids)?, classes as usize, element.into()))
+        self.make("tensors.tensor.one-hot", |session, tensors| {
+            session.one_hot(tensors.get(&ids)?, classes as usize, element.into())
+        })
     }
 
     fn drop(&mut self, a: Handle) -> wasmtime::Result<()> {
-        let run = self.run("tensors")?;
+        let run = self.run("tensors.tensor.drop")?;
         run.tensors.close(&mut run.budget, &a)?;
         Ok(())
     }
@@ -274,25 +302,25 @@ impl tensors::HostTensor for State {
 
 impl tensors::HostVariable for State {
     fn new(&mut self, initial: Handle) -> wasmtime::Result<Resource<VariableHandle>> {
-        let run = self.run("tensors")?;
+        let run = self.run("tensors.variable.new")?;
         let made = run.session.variable(run.tensors.get(&initial)?);
         let variable = VariableHandle(later(made.map_err(HostError::from))?);
         Ok(run.variables.open(&mut run.budget, variable)?)
     }
 
     fn value(&mut self, variable: Resource<VariableHandle>) -> Made {
-        let run = self.run("tensors")?;
+        let run = self.run("tensors.variable.value")?;
         let tensor = run.session.value(run.variables.get(&variable)?.get()?)?;
         Ok(run.tensors.open(&mut run.budget, tensor)?)
     }
 
     fn assign(&mut self, variable: Resource<VariableHandle>, value: Handle) -> Result<(), HostError> {
-        let run = self.run("tensors")?;
+        let run = self.run("tensors.variable.assign")?;
         Ok(run.session.assign(run.variables.get(&variable)?.get()?, run.tensors.get(&value)?)?)
     }
 
     fn drop(&mut self, variable: Resource<VariableHandle>) -> wasmtime::Result<()> {
-        let run = self.run("tensors")?;
+        let run = self.run("tensors.variable.drop")?;
         run.variables.close(&mut run.budget, &variable)?;
         Ok(())
     }
@@ -300,7 +328,7 @@ impl tensors::HostVariable for State {
 
 impl tensors::HostTape for State {
     fn new(&mut self, variables: Vec<Resource<VariableHandle>>) -> wasmtime::Result<Resource<TapeHandle>> {
-        let run = self.run("tensors")?;
+        let run = self.run("tensors.tape.new")?;
         let made = run.waiting(|run| {
             let Run { session, variables: known, .. } = run;
             Ok(session.tape(&found(known, &variables)?)?)
@@ -310,14 +338,14 @@ impl tensors::HostTape for State {
     }
 
     fn gradients(&mut self, tape: Resource<TapeHandle>, loss: Handle) -> Result<Vec<Handle>, HostError> {
-        let run = self.run("tensors")?;
+        let run = self.run("tensors.tape.gradients")?;
         let tape = run.tapes.get(&tape)?.0.as_ref().map_err(|error| HostError::Mistake(error.clone()))?;
         let gradients = run.session.gradients(tape, run.tensors.get(&loss)?)?;
-        Ok(gradients.into_iter().map(|g| run.tensors.open(&mut run.budget, g)).collect::<Result<_>>()?)
+        Ok(run.tensors.open_all(&mut run.budget, gradients)?)
     }
 
     fn drop(&mut self, tape: Resource<TapeHandle>) -> wasmtime::Result<()> {
-        let run = self.run("tensors")?;
+        let run = self.run("tensors.tape.drop")?;
         run.tapes.close(&mut run.budget, &tape)?;
         Ok(())
     }
@@ -333,7 +361,7 @@ impl tensors::Host for State {
         momentum: f64,
         decay: f64,
     ) -> Result<(), HostError> {
-        let run = self.run("tensors")?;
+        let run = self.run("tensors.sgd")?;
         let update = Sgd {
             variables: &found(&run.variables, &variables)?,
             gradients: &values(&run.tensors, &gradients)?,
@@ -358,7 +386,7 @@ impl tensors::Host for State {
         epsilon: f64,
         decay: f64,
     ) -> Result<(), HostError> {
-        let run = self.run("tensors")?;
+        let run = self.run("tensors.adam")?;
         let update = Adam {
             variables: &found(&run.variables, &variables)?,
             gradients: &values(&run.tensors, &gradients)?,
@@ -375,11 +403,11 @@ impl tensors::Host for State {
     }
 
     fn sync(&mut self) -> Result<(), HostError> {
-        Ok(self.run("tensors")?.waiting(|run| run.session.sync())?)
+        Ok(self.run("tensors.sync")?.waiting(|run| run.session.sync())?)
     }
 
     fn step(&mut self) -> Result<(), HostError> {
-        Ok(self.run("tensors")?.waiting(|run| run.session.step())?)
+        Ok(self.run("tensors.step")?.waiting(|run| run.session.step())?)
     }
 }
 
