@@ -35,3 +35,19 @@ pub(crate) fn tests_folder() -> &'static Path {
 pub(crate) fn repeats(small: u64, full: u64) -> u64 {
     if std::env::var_os("QUERN_SOAK").is_some() { full } else { small }
 }
+
+/// How often a second the disk of a folder makes a small write durable.
+pub(crate) fn syncs_per_second(folder: &Path) -> f64 {
+    use std::io::Write as _;
+    let path = folder.join("sync-rate");
+    let mut file = std::fs::File::create(&path).unwrap();
+    let begun = std::time::Instant::now();
+    let n = 50;
+    for _ in 0..n {
+        file.write_all(&[0; 4096]).unwrap();
+        file.sync_data().unwrap();
+    }
+    let rate = f64::from(n) / begun.elapsed().as_secs_f64();
+    std::fs::remove_file(path).unwrap();
+    rate
+}

@@ -40,9 +40,9 @@ impl FileLayer for Guarded {
         Disk.create(path)
     }
 
-    fn create_folder(&self, path: &Path) -> io::Result<()> {
-        self.ask("create folder")?;
-        Disk.create_folder(path)
+    fn make_folder(&self, path: &Path) -> io::Result<()> {
+        self.ask("make folder")?;
+        Disk.make_folder(path)
     }
 
     fn sync_folder(&self, path: &Path) -> io::Result<()> {
@@ -50,8 +50,8 @@ impl FileLayer for Guarded {
         Disk.sync_folder(path)
     }
 
-    fn copy(&self, from: &Path, to: &Path) -> io::Result<()> {
-        Disk.copy(from, to)
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        Disk.rename(from, to)
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {
@@ -124,7 +124,7 @@ fn a_write_that_fails_fails_the_run_and_nothing_of_it_is_there() {
             return;
         }
         let error = status.run.error.unwrap();
-        assert!(error.ends_with(": no space"), "{error}");
+        assert!(error.starts_with("the disk is full: "), "{error}");
         assert_eq!(status.run.state, RunState::Error);
         assert!(!folder.has_table(&output));
         assert_eq!(folder.storage.run(id).unwrap().state, RunState::Error);
@@ -141,7 +141,10 @@ fn a_failure_that_cannot_be_stored_is_told_now_and_known_at_the_next_open() {
     let told = folder.wait(id);
     let error = told.run.error.clone().unwrap();
     assert_eq!(told.run.state, RunState::Error);
-    assert!(error.contains("no space; this could not be stored: "), "{error}");
+    assert!(
+        error.contains("what was committed before is safe; this could not be stored: the disk is full: "),
+        "{error}"
+    );
     assert_eq!(folder.runs.status(id).unwrap().run, told.run);
     assert_eq!(folder.runs.list(&RunFilter::default()).unwrap()[0], told.run);
     assert_eq!(folder.runs.active(), 0);

@@ -87,9 +87,9 @@ impl FileLayer for Faults {
         Ok(Box::new(FaultyFile { file, path: path.to_owned(), length: 0, faults: self.clone() }))
     }
 
-    fn create_folder(&self, path: &Path) -> io::Result<()> {
+    fn make_folder(&self, path: &Path) -> io::Result<()> {
         self.check()?;
-        Disk.create_folder(path)
+        Disk.make_folder(path)
     }
 
     fn sync_folder(&self, path: &Path) -> io::Result<()> {
@@ -98,9 +98,9 @@ impl FileLayer for Faults {
         Disk.sync_folder(path)
     }
 
-    fn copy(&self, from: &Path, to: &Path) -> io::Result<()> {
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         self.check()?;
-        Disk.copy(from, to)
+        Disk.rename(from, to)
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {

@@ -11,3 +11,4 @@ mod records;
 mod rows;
 mod sample;
 mod shards;
+mod upgrade;

@@ -169,3 +169,118 @@ fn records_alone_make_no_snapshot() {
     storage.create_run(&run_record("train")).unwrap();
     assert_eq!(storage.snapshot().unwrap().id, before);
 }
+
+#[test]
+fn runs_that_wait_are_seen_at_once_and_numbered_on_after_reopening() {
+    let folder = tempfile::tempdir().unwrap();
+    let storage = open(folder.path());
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                for _ in 0..100 {
+                    let id = storage.create_run(&run_record("train")).unwrap();
+                    assert_eq!(storage.run(id).unwrap().state, RunState::Queued);
+                    let mut write = storage.begin();
+                    write.put_run(RunRecord { id, state: RunState::Running, ..run_record("train") });
+                    write.commit_later().unwrap();
+                    assert_eq!(storage.run(id).unwrap().state, RunState::Running);
+                }
+            });
+        }
+    });
+    drop(storage);
+    let storage = open(folder.path());
+    assert_eq!(storage.runs(&RunFilter::default()).unwrap().len(), 400);
+    assert_eq!(storage.create_run(&run_record("train")).unwrap(), RunId(401));
+}
+
+#[test]
+fn final_states_of_many_runs_share_their_syncs() {
+    let folder = tempfile::tempdir().unwrap();
+    let storage = open(folder.path());
+    let rate = crate::support::syncs_per_second(folder.path());
+    let runs: Vec<RunId> = (0..1000).map(|_| storage.create_run(&run_record("train")).unwrap()).collect();
+    let begun = std::time::Instant::now();
+    std::thread::scope(|scope| {
+        for part in runs.chunks(16) {
+            let storage = &storage;
+            scope.spawn(move || {
+                for id in part {
+                    let mut write = storage.begin();
+                    write.put_run(RunRecord { id: *id, state: RunState::Complete, ..run_record("train") });
+                    write.commit().unwrap();
+                }
+            });
+        }
+    });
+    let seconds = begun.elapsed().as_secs_f64();
+    println!("1000 final states by 63 threads: {seconds:.3} s; the disk syncs {rate:.0} times a second");
+    let complete = RunFilter { state: Some(RunState::Complete), ..RunFilter::default() };
+    assert_eq!(storage.runs(&complete).unwrap().len(), 1000);
+    assert!(seconds < 2.0_f64.max(500.0 / rate), "{seconds} s at {rate} syncs a second");
+}
+
+#[test]
+fn a_change_that_fails_leaves_those_it_shares_a_transaction_with() {
+    let folder = tempfile::tempdir().unwrap();
+    let storage = open(folder.path());
+    let schema = super::sample::schema(&[("id", "int64")]);
+    let mut write = storage.begin();
+    write.create_table("t", &schema, quern::base::Sharding::Random, 1).unwrap();
+    write.commit().unwrap();
+    let rows = super::sample::counted(&schema, 0..3);
+    std::thread::scope(|scope| {
+        for thread in 0..8 {
+            let (storage, schema, rows) = (&storage, &schema, &rows);
+            scope.spawn(move || {
+                for i in 0..20 {
+                    if (thread + i) % 2 == 0 {
+                        let mut write = storage.begin();
+                        write.append("t", quern::storage::AppendTo::Deal, [Ok(rows.clone())]).unwrap();
+                        write.commit().unwrap();
+                    } else {
+                        // Only the first of all succeeds.
+                        let mut write = storage.begin();
+                        let made = write.create_table("once", schema, quern::base::Sharding::Random, 1);
+                        drop(made.and_then(|()| write.commit().map(drop)));
+                        let mut write = storage.begin();
+                        write.drop_component("nobody");
+                        let error = write.commit().unwrap_err();
+                        assert_eq!(error.to_string(), "no component `nobody`");
+                    }
+                }
+            });
+        }
+    });
+    assert_eq!(super::sample::all(&storage, "t").num_rows(), 8 * 10 * 3);
+    let created = storage.history().unwrap().iter().filter(|entry| entry.changes.contains("\"once\"")).count();
+    assert_eq!(created, 1);
+}
+
+#[test]
+fn ten_thousand_ended_runs_do_not_slow_the_list() {
+    let folder = tempfile::tempdir().unwrap();
+    let storage = open(folder.path());
+    let mut write = storage.begin();
+    for id in 1..=10_000 {
+        let (state, proc) = if id % 2 == 0 { (RunState::Complete, "train") } else { (RunState::Error, "infer") };
+        write.put_run(RunRecord { id: RunId(id), state, ..run_record(proc) });
+    }
+    write.commit().unwrap();
+    let filters = [
+        RunFilter::default(),
+        RunFilter { state: Some(RunState::Queued), ..RunFilter::default() },
+        RunFilter { state: Some(RunState::Error), ..RunFilter::default() },
+        RunFilter { proc: Some("train".into()), ..RunFilter::default() },
+        RunFilter { tag: Some("night".into()), ..RunFilter::default() },
+    ];
+    for filter in filters {
+        let filter = RunFilter { limit: Some(20), ..filter };
+        let begun = std::time::Instant::now();
+        for _ in 0..20 {
+            storage.runs(&filter).unwrap();
+        }
+        let ms = begun.elapsed().as_secs_f64() * 1000.0 / 20.0;
+        assert!(ms < 20.0, "{ms} ms for {filter:?}");
+    }
+}

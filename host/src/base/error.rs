@@ -129,6 +129,15 @@ pub enum Error {
         /// The operating system's answer.
         source: std::io::Error,
     },
+    /// The disk has no room for what was to be written.
+    #[error(
+        "the disk is full: {what} could not be written; free some space and do it again, \
+             what was committed before is safe"
+    )]
+    Full {
+        /// The file.
+        what: String,
+    },
     /// The catalog, Arrow, Parquet or SQL engine failed.
     #[error("{action}")]
     Library {
@@ -201,9 +210,14 @@ impl Error {
         Self::NotFound { kind, name: name.to_owned(), within, suggestion: closest(name, candidates) }
     }
 
-    /// A failed file operation.
+    /// A failed file operation; a full disk is told as such.
     pub fn io(action: &'static str, path: impl Into<PathBuf>, source: std::io::Error) -> Self {
-        Self::Io { action, path: path.into(), source }
+        use std::io::ErrorKind::{QuotaExceeded, StorageFull};
+        let path = path.into();
+        match source.kind() {
+            StorageFull | QuotaExceeded => Self::Full { what: path.display().to_string() },
+            _ => Self::Io { action, path, source },
+        }
     }
 
     /// A failure inside another library.
@@ -229,6 +243,7 @@ impl Error {
             | Self::Newer { .. }
             | Self::Corrupt { .. }
             | Self::Io { .. }
+            | Self::Full { .. }
             | Self::Library { .. }
             | Self::Internal(_) => ErrorCode::Internal,
         }

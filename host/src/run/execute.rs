@@ -63,7 +63,7 @@ fn plan(inner: &Inner, live: &Live) -> Result<Plan> {
     let record = live.plan(snapshot.id, plan.instances);
     let mut write = inner.storage.begin();
     write.put_run(record);
-    write.commit()?;
+    write.commit_later()?;
     inner.backend.prepare(&live.resolved.component)?;
     Ok(plan)
 }

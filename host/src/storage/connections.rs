@@ -2,7 +2,7 @@
 //! read. The journal is a WAL, so readers never wait for the writer.
 
 use std::path::PathBuf;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::Duration;
 
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
@@ -18,7 +18,17 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Names the catalog in a SQLite error.
 pub(super) fn sql<T>(result: rusqlite::Result<T>) -> Result<T> {
-    result.map_err(|e| Error::library("the catalog (catalog.sqlite) refused an operation", e))
+    result.map_err(|e| match is_full(&e) {
+        true => Error::Full { what: "the catalog (catalog.sqlite)".into() },
+        false => Error::library("the catalog (catalog.sqlite) refused an operation", e),
+    })
+}
+
+/// Whether SQLite found no room on the disk, for the catalog or for the index
+/// of its journal.
+fn is_full(error: &rusqlite::Error) -> bool {
+    let index_full = |e: &rusqlite::ffi::Error| e.extended_code == rusqlite::ffi::SQLITE_IOERR_SHMSIZE;
+    error.sqlite_error().is_some_and(|e| e.code == ErrorCode::DiskFull || index_full(e))
 }
 
 /// An unsigned number in the catalog, where numbers are signed.
@@ -39,6 +49,15 @@ impl FromSql for U {
     }
 }
 
+/// When a commit survives a power cut. All survive the end of the process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Durability {
+    /// With the next synced commit.
+    Later,
+    /// Before it is answered.
+    Synced,
+}
+
 /// The connections of one folder.
 pub(super) struct Connections {
     path: PathBuf,
@@ -54,6 +73,16 @@ impl Writer<'_> {
     /// Begins the one short transaction of a commit.
     pub(super) fn begin(&mut self) -> Result<Transaction<'_>> {
         sql(self.0.transaction_with_behavior(TransactionBehavior::Immediate))
+    }
+
+    /// Lets transactions that follow be synced at their COMMIT, or only with
+    /// the next one that is.
+    pub(super) fn sync_at_commit(&self, durability: Durability) -> Result<()> {
+        let word = match durability {
+            Durability::Synced => "full",
+            Durability::Later => "normal",
+        };
+        sql(self.0.pragma_update(None, "synchronous", word))
     }
 
     /// The connection outside of any transaction.
@@ -75,6 +104,15 @@ impl Connections {
     pub(super) fn writer(&self) -> Writer<'_> {
         // A panic elsewhere leaves no transaction behind: dropping one rolls it back.
         Writer(self.writer.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// The writing connection, when nobody has it.
+    pub(super) fn try_writer(&self) -> Option<Writer<'_>> {
+        match self.writer.try_lock() {
+            Ok(writer) => Some(Writer(writer)),
+            Err(TryLockError::Poisoned(poisoned)) => Some(Writer(poisoned.into_inner())),
+            Err(TryLockError::WouldBlock) => None,
+        }
     }
 
     /// Runs `work` in one read transaction: everything it reads is of one commit.

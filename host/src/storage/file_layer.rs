@@ -1,23 +1,25 @@
-//! The door through which every data file is written. Tests put a layer here
-//! that fails, tears writes, or forgets what was not synced.
+//! The door through which everything is written: data files here, the catalog
+//! through the SQLite VFS that the layer names. Tests put a layer here that
+//! fails, tears writes, or forgets what was not synced.
 //!
 //! A file counts as written only when it was synced *and* its folder was; the
 //! catalog names it only after that. Reading goes straight to the disk.
 
 use std::fs;
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// What storage needs of a file system to write.
 pub trait FileLayer: Send + Sync + 'static {
     /// Creates a new file; an existing one is an error.
     fn create(&self, path: &Path) -> io::Result<Box<dyn NewFile>>;
-    /// Creates a folder and its parents, and makes their names durable.
-    fn create_folder(&self, path: &Path) -> io::Result<()>;
+    /// Creates a folder in one that exists. Its name is durable after
+    /// [`FileLayer::sync_folder`] of its parent.
+    fn make_folder(&self, path: &Path) -> io::Result<()>;
     /// Makes the names inside a folder durable.
     fn sync_folder(&self, path: &Path) -> io::Result<()>;
-    /// Copies a file, synced; used for the backup before an upgrade.
-    fn copy(&self, from: &Path, to: &Path) -> io::Result<()>;
+    /// Gives a file another name in its folder.
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
     /// Removes a file.
     fn remove(&self, path: &Path) -> io::Result<()>;
     /// Called before each step of a commit, with the step's name, so that tests
@@ -29,6 +31,25 @@ pub trait FileLayer: Send + Sync + 'static {
     fn sqlite_vfs(&self) -> Option<&str> {
         None
     }
+}
+
+/// Creates a folder and those it lies in, as far as they are missing. Returns
+/// the folders that got a new name in them: to be synced.
+pub(super) fn create_folders(files: &dyn FileLayer, path: &Path) -> io::Result<Vec<PathBuf>> {
+    if path.as_os_str().is_empty() || path.is_dir() {
+        return Ok(Vec::new());
+    }
+    let mut changed = match path.parent() {
+        Some(parent) => create_folders(files, parent)?,
+        None => Vec::new(),
+    };
+    match files.make_folder(path) {
+        Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return Err(e),
+        _ => {}
+    }
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    changed.push(parent.unwrap_or(Path::new(".")).to_owned());
+    Ok(changed)
 }
 
 /// A file being written.
@@ -46,28 +67,16 @@ impl FileLayer for Disk {
         Ok(Box::new(fs::File::create_new(path)?))
     }
 
-    fn create_folder(&self, path: &Path) -> io::Result<()> {
-        if path.is_dir() {
-            return Ok(());
-        }
-        if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-            self.create_folder(parent)?;
-            match fs::create_dir(path) {
-                Err(e) if e.kind() != io::ErrorKind::AlreadyExists => Err(e),
-                _ => self.sync_folder(parent),
-            }
-        } else {
-            fs::create_dir(path)
-        }
+    fn make_folder(&self, path: &Path) -> io::Result<()> {
+        fs::create_dir(path)
     }
 
     fn sync_folder(&self, path: &Path) -> io::Result<()> {
         fs::File::open(path)?.sync_all()
     }
 
-    fn copy(&self, from: &Path, to: &Path) -> io::Result<()> {
-        fs::copy(from, to)?;
-        fs::File::open(to)?.sync_all()
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        fs::rename(from, to)
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {

@@ -12,8 +12,9 @@ use rusqlite::{OptionalExtension, Transaction, params};
 
 use super::catalog_rows::{self, quote};
 use super::commit::{Commit, FileRow, insert_file, note_table_stats};
-use super::connections::{U, sql};
+use super::connections::{Durability, U, sql};
 use super::data_file::FileWriter;
+use super::file_layer::create_folders;
 use super::inline::{self, Inlined};
 use super::snapshot::TableState;
 use super::staging::{self, StagedFile};
@@ -60,8 +61,6 @@ impl Storage {
     }
 
     fn flush_into(&self, name: &str, made: &mut Vec<PathBuf>) -> Result<u64> {
-        // Held from the reading on, so that no other change of ours comes between.
-        let mut writer = self.writer();
         let snapshot = self.snapshot()?;
         let table = snapshot.table(name)?;
         if table.inlined.is_empty() {
@@ -69,10 +68,12 @@ impl Storage {
         }
         let inlined = self.read(|connection| inline::read(connection, &table, snapshot.id))?;
         let files = self.write_flushed(&table, &inlined, made)?;
+        let mut writer = self.writer();
+        writer.sync_at_commit(Durability::Synced)?;
         let transaction = writer.begin()?;
         let removed = take_out(&transaction, &table, snapshot.id.0)?;
         if removed != inlined.row_ids.len() {
-            // Another program was quicker: the rows are where it left them.
+            // Somebody was quicker: the rows are where it left them.
             return Err(Error::Invalid(format!("rows of table `{name}` changed while they were moved")));
         }
         let mut commit = Commit::begin(&transaction)?;
@@ -95,7 +96,7 @@ impl Storage {
         let ids = inlined.row_ids.values();
         let mut files = Vec::new();
         let mut from = 0;
-        self.files().create_folder(&table.folder).map_err(|e| Error::io("create", &table.folder, e))?;
+        create_folders(self.files(), &table.folder).map_err(|e| Error::io("create", &table.folder, e))?;
         let starts = table.files.iter().map(|file| file.row_id_start).chain([u64::MAX]);
         for start in starts {
             let to = ids.partition_point(|id| *id < start);
@@ -104,7 +105,10 @@ impl Storage {
                 from = to;
             }
         }
-        self.files().sync_folder(&table.folder).map_err(|e| Error::io("sync", &table.folder, e))?;
+        let parent = table.folder.parent().filter(|_| table.files.is_empty());
+        for folder in parent.into_iter().chain([table.folder.as_path()]) {
+            self.files().sync_folder(folder).map_err(|e| Error::io("sync", folder, e))?;
+        }
         Ok(files)
     }
 

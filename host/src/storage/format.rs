@@ -7,7 +7,7 @@ use rusqlite::{OptionalExtension, params};
 
 use super::catalog_rows::has_table;
 use super::connections::{Connections, connect, sql};
-use super::file_layer::FileLayer;
+use super::file_layer::{FileLayer, create_folders};
 use crate::base::{Error, Result};
 
 /// The newest format this program reads, and the one it writes.
@@ -42,7 +42,7 @@ INSERT INTO ducklake_schema_versions VALUES (0, 0, NULL);
 /// format of this program. Returns the folder's absolute path.
 pub(super) fn open(folder: &Path, files: &dyn FileLayer) -> Result<(PathBuf, Connections)> {
     let tables = folder.join(DATA_FOLDER).join("main");
-    files.create_folder(&tables).map_err(|e| Error::io("create", &tables, e))?;
+    let mut changed = create_folders(files, &tables).map_err(|e| Error::io("create", &tables, e))?;
     let folder = folder.canonicalize().map_err(|e| Error::io("open", folder, e))?;
     let path = folder.join(CATALOG);
     let found = if path.exists() { read_version(&path, &folder, files.sqlite_vfs())? } else { 0 };
@@ -51,9 +51,13 @@ pub(super) fn open(folder: &Path, files: &dyn FileLayer) -> Result<(PathBuf, Con
     }
     let connections = Connections::open(path, files.sqlite_vfs())?;
     if found == 0 {
-        files.sync_folder(&folder).map_err(|e| Error::io("sync", &folder, e))?;
+        // An earlier attempt may have made folders without syncing their names.
+        changed.extend([folder.join(DATA_FOLDER), folder.clone()]);
     } else if found < FORMAT_VERSION {
-        back_up(&connections, &folder, found)?;
+        back_up(&connections, files, &folder, found)?;
+    }
+    for folder in changed {
+        files.sync_folder(&folder).map_err(|e| Error::io("sync", &folder, e))?;
     }
     prepare(&connections, &folder, found)?;
     Ok((folder, connections))
@@ -78,21 +82,19 @@ fn read_version(path: &Path, folder: &Path, vfs: Option<&str>) -> Result<u64> {
 }
 
 /// Copies the catalog beside itself as `catalog.sqlite.format-N.backup`.
-fn back_up(connections: &Connections, folder: &Path, found: u64) -> Result<()> {
+fn back_up(connections: &Connections, files: &dyn FileLayer, folder: &Path, found: u64) -> Result<()> {
     let copy = folder.join(format!("{CATALOG}.format-{found}.backup"));
-    if copy.exists() {
-        return Ok(());
+    if !copy.exists() {
+        let part = copy.with_extension("part");
+        if part.exists() {
+            files.remove(&part).map_err(|e| Error::io("remove", &part, e))?;
+        }
+        let text = part.to_str().ok_or_else(|| not_unicode(folder))?;
+        // SQLite syncs what it writes here as it does for the catalog itself.
+        sql(connections.writer().connection().execute("VACUUM INTO ?1", [text]))?;
+        files.rename(&part, &copy).map_err(|e| Error::io("rename", &part, e))?;
     }
-    let part = copy.with_extension("part");
-    let gone = std::fs::remove_file(&part);
-    if let Err(e) = gone
-        && e.kind() != std::io::ErrorKind::NotFound
-    {
-        return Err(Error::io("remove", part, e));
-    }
-    let text = part.to_str().ok_or_else(|| not_unicode(folder))?;
-    sql(connections.writer().connection().execute("VACUUM INTO ?1", [text]))?;
-    std::fs::rename(&part, &copy).map_err(|e| Error::io("rename", part, e))
+    files.sync_folder(folder).map_err(|e| Error::io("sync", folder, e))
 }
 
 /// Upgrades step by step and notes where the folder lies, in one transaction.

@@ -65,6 +65,7 @@ struct Inner {
     folder: PathBuf,
     files: Arc<dyn FileLayer>,
     connections: Connections,
+    queue: commit::Queue,
     newest: RwLock<Option<Arc<Snapshot>>>,
 }
 
@@ -79,7 +80,8 @@ impl Storage {
     /// upgraded after a copy of the catalog was made, a newer one is refused.
     pub fn open(folder: &Path, files: Arc<dyn FileLayer>) -> Result<Self> {
         let (folder, connections) = format::open(folder, files.as_ref())?;
-        let storage = Self(Arc::new(Inner { folder, files, connections, newest: RwLock::default() }));
+        let queue = commit::Queue::open(&connections)?;
+        let storage = Self(Arc::new(Inner { folder, files, connections, queue, newest: RwLock::default() }));
         storage.sweep_orphans(ORPHAN_AGE)?;
         Ok(storage)
     }
@@ -160,6 +162,12 @@ impl Storage {
 
     fn writer(&self) -> Writer<'_> {
         self.0.connections.writer()
+    }
+
+    /// [`Storage::read`], after all that was handed in by [`Write::commit_later`].
+    fn read_records<T>(&self, work: impl FnOnce(&rusqlite::Connection) -> Result<T>) -> Result<T> {
+        commit::settle(self);
+        self.read(work)
     }
 
     fn read<T>(&self, work: impl FnOnce(&rusqlite::Connection) -> Result<T>) -> Result<T> {

@@ -10,6 +10,7 @@ use arrow::compute::take_record_batch;
 use arrow::datatypes::{Decimal128Type, Schema as ArrowSchema, SchemaRef};
 
 use super::data_file::{FileWriter, WrittenFile};
+use super::file_layer::create_folders;
 use super::format::DATA_FOLDER;
 use super::stats::ColumnStats;
 use super::write::{AppendTo, Step, Target, Write};
@@ -42,6 +43,8 @@ pub(super) struct Shape {
     arrow: SchemaRef,
     stored: SchemaRef,
     folder: PathBuf,
+    /// Whether the catalog names files in the folder already.
+    has_files: bool,
     sharding: Sharding,
     shards: u32,
 }
@@ -98,7 +101,7 @@ pub(super) fn append(
         }
     }
     let files = match sinks {
-        Some(sinks) => sinks.finish(write, &shape)?,
+        Some(sinks) => sinks.finish()?,
         None => Vec::new(),
     };
     if held.is_empty() {
@@ -121,6 +124,7 @@ impl Shape {
                 arrow: table.arrow.clone(),
                 stored: stored_schema(&table.schema, table.columns.iter().map(|column| column.ids.as_slice())),
                 folder: table.folder.clone(),
+                has_files: !table.files.is_empty(),
                 sharding: table.sharding.clone(),
                 shards: table.shards,
             }),
@@ -131,6 +135,7 @@ impl Shape {
                     arrow: new.schema.to_arrow(),
                     stored: stored_schema(&new.schema, new.ids.iter().map(Vec::as_slice)),
                     folder: write.storage.folder().join(DATA_FOLDER).join("main").join(&new.path),
+                    has_files: false,
                     sharding: new.sharding.clone(),
                     shards: new.shards,
                 }),
@@ -258,14 +263,13 @@ impl Sinks {
         sink.writer.write(stored)
     }
 
-    fn finish(self, write: &Write, shape: &Shape) -> Result<Vec<StagedFile>> {
+    fn finish(self) -> Result<Vec<StagedFile>> {
         let mut files = Vec::new();
         for (shard, sink) in self.open {
             if sink.writer.rows() > 0 {
                 files.push(StagedFile { file: sink.writer.finish()?, shard, stats: sink.stats });
             }
         }
-        write.storage.files().sync_folder(&shape.folder).map_err(|e| Error::io("sync", &shape.folder, e))?;
         Ok(files)
     }
 }
@@ -273,7 +277,8 @@ impl Sinks {
 impl Sink {
     fn create(write: &mut Write, shape: &Shape) -> Result<Self> {
         let storage = write.storage.clone();
-        storage.files().create_folder(&shape.folder).map_err(|e| Error::io("create", &shape.folder, e))?;
+        create_folders(storage.files(), &shape.folder).map_err(|e| Error::io("create", &shape.folder, e))?;
+        write.writing_in(&shape.folder, shape.has_files);
         let path = new_path(&shape.folder);
         write.making(path.clone());
         let writer = FileWriter::create(storage.files(), &path, shape.stored.clone(), shape.row_bytes())?;

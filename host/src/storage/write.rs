@@ -3,7 +3,8 @@
 //! nothing is visible before [`Write::commit`], and a dropped `Write` leaves
 //! nothing.
 
-use std::path::PathBuf;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
@@ -40,6 +41,8 @@ pub struct Write {
     records: Vec<Record>,
     /// Every file made, removed again when nothing is committed.
     made: Vec<PathBuf>,
+    /// Folders with names that must be durable before the commit.
+    folders: BTreeSet<PathBuf>,
 }
 
 /// What a commit does, in order.
@@ -83,6 +86,7 @@ impl Write {
             inlined_bytes: 0,
             records: Vec::new(),
             made: Vec::new(),
+            folders: BTreeSet::new(),
         }
     }
 
@@ -196,8 +200,17 @@ impl Write {
 
     /// Makes everything visible at once and durable. Without changes to tables
     /// only records are written, and the newest snapshot's number is returned.
-    pub fn commit(mut self) -> Result<SnapshotId> {
-        super::commit::commit(&mut self)
+    pub fn commit(self) -> Result<SnapshotId> {
+        super::commit::commit(self)
+    }
+
+    /// Hands in records that need not be durable yet, such as that a run is
+    /// waiting or has begun. Whoever asks this storage for records sees them
+    /// from now on; they survive the end of this process, and a power cut once
+    /// any later [`Write::commit`] was answered. Does not wait for the disk; an
+    /// error that shows only later is not reported.
+    pub fn commit_later(self) -> Result<()> {
+        super::commit::commit_later(self)
     }
 
     /// Adds something to do in the transaction of the commit.
@@ -212,6 +225,23 @@ impl Write {
     /// Notes a file before it is created.
     pub(super) fn making(&mut self, path: PathBuf) {
         self.made.push(path);
+    }
+
+    /// Notes a folder that files are made in. One without named files may be
+    /// new itself.
+    pub(super) fn writing_in(&mut self, folder: &Path, has_files: bool) {
+        self.folders.insert(folder.to_owned());
+        if let Some(parent) = folder.parent().filter(|_| !has_files) {
+            self.folders.insert(parent.to_owned());
+        }
+    }
+
+    /// Makes the names of all staged files durable.
+    pub(super) fn sync_folders(&mut self) -> Result<()> {
+        for folder in std::mem::take(&mut self.folders) {
+            self.storage.files().sync_folder(&folder).map_err(|e| Error::io("sync", &folder, e))?;
+        }
+        Ok(())
     }
 
     /// Leaves the staged files alone from now on: the catalog may name them.

@@ -3,12 +3,14 @@
 //!
 //! 1. Tables that the change relies on must be as they were when it began.
 //! 2. Each step writes its rows of the catalog under the new snapshot's number.
-//! 3. Records; COMMIT. Before COMMIT any error rolls everything back, and the
-//!    staged files are removed; from COMMIT on they are left alone, because the
-//!    catalog may name them even if COMMIT reports an error.
+//! 3. Records; COMMIT, for all changes that wait ([`queue`]). Before COMMIT any
+//!    error undoes the change, and its staged files are removed; from COMMIT on
+//!    they are left alone, because the catalog may name them even if COMMIT
+//!    reports an error.
 
 mod append;
 mod delete;
+mod queue;
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -19,10 +21,11 @@ use super::catalog_rows::{self, quote};
 use super::connections::{U, sql};
 use super::snapshot::TableState;
 use super::write::{NewTable, Step, Target, Write};
-use super::{forms, inline};
+use super::{Storage, forms, inline};
 use crate::base::{Error, Result, Schema, Sharding, SnapshotId, TableId};
 
 pub(super) use append::{FileRow, insert_file, note_table_stats};
+pub(super) use queue::{Queue, commit, commit_later, settle};
 
 /// A snapshot being written.
 pub(super) struct Commit<'a> {
@@ -46,43 +49,27 @@ struct Place<'a> {
     ids: Vec<&'a [i32]>,
 }
 
-/// See [`Write::commit`].
-pub(super) fn commit(write: &mut Write) -> Result<SnapshotId> {
-    let storage = write.storage.clone();
-    let step = |name| storage.files().step(name).map_err(|e| Error::io("commit to", storage.folder(), e));
-    step("begin")?;
-    let mut writer = storage.writer();
-    let transaction = writer.begin()?;
-    check_expected(write, &transaction)?;
-    let mut id = catalog_rows::newest(&transaction)?.id;
+/// Everything a change does, in a transaction that others may share. Returns
+/// the snapshot in which it is seen.
+fn apply(write: &mut Write, connection: &Connection) -> Result<SnapshotId> {
+    check_expected(write, connection)?;
+    let mut id = catalog_rows::newest(connection)?.id;
     if !write.steps.is_empty() {
-        step("tables")?;
-        let mut commit = Commit::begin(&transaction)?;
+        step(&write.storage, "tables")?;
+        let mut commit = Commit::begin(connection)?;
         let outcome = commit.apply(write);
         std::mem::take(&mut commit.made).into_iter().for_each(|path| write.making(path));
         outcome?;
         id = commit.finish(write.author.as_deref(), write.message.as_deref())?;
     }
-    step("records")?;
-    write.apply_records(&transaction)?;
-    step("commit")?;
-    write.keep_files();
-    sql(transaction.commit())?;
-    drop(writer);
-    flush_due(write);
+    step(&write.storage, "records")?;
+    write.apply_records(connection)?;
     Ok(id)
 }
 
-/// Moves rows out of the catalog when many have gathered. The change is
-/// committed: a failure here only means that they stay there longer.
-fn flush_due(write: &Write) {
-    for step in &write.steps {
-        if let Step::Append { target: Target::Existing(table), inlined, .. } = step
-            && !inlined.is_empty()
-        {
-            drop(write.storage.flush_if_due(&table.name));
-        }
-    }
+/// Lets tests stop a commit.
+fn step(storage: &Storage, name: &'static str) -> Result<()> {
+    storage.files().step(name).map_err(|e| Error::io("commit to", storage.folder(), e))
 }
 
 /// Fails when a table the change relies on was dropped, altered or resharded.

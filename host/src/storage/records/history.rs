@@ -114,7 +114,7 @@ impl Write {
 impl Storage {
     /// The log lines of a run whose `seq` is greater than `after`, at most `limit`.
     pub fn logs(&self, run: RunId, after: u64, limit: u32) -> Result<Vec<LogLine>> {
-        self.read(|connection| {
+        self.read_records(|connection| {
             let mut statement = sql(connection.prepare(
                 "SELECT run_id, shard, seq, time_us, level, text FROM quern_log WHERE run_id = ?1 AND seq > ?2 \
                 ORDER BY seq LIMIT ?3",
@@ -135,7 +135,7 @@ impl Storage {
 
     /// The metric points of a run whose `seq` is greater than `after`, at most `limit`.
     pub fn metrics(&self, run: RunId, after: u64, limit: u32) -> Result<Vec<MetricPoint>> {
-        self.read(|connection| {
+        self.read_records(|connection| {
             let mut statement = sql(connection.prepare(
                 "SELECT run_id, shard, seq, time_us, name, step, value FROM quern_metric WHERE run_id = ?1 AND \
                 seq > ?2 ORDER BY seq LIMIT ?3",
@@ -157,7 +157,7 @@ impl Storage {
 
     /// The results of a run, by instance and name.
     pub fn results(&self, run: RunId) -> Result<Vec<ResultRecord>> {
-        self.read(|connection| {
+        self.read_records(|connection| {
             let mut statement = sql(connection.prepare(
                 "SELECT run_id, shard, name, text, bytes FROM quern_result WHERE run_id = ?1 ORDER BY shard, name",
             ))?;

@@ -236,25 +236,24 @@ impl Write {
 }
 
 impl Storage {
-    /// Stores a new run; `run.id` is ignored, the one given is returned.
+    /// Gives a new run its number, `run.id` is ignored, and hands in its record
+    /// as [`Write::commit_later`] does. One process at a time may do this: the
+    /// one that holds the folder.
     pub fn create_run(&self, run: &RunRecord) -> Result<RunId> {
-        let mut writer = self.writer();
-        let transaction = writer.begin()?;
-        let id: U = sql(transaction.query_row(
-            "UPDATE quern_counter SET value = value + 1 WHERE name = 'run' RETURNING value",
-            [],
-            |row| row.get(0),
-        ))?;
+        let id = self.0.queue.next_run();
         let mut write = self.begin();
-        write.put_run(RunRecord { id: RunId(id.0), ..run.clone() });
-        write.apply_records(&transaction)?;
-        sql(transaction.commit())?;
-        Ok(RunId(id.0))
+        write.record(move |connection| {
+            let text = "UPDATE quern_counter SET value = max(value, ?1) WHERE name = 'run'";
+            sql(connection.execute(text, [U(id.0)])).map(drop)
+        });
+        write.put_run(RunRecord { id, ..run.clone() });
+        write.commit_later()?;
+        Ok(id)
     }
 
     /// One run.
     pub fn run(&self, id: RunId) -> Result<RunRecord> {
-        self.read(|connection| {
+        self.read_records(|connection| {
             let text = format!("SELECT {COLUMNS} FROM quern_run WHERE run_id = ?1");
             let found = sql(connection.query_row(&text, [U(id.0)], run_from_row).optional())?;
             found.ok_or_else(|| Error::not_found("run", &id.to_string(), None, [""; 0]))
@@ -280,7 +279,7 @@ impl Storage {
         text.push_str(" ORDER BY run_id DESC LIMIT ?");
         let limit = filter.limit.map_or(-1, i64::from);
         values.push(&limit);
-        self.read(|connection| {
+        self.read_records(|connection| {
             let mut statement = sql(connection.prepare(&text))?;
             let rows = sql(statement.query_map(&values[..], run_from_row))?;
             sql(rows.collect())
@@ -289,7 +288,7 @@ impl Storage {
 
     /// The instances of a run, by shard.
     pub fn instances(&self, run: RunId) -> Result<Vec<InstanceRecord>> {
-        self.read(|connection| {
+        self.read_records(|connection| {
             let mut statement = sql(connection.prepare(
                 "SELECT run_id, shard, state, status, fraction, message, results, receipt FROM quern_instance \
                 WHERE run_id = ?1 ORDER BY shard",
