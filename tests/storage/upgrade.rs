@@ -10,7 +10,7 @@ use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
 use quern::base::{RunId, Sharding, SnapshotId};
 use quern::storage::{
     AppendTo, ComponentRecord, FORMAT_VERSION, InstanceRecord, LogLine, MetricPoint, ModelRecord, ResultRecord,
-    RunFilter, RunRecord, RunState, Storage,
+    RunFilter, RunRecord, RunState, Storage, Versions,
 };
 
 use super::sample::{all, append, every_type, numbers, open, row_ids, rows, schema};
@@ -142,7 +142,7 @@ fn check_kept(storage: &Storage) {
     assert_eq!(storage.metrics(RunId(1), 0, 9).unwrap(), [point()]);
     assert_eq!(storage.results(RunId(1)).unwrap(), [result()]);
     assert_eq!(storage.models().unwrap(), [model()]);
-    assert_eq!(storage.components(false).unwrap(), [component(1), component(2)]);
+    assert_eq!(storage.components(Versions::All).unwrap(), [component(1), component(2)]);
     for (version, sha256) in [(1, "aa"), (2, "bb")] {
         assert_eq!(storage.component_bytes(&sha256.repeat(32)).unwrap(), [version, 0, 255]);
     }
