@@ -5,4 +5,5 @@ mod failing;
 mod fixture;
 mod guests;
 mod lifecycle;
+mod limits;
 mod requests;

@@ -1,7 +1,7 @@
 //! Tensors are values: nothing changes what a handle or a column can still reach.
 
 use quern::base::DType;
-use quern::device::{Buffer, ColumnBuffer, Pool};
+use quern::device::{Buffer, ColumnBuffer};
 use quern::tensor::{Adam, Keep, Mode, Session, Sgd, Tensor, Variable};
 
 use super::support::{Array, Dice, assert_close, executor, session};
@@ -284,22 +284,4 @@ fn sessions_and_what_they_hand_out_may_move_to_another_thread() {
     send::<Tensor>();
     send::<Variable>();
     send::<quern::tensor::Tape>();
-}
-
-#[test]
-fn freed_memory_is_taken_again_and_what_is_kept_is_bounded() {
-    let pool = Pool::new();
-    let first = pool.take(1000).unwrap();
-    let address = first.as_ptr();
-    assert_eq!((address as usize % 64, first.size_bytes()), (0, 1024));
-    drop(first);
-    assert_eq!(pool.kept_bytes(), 1024);
-    let again = pool.take(1024).unwrap();
-    assert_eq!((again.as_ptr(), pool.kept_bytes()), (address, 0));
-    let zeros = pool.take_zeroed(1000).unwrap();
-    assert_eq!(Buffer::from_slice(&pool, &[1]).unwrap().as_slice(), [1]);
-    let large: Vec<_> = (0..8).map(|_| pool.take(60 << 20).unwrap()).collect();
-    drop((large, zeros, again));
-    assert!(pool.kept_bytes() <= 256 << 20, "{}", pool.kept_bytes());
-    assert!(pool.take(usize::MAX).is_err());
 }

@@ -154,6 +154,13 @@ impl LimitChanges {
         Ok(())
     }
 
+    /// Takes a change back.
+    pub fn unset(&mut self, name: &str) -> Result<()> {
+        Self::check(name)?;
+        self.0.remove(name);
+        Ok(())
+    }
+
     /// `(name, value)` of every change, by name.
     pub fn entries(&self) -> impl Iterator<Item = (&str, u64)> {
         self.0.iter().map(|(name, value)| (name.as_str(), *value))

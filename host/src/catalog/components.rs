@@ -4,7 +4,7 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::ProcSpec;
-use crate::base::{Error, Result};
+use crate::base::{Error, LimitChanges, Result};
 use crate::storage::{ComponentRecord, ProcSetting, Storage, Versions};
 
 /// Components and procs by name. Cheap to clone.
@@ -173,12 +173,36 @@ impl Catalog {
         })
     }
 
+    /// What is set for a proc, over all versions of its component.
+    pub fn setting(&self, component: &str, proc: &str) -> Result<ProcSetting> {
+        let settings = self.storage.proc_settings()?;
+        let found = settings.into_iter().find(|setting| setting.component == component && setting.proc == proc);
+        Ok(found.unwrap_or_else(|| ProcSetting {
+            component: component.to_owned(),
+            proc: proc.to_owned(),
+            max_concurrency: None,
+            limits: LimitChanges::new(),
+        }))
+    }
+
     /// How many runs of a proc may execute at the same time, over all versions of
     /// its component; as many as there are places where nothing is set.
     pub fn max_concurrency(&self, component: &str, proc: &str) -> Result<Option<u64>> {
-        let settings = self.storage.proc_settings()?;
-        let found = settings.into_iter().find(|setting| setting.component == component && setting.proc == proc);
-        Ok(found.and_then(|setting| setting.max_concurrency))
+        Ok(self.setting(component, proc)?.max_concurrency)
+    }
+
+    /// Sets a limit for all runs of a proc that ask for no other; `None` lifts the
+    /// setting. The proc must be declared by a version of the component.
+    pub fn set_limit(&self, component: &str, proc: &str, limit: &str, value: Option<u64>) -> Result<()> {
+        self.check_declared(component, proc)?;
+        let mut setting = self.setting(component, proc)?;
+        match value {
+            Some(value) => setting.limits.set(limit, value)?,
+            None => setting.limits.unset(limit)?,
+        }
+        let mut write = self.storage.begin();
+        write.put_proc_setting(setting);
+        write.commit().map(drop)
     }
 
     /// Sets how many runs of a proc may execute at the same time; `None` lifts
@@ -189,6 +213,14 @@ impl Catalog {
                 "max_concurrency of proc `{component}.{proc}` must be 1 or more; `none` lifts the bound"
             )));
         }
+        self.check_declared(component, proc)?;
+        let mut write = self.storage.begin();
+        write.put_proc_setting(ProcSetting { max_concurrency: runs, ..self.setting(component, proc)? });
+        write.commit().map(drop)
+    }
+
+    /// Refuses a proc that no version of the component declares.
+    fn check_declared(&self, component: &str, proc: &str) -> Result<()> {
         let versions = self.versions()?.into_iter().filter(|version| version.name == component);
         let declared = versions.map(|version| Self::declared(&version)).collect::<Result<Vec<_>>>()?;
         let names: Vec<String> = declared.into_iter().flatten().map(|spec| spec.name).collect();
@@ -199,12 +231,6 @@ impl Catalog {
             let within = Some(format!("component `{component}`"));
             return Err(Error::not_found("proc", proc, within, names));
         }
-        let mut write = self.storage.begin();
-        write.put_proc_setting(ProcSetting {
-            component: component.to_owned(),
-            proc: proc.to_owned(),
-            max_concurrency: runs,
-        });
-        write.commit().map(drop)
+        Ok(())
     }
 }

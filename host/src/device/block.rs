@@ -1,5 +1,6 @@
 //! Aligned memory and the pool that keeps freed pieces for the next taker, so
-//! that steps of a loop do not fault fresh pages in again and again.
+//! that steps of a loop do not fault fresh pages in again and again. What one
+//! instance left in a piece no other can see: it is zeroed on the way.
 
 use std::alloc::{Layout, alloc_zeroed, dealloc};
 use std::collections::HashMap;
@@ -14,6 +15,9 @@ pub const ALIGNMENT_BYTES: usize = 64;
 /// Freed memory that a pool keeps at most.
 const KEPT_BYTES: usize = 256 << 20;
 
+/// How many kept blocks of a size are looked through for one of the same owner.
+const LOOKED_AT: usize = 16;
+
 /// Larger blocks go back to the system at once.
 const KEPT_BLOCK_BYTES: usize = 64 << 20;
 
@@ -24,7 +28,27 @@ const KEPT_BLOCK_BYTES: usize = 64 << 20;
 pub struct Block {
     start: NonNull<u8>,
     size_bytes: usize,
+    owner: Owner,
     pool: Weak<Pool>,
+}
+
+/// Who may see what was left in a block: one instance, by its number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Owner(Option<u64>);
+
+impl Owner {
+    /// Who overwrites all of a block before anybody reads it.
+    pub const WRITER: Self = Self(None);
+
+    /// An instance; no two have the same number.
+    pub const fn instance(number: u64) -> Self {
+        Self(Some(number))
+    }
+
+    /// Whether this taker may see what `last` left.
+    fn may_see(self, last: Self) -> bool {
+        self == Self::WRITER || self == last
+    }
 }
 
 // SAFETY: a block owns plain bytes; who may touch them when is the users' contract above.
@@ -44,7 +68,7 @@ impl Block {
     }
 
     /// A block of zeros straight from the system.
-    fn from_system(size_bytes: usize, pool: Weak<Pool>) -> Result<Self> {
+    fn from_system(size_bytes: usize, owner: Owner, pool: Weak<Pool>) -> Result<Self> {
         let full = || Error::Limit {
             limit: "device memory",
             requested: size_bytes as u64,
@@ -56,13 +80,13 @@ impl Block {
         // SAFETY: the size is not 0, `Pool::take` rounds it up.
         let start = unsafe { alloc_zeroed(layout) };
         let start = NonNull::new(start).ok_or_else(full)?;
-        Ok(Self { start, size_bytes, pool })
+        Ok(Self { start, size_bytes, owner, pool })
     }
 }
 
 impl Drop for Block {
     fn drop(&mut self) {
-        if self.pool.upgrade().is_some_and(|pool| pool.keep(self.start, self.size_bytes)) {
+        if self.pool.upgrade().is_some_and(|pool| pool.keep(self)) {
             return;
         }
         // SAFETY: allocated in `from_system` with this layout, and not kept by the pool.
@@ -90,9 +114,9 @@ struct Free {
     kept_bytes: usize,
 }
 
-/// The start of a kept block, which only its new owner will touch.
+/// The start of a kept block, which only its new owner will touch, and its last owner.
 #[derive(Debug)]
-struct Kept(NonNull<u8>);
+struct Kept(NonNull<u8>, Owner);
 
 // SAFETY: the pointer is the only one to memory that nobody uses.
 unsafe impl Send for Kept {}
@@ -103,23 +127,38 @@ impl Pool {
         Arc::new_cyclic(|this| Self { free: Mutex::default(), this: this.clone() })
     }
 
-    /// A block of at least `size_bytes`; its content is arbitrary but initialised.
-    pub fn take(&self, size_bytes: usize) -> Result<Arc<Block>> {
+    /// A block of at least `size_bytes`. It holds zeros, or what `owner` itself
+    /// left in it; arbitrary but initialised bytes for [`Owner::WRITER`].
+    pub fn take(&self, size_bytes: usize, owner: Owner) -> Result<Arc<Block>> {
         let size_bytes = size_class(size_bytes);
-        let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(Kept(start)) = free.by_size.get_mut(&size_bytes).and_then(Vec::pop) {
-            free.kept_bytes -= size_bytes;
-            return Ok(Arc::new(Block { start, size_bytes, pool: self.this.clone() }));
+        let Some(Kept(start, last)) = self.reuse(size_bytes, owner) else {
+            // Zeroed, because reading uninitialised memory is undefined and fresh
+            // pages of the system are zero anyway.
+            return Block::from_system(size_bytes, owner, self.this.clone()).map(Arc::new);
+        };
+        if !owner.may_see(last) {
+            // SAFETY: the block has this size and no other owner.
+            unsafe { std::ptr::write_bytes(start.as_ptr(), 0, size_bytes) }
         }
-        drop(free);
-        // Zeroed, because reading uninitialised memory is undefined and fresh
-        // pages of the system are zero anyway.
-        Block::from_system(size_bytes, self.this.clone()).map(Arc::new)
+        Ok(Arc::new(Block { start, size_bytes, owner, pool: self.this.clone() }))
     }
 
     /// A block of zeros.
-    pub fn take_zeroed(&self, size_bytes: usize) -> Result<Arc<Block>> {
-        Block::from_system(size_class(size_bytes), self.this.clone()).map(Arc::new)
+    pub fn take_zeroed(&self, size_bytes: usize, owner: Owner) -> Result<Arc<Block>> {
+        Block::from_system(size_class(size_bytes), owner, self.this.clone()).map(Arc::new)
+    }
+
+    /// A kept block of this size, rather one that `owner` has left.
+    fn reuse(&self, size_bytes: usize, owner: Owner) -> Option<Kept> {
+        let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
+        let kept = free.by_size.get_mut(&size_bytes)?;
+        let own = kept.iter().rev().take(LOOKED_AT).position(|Kept(_, last)| *last == owner);
+        let found = match own {
+            Some(from_end) => kept.swap_remove(kept.len() - 1 - from_end),
+            None => kept.pop()?,
+        };
+        free.kept_bytes -= size_bytes;
+        Some(found)
     }
 
     /// Bytes of freed blocks kept for the next taker.
@@ -128,12 +167,13 @@ impl Pool {
     }
 
     /// Keeps a freed block if there is room.
-    fn keep(&self, start: NonNull<u8>, size_bytes: usize) -> bool {
+    fn keep(&self, block: &Block) -> bool {
+        let Block { start, size_bytes, owner, .. } = *block;
         let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
         let fits = size_bytes <= KEPT_BLOCK_BYTES && free.kept_bytes + size_bytes <= KEPT_BYTES;
         if fits {
             free.kept_bytes += size_bytes;
-            free.by_size.entry(size_bytes).or_default().push(Kept(start));
+            free.by_size.entry(size_bytes).or_default().push(Kept(start, owner));
         }
         fits
     }
@@ -143,7 +183,7 @@ impl Drop for Pool {
     fn drop(&mut self) {
         let free = self.free.get_mut().unwrap_or_else(PoisonError::into_inner);
         for (size_bytes, kept) in free.by_size.drain() {
-            for Kept(start) in kept {
+            for Kept(start, _) in kept {
                 // SAFETY: kept blocks were allocated with this layout and have no owner.
                 unsafe { dealloc(start.as_ptr(), Layout::from_size_align_unchecked(size_bytes, ALIGNMENT_BYTES)) }
             }

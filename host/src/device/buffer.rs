@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Block, Pool};
+use super::{Block, Owner, Pool};
 use crate::base::{Error, Result};
 
 /// A range of bytes that never changes while the view lives. Cheap to clone.
@@ -16,7 +16,7 @@ pub struct Buffer {
 impl Buffer {
     /// A copy of `bytes`.
     pub fn from_slice(pool: &Pool, bytes: &[u8]) -> Result<Self> {
-        let block = pool.take(bytes.len())?;
+        let block = pool.take(bytes.len(), Owner::WRITER)?;
         // SAFETY: the block is new, at least as long, and nobody else holds it.
         unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), block.as_ptr(), bytes.len()) }
         Ok(Self { block, offset_bytes: 0, len_bytes: bytes.len() })
@@ -81,7 +81,7 @@ pub struct ColumnBuffer {
 impl ColumnBuffer {
     /// An empty buffer with room for `capacity_bytes`.
     pub fn new(pool: &Arc<Pool>, capacity_bytes: usize) -> Result<Self> {
-        Ok(Self { pool: pool.clone(), block: pool.take(capacity_bytes)?, len_bytes: 0 })
+        Ok(Self { pool: pool.clone(), block: pool.take(capacity_bytes, Owner::WRITER)?, len_bytes: 0 })
     }
 
     /// Length in bytes.
@@ -128,7 +128,7 @@ impl ColumnBuffer {
     fn reserve(&mut self, additional: usize) -> Result<*mut u8> {
         let needed = self.len_bytes.saturating_add(additional);
         if needed > self.block.size_bytes() {
-            let grown = self.pool.take(needed.max(self.len_bytes.saturating_add(self.len_bytes / 2)))?;
+            let grown = self.pool.take(needed.max(self.len_bytes.saturating_add(self.len_bytes / 2)), Owner::WRITER)?;
             // SAFETY: both are at least `len_bytes` long and do not overlap.
             unsafe { std::ptr::copy_nonoverlapping(self.block.as_ptr(), grown.as_ptr(), self.len_bytes) }
             self.block = grown;

@@ -12,7 +12,7 @@ mod quota;
 
 use std::sync::Arc;
 
-pub use block::{ALIGNMENT_BYTES, Block, Pool};
+pub use block::{ALIGNMENT_BYTES, Block, Owner, Pool};
 pub use buffer::{Buffer, ColumnBuffer};
 pub use kill::{KillSwitch, Subscription};
 pub use quota::{Charge, Prepared, Quota};

@@ -87,7 +87,8 @@ impl Runs {
         }
         let snapshot = self.0.storage.snapshot()?;
         let plan = Plan::make(&resolved.proc, &request, &snapshot)?;
-        let limits = self.0.limits.with(&request.limits)?;
+        let setting = self.0.catalog.setting(&resolved.component.name, &resolved.proc.name)?;
+        let limits = self.0.limits.with(&setting.limits)?.with(&request.limits)?;
         let seed = *request.seed.get_or_insert_with(draw_seed);
         let json = |value: serde_json::Result<String>| value.map_err(|e| Error::Internal(e.to_string()));
         let params = plan.params.iter().map(|(name, value)| (name.clone(), value.as_str().into()));

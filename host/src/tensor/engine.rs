@@ -11,7 +11,7 @@ use super::plan::{Arena, Plan};
 use super::session::{Mode, Settings};
 use super::team::Lanes;
 use crate::base::Result;
-use crate::device::{Block, Charge, KillSwitch, Pool, Prepared, Quota};
+use crate::device::{Block, Charge, KillSwitch, Owner, Pool, Prepared, Quota};
 
 /// A program with everything it is executed with.
 pub(crate) struct Job {
@@ -34,18 +34,20 @@ pub(crate) struct Engine {
     kill: KillSwitch,
     mode: Mode,
     max_plans: u64,
+    owner: Owner,
     /// Memory of prepared programs, by the address of the plan, which the arena keeps.
     arenas: HashMap<usize, (Arena, Prepared)>,
 }
 
 impl Engine {
-    pub(crate) fn new(executor: &Arc<Executor>, settings: &Settings) -> Self {
+    pub(crate) fn new(executor: &Arc<Executor>, settings: &Settings, owner: Owner) -> Self {
         Self {
             executor: executor.clone(),
             quota: settings.quota.clone(),
             kill: settings.kill.clone(),
             mode: settings.mode,
             max_plans: settings.limits.programs,
+            owner,
             arenas: HashMap::new(),
         }
     }
@@ -88,9 +90,9 @@ impl Engine {
                 self.arenas.clear();
                 self.quota.prepare(self.max_plans)
             })?;
-            let arena = Arena::new(plan.clone(), pool, &self.quota).or_else(|_| {
+            let arena = Arena::new(plan.clone(), pool, (&self.quota, self.owner)).or_else(|_| {
                 self.arenas.clear();
-                Arena::new(plan, pool, &self.quota)
+                Arena::new(plan, pool, (&self.quota, self.owner))
             });
             self.arenas.insert(key, (arena.ok()?, place));
         }
@@ -108,7 +110,7 @@ impl Engine {
         for (position, node) in graph.nodes.iter().enumerate() {
             for output in &node.outputs {
                 if views[*output as usize].ptr.is_null() {
-                    let (block, charge) = take(pool, &self.quota, &views[*output as usize])?;
+                    let (block, charge) = take(pool, (&self.quota, self.owner), &views[*output as usize])?;
                     views[*output as usize].ptr = block.as_ptr();
                     temporary.insert(*output, (block, charge));
                 }
@@ -128,10 +130,10 @@ impl Engine {
     }
 }
 
-fn take(pool: &Pool, quota: &Quota, view: &View) -> Result<(Arc<Block>, Charge)> {
+fn take(pool: &Pool, (quota, owner): (&Quota, Owner), view: &View) -> Result<(Arc<Block>, Charge)> {
     let size = view.shape.size_bytes(view.dtype);
     let charge = quota.charge(size as u64)?;
-    Ok((pool.take(size)?, charge))
+    Ok((pool.take(size, owner)?, charge))
 }
 
 /// A view without an address for every value.

@@ -10,7 +10,7 @@ use super::op::Op;
 use super::ops::elementwise::{Fused, MAX_STEPS, Operand};
 use super::team::Lanes;
 use crate::base::Result;
-use crate::device::{ALIGNMENT_BYTES, Block, Charge, Pool, Quota};
+use crate::device::{ALIGNMENT_BYTES, Block, Charge, Owner, Pool, Quota};
 
 /// What is the same for every replay.
 pub(crate) struct Plan {
@@ -243,9 +243,9 @@ pub(crate) struct Arena {
 
 impl Arena {
     /// Memory for `plan`.
-    pub(crate) fn new(plan: Arc<Plan>, pool: &Pool, quota: &Quota) -> Result<Self> {
+    pub(crate) fn new(plan: Arc<Plan>, pool: &Pool, (quota, owner): (&Quota, Owner)) -> Result<Self> {
         let charge = quota.charge(plan.arena_bytes as u64)?;
-        let block = pool.take(plan.arena_bytes)?;
+        let block = pool.take(plan.arena_bytes, owner)?;
         let mut views = plan.views.clone();
         for (view, place) in views.iter_mut().zip(&plan.places) {
             if let Place::Arena(start) = place {

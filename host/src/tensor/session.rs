@@ -13,7 +13,7 @@ use super::shape::Shape;
 use super::tape::Notes;
 use super::value::{Cell, Handle, Held, Place, Tensor, Variable};
 use crate::base::{DType, Error, Limits, Result};
-use crate::device::{Block, Buffer, Charge, KillSwitch, Quota};
+use crate::device::{Block, Buffer, Charge, KillSwitch, Owner, Quota};
 
 /// Host memory of one operation noted on a tape, about.
 const NOTE_BYTES: usize = 512;
@@ -85,9 +85,10 @@ impl Session {
     /// A session on the executor's device.
     pub fn new(executor: &Arc<Executor>, settings: Settings) -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(0);
+        let id = NEXT.fetch_add(1, Ordering::Relaxed);
         Self {
-            id: NEXT.fetch_add(1, Ordering::Relaxed),
-            engine: Engine::new(executor, &settings),
+            id,
+            engine: Engine::new(executor, &settings, Owner::instance(id)),
             executor: executor.clone(),
             settings,
             program: Program::default(),
@@ -158,7 +159,7 @@ impl Session {
         let (dtype, shape) = (initial.dtype(), initial.0.shape);
         let size = shape.size_bytes(dtype);
         let charge = self.charge(size)?;
-        let block = self.executor.device().pool.take_zeroed(size)?;
+        let block = self.executor.device().pool.take_zeroed(size, Owner::instance(self.id))?;
         let variable = Variable(Cell::new(self.next_id(), dtype, shape, block, charge));
         self.assign(&variable, initial)?;
         Ok(variable)
@@ -391,7 +392,7 @@ impl Session {
                 let block = match outputs.iter().find(|(known, _)| *known == root) {
                     Some((_, block)) => block.clone(),
                     None => {
-                        let block = self.executor.device().pool.take(size)?;
+                        let block = self.executor.device().pool.take(size, Owner::instance(self.id))?;
                         outputs.push((root, block.clone()));
                         block
                     }

@@ -3,7 +3,7 @@
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
-use crate::base::{Error, Result};
+use crate::base::{Error, LimitChanges, Result};
 use crate::storage::connections::{U, sql};
 use crate::storage::{Storage, Write};
 
@@ -60,6 +60,8 @@ pub struct ProcSetting {
     pub proc: String,
     /// Runs of it that may execute at the same time; as many as there are places where absent.
     pub max_concurrency: Option<u64>,
+    /// Limits that are other for its runs than the folder's.
+    pub limits: LimitChanges,
 }
 
 const COLUMNS: &str = "name, version, sha256, size_bytes, created_us, active, procs";
@@ -131,8 +133,10 @@ impl Write {
     /// Sets something for one proc of a component, in place of what was set before.
     pub fn put_proc_setting(&mut self, setting: ProcSetting) {
         self.record(move |connection| {
-            let text = "INSERT OR REPLACE INTO quern_proc (component, proc, max_concurrency) VALUES (?1, ?2, ?3)";
-            let values = params![setting.component, setting.proc, setting.max_concurrency.map(U)];
+            let text =
+                "INSERT OR REPLACE INTO quern_proc (component, proc, max_concurrency, limits) VALUES (?1, ?2, ?3, ?4)";
+            let limits = serde_json::to_string(&setting.limits).map_err(|e| Error::Internal(e.to_string()))?;
+            let values = params![setting.component, setting.proc, setting.max_concurrency.map(U), limits];
             sql(connection.execute(text, values)).map(drop)
         });
     }
@@ -176,11 +180,13 @@ impl Storage {
     /// What is set for procs, by component and proc.
     pub fn proc_settings(&self) -> Result<Vec<ProcSetting>> {
         self.read(|connection| {
-            let text = "SELECT component, proc, max_concurrency FROM quern_proc ORDER BY component, proc";
+            let text = "SELECT component, proc, max_concurrency, limits FROM quern_proc ORDER BY component, proc";
             let mut statement = sql(connection.prepare(text))?;
             let rows = statement.query_map([], |row| {
                 let max_concurrency = row.get::<_, Option<U>>(2)?.map(|runs| runs.0);
-                Ok(ProcSetting { component: row.get(0)?, proc: row.get(1)?, max_concurrency })
+                // Settings that cannot be read, of another version, are as good as none.
+                let limits = serde_json::from_str(&row.get::<_, String>(3)?).unwrap_or_default();
+                Ok(ProcSetting { component: row.get(0)?, proc: row.get(1)?, max_concurrency, limits })
             });
             sql(sql(rows)?.collect())
         })

@@ -1,0 +1,50 @@
+//! Limits of a run: the folder's, other ones for a proc, other ones for a run.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::sync::{Arc, Mutex};
+
+use quern::base::{Limits, Result};
+use quern::run::{Made, Request};
+
+use super::fixture::Folder;
+
+#[test]
+fn the_proc_s_limits_go_before_the_folder_s_and_the_run_s_before_both() {
+    let folder = Folder::with_limits(&Limits { handles: 10, results: 11, log_lines: 12, ..Limits::default() });
+    let seen: Arc<Mutex<Vec<[u64; 3]>>> = Arc::default();
+    let kept = seen.clone();
+    let declare = |d: &mut quern::catalog::Declarations| d.proc("look", "nondistributed", "").unwrap();
+    folder.proc("looks", declare, move |instance| -> Result<Made> {
+        let limits = &instance.descriptor.limits;
+        kept.lock().unwrap().push([limits.handles, limits.results, limits.log_lines]);
+        Ok(Made::default())
+    });
+    let run = |request: Request| folder.wait(folder.runs.execute(request).unwrap());
+    run(Request::new("look"));
+    folder.catalog.set_limit("looks", "look", "handles", Some(20)).unwrap();
+    folder.catalog.set_limit("looks", "look", "results", Some(21)).unwrap();
+    run(Request::new("look"));
+    run(Request::new("look").limit("handles", 30).unwrap());
+    folder.catalog.set_max_concurrency("looks", "look", Some(1)).unwrap();
+    folder.catalog.set_limit("looks", "look", "results", None).unwrap();
+    run(Request::new("look"));
+    assert_eq!(*seen.lock().unwrap(), [[10, 11, 12], [20, 21, 12], [30, 21, 12], [20, 11, 12]]);
+    assert_eq!(folder.catalog.max_concurrency("looks", "look").unwrap(), Some(1));
+}
+
+#[test]
+fn limits_of_procs_are_checked_by_name() {
+    let folder = Folder::new();
+    folder.proc("looks", |d| d.proc("look", "nondistributed", "").unwrap(), |_| Ok(Made::default()));
+    let refused = |component: &str, proc: &str, limit: &str| {
+        folder.catalog.set_limit(component, proc, limit, Some(1)).unwrap_err().to_string()
+    };
+    assert_eq!(refused("looks", "look", "handle"), "no limit `handle`; did you mean `handles`?");
+    assert_eq!(
+        refused("looks", "look", "running_instances"),
+        "limit `running_instances` holds for the whole folder; no run can change it"
+    );
+    assert_eq!(refused("looks", "loot", "handles"), "no proc `loot` in component `looks`; did you mean `look`?");
+    assert_eq!(refused("books", "look", "handles"), "no component `books`; did you mean `looks`?");
+}
