@@ -90,3 +90,44 @@ fn a_server_leaves_when_it_is_idle() {
     assert_eq!(answer.code, 0, "{answer:?}");
     wait_until("the socket is gone", || !terminal.data().join("quern.sock").exists());
 }
+
+/// A query that would take hours and gives no row meanwhile.
+const ENDLESS: &str = "select count(*) from generate_series(1, 3000000) a \
+                       join generate_series(1, 3000000) b on a.value + b.value < 0";
+
+#[test]
+fn ctrl_c_ends_a_query_also_where_a_server_executes_it() {
+    let terminal = Terminal::new();
+    let server = terminal.start(&["serve", "--idle-exit", "300ms"]);
+    wait_until("the server listens", || terminal.data().join("quern.sock").exists());
+    let client = terminal.start(&["sql", ENDLESS]);
+    std::thread::sleep(Duration::from_millis(700));
+    client.signal(libc::SIGINT);
+    assert_eq!(client.wait().code, 130);
+    let began = Instant::now();
+    assert_eq!(server.wait().code, 0);
+    assert!(began.elapsed() < Duration::from_secs(5), "the server was busy for {:?} more", began.elapsed());
+}
+
+#[test]
+fn a_server_that_is_told_to_stop_ends_its_queries() {
+    let terminal = Terminal::new();
+    let server = terminal.serve();
+    let client = terminal.start(&["sql", &format!("create table t as {ENDLESS}")]);
+    std::thread::sleep(Duration::from_millis(700));
+    let (began, pid) = (Instant::now(), server.pid());
+    server.signal(libc::SIGTERM);
+    assert_eq!(server.wait().code, 0);
+    assert!(began.elapsed() < Duration::from_secs(3), "it took {:?}", began.elapsed());
+    let answer = client.wait();
+    assert_eq!(
+        (answer.code, answer.err.as_str()),
+        (
+            1,
+            &*format!(
+                "error: the statement was stopped, because process {pid}, which holds the folder, ends; ask again\n"
+            )
+        )
+    );
+    assert_eq!(terminal.json(&["sql", "show tables"]), serde_json::json!([]), "nothing half-written");
+}

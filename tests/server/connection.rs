@@ -10,6 +10,7 @@ use quern::server::{
     Connection, Event, FolderLock, Hello, PROTOCOL, Patience, Reply, Request, Role, connect, listen, read_frame,
     write_frame,
 };
+use quern::sql::Watch;
 
 fn open(folder: &Path) -> Connection {
     Connection::open(folder, &Options { cores: Some(1) }, Role::Command).unwrap()
@@ -101,6 +102,68 @@ fn a_client_that_stops_listening_does_not_disturb_the_holder() {
     let failure = second.call(request, Vec::new(), &mut |_| Err(stopped())).unwrap_err();
     assert_eq!(failure.message, "the run was killed");
     assert_eq!(sql(&second, "select 1"), 1);
+    close(&first);
+}
+
+/// A client that asks for rows and never reads one.
+fn silent(folder: &Path, query: &str) -> UnixStream {
+    let mut stream = connect(folder).unwrap();
+    let hello = Hello { protocol: PROTOCOL, version: String::new(), pid: 7, role: Role::Brief };
+    write_frame(&mut stream, &serde_json::json!({ "hello": hello }), &[]).unwrap();
+    let request = Request::Sql { text: query.to_owned() };
+    write_frame(&mut stream, &serde_json::json!({ "request": request }), &[]).unwrap();
+    std::thread::sleep(std::time::Duration::from_millis(500));
+    stream
+}
+
+#[test]
+fn a_client_that_reads_nothing_keeps_no_holder_that_must_leave() {
+    let folder = tempfile::tempdir().unwrap();
+    let first = open(folder.path());
+    let client = silent(folder.path(), "select value from generate_series(1, 100000000)");
+    let began = std::time::Instant::now();
+    first.close(&mut |_| Patience::Kill).unwrap();
+    assert!(began.elapsed().as_secs() < 3, "{:?}", began.elapsed());
+    drop(client);
+}
+
+#[test]
+fn a_client_that_reads_nothing_is_given_up_when_the_holder_would_leave() {
+    let folder = tempfile::tempdir().unwrap();
+    let first = open(folder.path());
+    let client = silent(folder.path(), "select value from generate_series(1, 100000000)");
+    let began = std::time::Instant::now();
+    first.close(&mut |_| Patience::Wait).unwrap();
+    assert!((5..20).contains(&began.elapsed().as_secs()), "{:?}", began.elapsed());
+    drop(client);
+}
+
+#[test]
+fn a_query_ends_when_its_client_has_gone() {
+    let folder = tempfile::tempdir().unwrap();
+    let first = open(folder.path());
+    let endless = "select count(*) from generate_series(1, 3000000) a \
+                   join generate_series(1, 3000000) b on a.value + b.value < 0";
+    drop(silent(folder.path(), endless));
+    close(&first);
+}
+
+#[test]
+fn a_request_ends_when_it_is_no_longer_wanted() {
+    let folder = tempfile::tempdir().unwrap();
+    let (first, second) = (open(folder.path()), open(folder.path()));
+    let endless = "select count(*) from generate_series(1, 3000000) a cross join generate_series(1, 3000000) b";
+    for connection in [&first, &second] {
+        let until = std::time::Instant::now() + std::time::Duration::from_millis(300);
+        let watch = Watch::new(move || match std::time::Instant::now() > until {
+            true => Err(quern::base::Error::Invalid("it took too long".into())),
+            false => Ok(()),
+        });
+        let request = Request::Sql { text: endless.to_owned() };
+        let failure = connection.call_watched(request, Vec::new(), &watch, &mut |_| Ok(())).unwrap_err();
+        assert_eq!(failure.message, "it took too long");
+        assert_eq!(sql(connection, "select 1"), 1, "the connection goes on");
+    }
     close(&first);
 }
 

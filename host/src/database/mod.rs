@@ -17,7 +17,7 @@ use crate::catalog::{Catalog, NewComponent};
 use crate::device::Device;
 use crate::proc::{CodeCache, Engine, Inspection};
 use crate::run::{LocalThreads, Request, RunStatus, Runs, Target};
-use crate::sql::{Answer, Context, Sql};
+use crate::sql::{Answer, Context, Sql, Watch};
 use crate::storage::{ComponentRecord, Disk, LogLine, RunFilter, RunRecord, Storage};
 use crate::table::Tables;
 use crate::tensor::Executor;
@@ -66,8 +66,10 @@ impl Database {
 
     /// Executes statements, one after the other, as their answers are taken. All
     /// are read before the first is executed.
-    pub fn sql(&self, text: &str) -> Result<impl Iterator<Item = Result<Answer>> + '_> {
-        Ok(crate::sql::parse(text)?.into_iter().map(|statement| self.sql.execute_one(&statement)))
+    /// The first error ends them, also that of `watch`.
+    pub fn sql(&self, text: &str, watch: &Watch) -> Result<impl Iterator<Item = Result<Answer>> + '_> {
+        let watch = watch.clone();
+        Ok(crate::sql::parse(text)?.into_iter().map(move |statement| self.sql.execute_one(&statement, &watch)))
     }
 
     /// Names that a shell completes.

@@ -10,8 +10,9 @@ use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
+use super::client_stream::readable;
 use super::frame::write_frame;
-use super::handler::Sink;
+use super::handler::{Question, Sink};
 use super::holder::{Holder, Patience, check_hello};
 use super::lock::{FolderLock, holder_pid};
 use super::protocol::{Failure, Hello, Reply, Request, Role};
@@ -19,6 +20,7 @@ use super::socket::connect;
 use super::wire::{ToClient, ToHolder, event, read_from_holder};
 use crate::base::{Error, Result};
 use crate::database::Options;
+use crate::sql::Watch;
 
 /// How long a holder may take to answer a hello before it is given up.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -28,6 +30,9 @@ const START: Duration = Duration::from_secs(20);
 
 /// Between two tries.
 const RETRY: Duration = Duration::from_millis(10);
+
+/// How often to look whether an answer is still wanted.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// Where the messages of a background holder go, in its folder.
 pub const BACKGROUND_LOG: &str = "quern.log";
@@ -110,11 +115,23 @@ impl Connection {
     /// Sends a request, with `body` where it has one, and gives its events to
     /// `sink`. An error of the sink ends the request.
     pub fn call(&self, request: Request, body: Vec<u8>, sink: Sink<'_>) -> Result<Reply, Failure> {
+        self.call_watched(request, body, &Watch::default(), sink)
+    }
+
+    /// The same, for as long as `watch` allows: it is asked also while nothing happens.
+    pub fn call_watched(
+        &self,
+        request: Request,
+        body: Vec<u8>,
+        watch: &Watch,
+        sink: Sink<'_>,
+    ) -> Result<Reply, Failure> {
+        let question = Question { request, body, watch: watch.clone() };
         loop {
             match self.link() {
-                Link::Local(holder) => return Ok(holder.call(request, body, sink)?),
+                Link::Local(holder) => return Ok(holder.call(question, sink)?),
                 Link::Closed => return Err(Error::Internal("the connection is closed".into()).into()),
-                Link::Remote(remote) => match remote.call(&self.folder, &request, &body, sink)? {
+                Link::Remote(remote) => match remote.call(&self.folder, &question, sink)? {
                     Outcome::Reply(reply) => return Ok(reply),
                     // Perhaps it is now on us to hold the folder.
                     Outcome::HolderLeft => {
@@ -142,7 +159,8 @@ impl Connection {
 }
 
 impl Remote {
-    fn call(&self, folder: &Path, request: &Request, body: &[u8], sink: Sink<'_>) -> Result<Outcome, Failure> {
+    fn call(&self, folder: &Path, question: &Question, sink: Sink<'_>) -> Result<Outcome, Failure> {
+        let Question { request, body, watch } = question;
         let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).take();
         let mut stream = match idle {
             Some(stream) => stream,
@@ -162,6 +180,10 @@ impl Remote {
             return sent.map(|()| Outcome::HolderLeft).map_err(Failure::from);
         }
         loop {
+            while sent.is_ok() && !readable(&stream, LOOK_EVERY) {
+                // Without the stream, the holder sees that nobody waits any more.
+                watch.check()?;
+            }
             let (header, body) = match (read_from_holder(&mut stream), &sent) {
                 (Ok(frame), _) => frame,
                 // The request did not reach it, and there is no other word from it.

@@ -9,11 +9,20 @@ use super::view::{ComponentView, LogView, RunView};
 use crate::base::{Error, Result, RunId};
 use crate::database::{Database, Import};
 use crate::run::RunStatus;
-use crate::sql::Answer;
+use crate::sql::{Answer, Watch};
 use crate::storage::RunFilter;
 
 /// Takes the events of a request; an error ends it.
 pub type Sink<'a> = &'a mut dyn FnMut(Event) -> Result<()>;
+
+/// A request with what belongs to it.
+pub(super) struct Question {
+    pub(super) request: Request,
+    /// What it brings, where it brings something.
+    pub(super) body: Vec<u8>,
+    /// Whether somebody still wants the answer.
+    pub(super) watch: Watch,
+}
 
 /// How long nothing may happen in a run before it is told of all the same: a
 /// client wants to know that we are there, and looks for Ctrl-C then.
@@ -30,16 +39,17 @@ const PIECE_BYTES: usize = 8 << 20;
 
 /// Handles one request. A panic of a library on data that it did not expect ends
 /// the request, not the holder.
-pub(super) fn handle(database: &Database, request: Request, body: Vec<u8>, sink: Sink<'_>) -> Result<Reply> {
-    catch_unwind(AssertUnwindSafe(|| answer(database, request, body, sink)))
+pub(super) fn handle(database: &Database, question: Question, sink: Sink<'_>) -> Result<Reply> {
+    catch_unwind(AssertUnwindSafe(|| answer(database, question, sink)))
         .unwrap_or_else(|_| Err(Error::Internal("a request ended in a panic, see the text above".into())))
 }
 
-fn answer(database: &Database, request: Request, body: Vec<u8>, sink: Sink<'_>) -> Result<Reply> {
+fn answer(database: &Database, question: Question, sink: Sink<'_>) -> Result<Reply> {
+    let Question { request, body, watch } = question;
     match request {
-        Request::Sql { text } => sql(database, &text, sink),
+        Request::Sql { text } => sql(database, &text, &watch, sink),
         Request::Names => database.names().map(Reply::Names),
-        Request::Import(import) => self::import(database, &import, sink),
+        Request::Import(import) => self::import(database, &import, &watch, sink),
         Request::CreateComponent { name, replace } => {
             let record = database.create_component(&name, &body, replace)?;
             Ok(Reply::Components(vec![ComponentView::try_from(record)?]))
@@ -73,8 +83,8 @@ fn answer(database: &Database, request: Request, body: Vec<u8>, sink: Sink<'_>) 
     }
 }
 
-fn sql(database: &Database, text: &str, sink: Sink<'_>) -> Result<Reply> {
-    for answer in database.sql(text)? {
+fn sql(database: &Database, text: &str, watch: &Watch, sink: Sink<'_>) -> Result<Reply> {
+    for answer in database.sql(text, watch)? {
         match answer? {
             Answer::Rows(rows) => {
                 sink(Event::Schema(rows.schema().clone()))?;
@@ -88,9 +98,10 @@ fn sql(database: &Database, text: &str, sink: Sink<'_>) -> Result<Reply> {
     Ok(Reply::Done)
 }
 
-fn import(database: &Database, import: &Import, sink: Sink<'_>) -> Result<Reply> {
+fn import(database: &Database, import: &Import, watch: &Watch, sink: Sink<'_>) -> Result<Reply> {
     let mut told = Instant::now();
     let done = database.import(import, &mut |progress| {
+        watch.check()?;
         if told.elapsed() < PROGRESS_EVERY {
             return Ok(());
         }

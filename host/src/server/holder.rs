@@ -14,10 +14,11 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use super::client_stream::{ClientStream, Departure};
 use super::frame::{read_frame, write_frame};
-use super::handler::{Sink, handle};
+use super::handler::{Question, Sink, handle};
 use super::lock::FolderLock;
-use super::protocol::{Failure, Hello, PROTOCOL, Reply, Request, Role};
+use super::protocol::{Failure, Hello, PROTOCOL, Reply, Role};
 use super::socket::{SOCKET_FILE, connect, listen};
 use super::wire::{ToClient, ToHolder, write_event};
 use crate::base::{Error, Result};
@@ -29,6 +30,9 @@ const MAX_CLIENTS: usize = 64;
 /// How long a client may take to say hello.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// How long statements and runs that were stopped may take to end.
+const GRACE: Duration = Duration::from_secs(5);
+
 /// How often the way out looks whether others still need this process.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
@@ -37,7 +41,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(20);
 pub enum Patience {
     /// Wait until they are done.
     Wait,
-    /// Kill their runs, and wait for that.
+    /// Stop their statements and runs, and wait for that, but not for long.
     Kill,
 }
 
@@ -63,6 +67,7 @@ struct Shared {
     role: Role,
     state: Mutex<State>,
     changed: Condvar,
+    departure: Arc<Departure>,
 }
 
 #[derive(Debug, Default)]
@@ -81,8 +86,13 @@ struct State {
 impl Holder {
     /// Opens the folder that `lock` is for and serves others.
     pub(super) fn start(folder: &Path, lock: FolderLock, options: &Options, role: Role) -> Result<Self> {
-        let shared =
-            Arc::new(Shared { folder: folder.to_owned(), role, state: Mutex::default(), changed: Condvar::new() });
+        let shared = Arc::new(Shared {
+            folder: folder.to_owned(),
+            role,
+            state: Mutex::default(),
+            changed: Condvar::new(),
+            departure: Arc::default(),
+        });
         let listener = listen(folder)?;
         let accepting = std::thread::Builder::new()
             .name("quern-accept".into())
@@ -100,9 +110,9 @@ impl Holder {
     }
 
     /// Handles a request of this process.
-    pub(super) fn call(&self, request: Request, body: Vec<u8>, sink: Sink<'_>) -> Result<Reply> {
+    pub(super) fn call(&self, question: Question, sink: Sink<'_>) -> Result<Reply> {
         let database = self.shared.lock().database.clone();
-        handle(&*database.ok_or_else(left)?, request, body, sink)
+        handle(&*database.ok_or_else(left)?, question, sink)
     }
 
     /// For how long nobody has asked anything and no run was active.
@@ -118,10 +128,19 @@ impl Holder {
     }
 
     /// Stops holding the folder, once nobody needs this process any more.
-    /// `waiting` is asked again and again with a line that says for what.
+    /// `waiting` is asked again and again with a line that says for what. After
+    /// its patience has ended, statements and runs are stopped, and what does not
+    /// end within [`GRACE`] is left behind as a crash leaves it: undone.
     pub fn close(&self, waiting: &mut dyn FnMut(&str) -> Patience) -> Result<()> {
+        let mut stopped: Option<Instant> = None;
+        self.shared.departure.wanted();
         while let Some(reason) = self.shared.close_if_unused() {
+            if stopped.is_some_and(|since| since.elapsed() > GRACE) {
+                break;
+            }
             if waiting(&reason) == Patience::Kill {
+                self.shared.departure.stop();
+                stopped.get_or_insert_with(Instant::now);
                 let database = self.shared.lock().database.clone();
                 if let Some(database) = database {
                     database.kill_all("the end of the process that held the folder")?;
@@ -274,22 +293,24 @@ fn refuse(mut stream: UnixStream) {
 }
 
 /// Answers one client until it leaves.
-fn serve_client(shared: &Shared, mut stream: UnixStream) -> Result<()> {
+fn serve_client(shared: &Shared, stream: UnixStream) -> Result<()> {
     let io = |e| Error::library("the connection to a client broke", e);
     stream.set_read_timeout(Some(HELLO_TIMEOUT)).map_err(io)?;
+    let mut stream = ClientStream::new(stream, shared.departure.clone()).map_err(io)?;
     match read_frame(&mut stream)? {
         Some((ToHolder::Hello(_), _)) => {}
         _ => return Ok(()),
     }
     write_frame(&mut stream, &ToClient::Hello(Hello::ours(shared.role)), &[])?;
-    stream.set_read_timeout(None).map_err(io)?;
+    stream.without_read_timeout().map_err(io)?;
     while let Some((header, body)) = read_frame(&mut stream)? {
         let ToHolder::Request(request) = header else { continue };
         let entered = shared.enter();
         let Some(database) = entered.as_ref().and_then(|entered| entered.database.as_ref()) else {
             return write_frame(&mut stream, &ToClient::Goodbye, &[]);
         };
-        let reply = handle(database, *request, body, &mut |event| write_event(&mut stream, event));
+        let question = Question { request: *request, body, watch: stream.watch().map_err(io)? };
+        let reply = handle(database, question, &mut |event| write_event(&mut stream, event));
         let answer = match reply {
             Ok(reply) => ToClient::Reply(reply),
             Err(error) => ToClient::Failure(error.into()),

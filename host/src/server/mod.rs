@@ -6,6 +6,7 @@
 //! the same code whether it came from this process or over the socket.
 
 mod client;
+mod client_stream;
 mod frame;
 mod handler;
 mod holder;

@@ -1,5 +1,7 @@
 //! Statements about procs and runs.
 
+use std::time::Duration;
+
 use super::answer::{Answer, Done};
 use super::change::{self, counted};
 use super::parse;
@@ -14,6 +16,8 @@ use crate::storage::RunState;
 
 /// Options of `EXECUTE FUNCTION` beside the limits.
 const OPTIONS: [&str; 4] = ["run_tag", "seed", "user", "wait"];
+/// How often to look whether somebody still waits for a run.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// Who kills, in the run's record.
 const KILLED_BY: &str = "KILL RUN";
 
@@ -220,7 +224,14 @@ fn started(run: RunId) -> Done {
 
 /// Waits for the end of a run; one that did not complete is an error.
 fn finish(view: &View, run: RunId) -> Result<Done> {
-    let RunStatus { run: record, instances } = view.system.runs.wait(run, None)?;
+    let RunStatus { run: record, instances } = loop {
+        let status = view.system.runs.wait(run, Some(LOOK_EVERY))?;
+        if status.run.state.is_final() {
+            break status;
+        }
+        // The run goes on; nobody waits for it any more.
+        view.watch.check()?;
+    };
     let error = record.error.as_deref().unwrap_or("no reason is recorded");
     match record.state {
         RunState::Complete => {}

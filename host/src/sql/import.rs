@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use super::answer::Done;
 use super::change::{counted, default_sharding};
 use super::ingest::{self, Format, Options, Source};
+use super::provider::View;
 use super::statement;
 use crate::base::{DEFAULT_SHARDS, Error, Result, Sharding};
 use crate::storage::{AppendTo, Storage};
@@ -109,7 +110,7 @@ fn files(files: &[PathBuf]) -> String {
 }
 
 /// `IMPORT … INTO t`: adds to the table or creates it.
-pub(super) fn statement(storage: &Storage, statement: &statement::Import) -> Result<Done> {
+pub(super) fn statement(view: &View, statement: &statement::Import) -> Result<Done> {
     let table = super::change::writable(&statement.table)?.to_owned();
     // Errors shall say where a relative path was looked for.
     let absolute = |file: &String| std::path::absolute(file).map_err(|e| Error::io("find", file, e));
@@ -118,7 +119,7 @@ pub(super) fn statement(storage: &Storage, statement: &statement::Import) -> Res
     for (name, value) in &statement.options {
         option(&mut planned, name, value)?;
     }
-    import(storage, &planned, &mut |_| Ok(()))
+    import(&view.storage, &planned, &mut |_| view.watch.check())
 }
 
 /// Options of `WITH (…)`.

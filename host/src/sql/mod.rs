@@ -18,6 +18,7 @@ pub mod format;
 mod functions;
 mod import;
 pub mod ingest;
+mod interruptible;
 mod nested;
 mod parse;
 mod provider;
@@ -26,12 +27,15 @@ mod session;
 mod statement;
 mod system;
 mod types;
+mod waiting;
+mod watch;
 
 use std::sync::Arc;
 
 pub use answer::{Answer, Done, Rows};
 pub use import::{Import, ImportMode, Progress, delimiter, import};
 pub use statement::Statement;
+pub use watch::Watch;
 
 use crate::base::{Limits, Result};
 use crate::catalog::Catalog;
@@ -87,13 +91,13 @@ impl Sql {
     /// before the first is executed; the first that fails ends it. Rows are made
     /// as they are taken, from the snapshot their statement saw.
     pub fn execute(&self, text: &str) -> Result<Vec<Answer>> {
-        parse(text)?.iter().map(|statement| self.execute_one(statement)).collect()
+        parse(text)?.iter().map(|statement| self.execute_one(statement, &Watch::default())).collect()
     }
 
-    /// Executes one statement over the newest snapshot.
-    pub fn execute_one(&self, statement: &Statement) -> Result<Answer> {
+    /// Executes one statement over the newest snapshot, for as long as `watch` allows.
+    pub fn execute_one(&self, statement: &Statement, watch: &Watch) -> Result<Answer> {
         let session = &self.0.session;
-        let view = &self.view()?;
+        let view = &self.view(watch)?;
         let done = match &statement.0 {
             Kind::Query(query) => return session.query(view, query).map(Answer::Rows),
             Kind::Show(show) => return functions::show(session, view, show),
@@ -102,7 +106,7 @@ impl Sql {
             Kind::Insert(insert) => change::insert(session, view, insert),
             Kind::Delete { table, condition } => change::delete(session, view, table, condition.as_deref()),
             Kind::Update(update) => change::update(session, view, update),
-            Kind::Import(statement) => import::statement(&self.0.storage, statement),
+            Kind::Import(statement) => import::statement(view, statement),
             Kind::CreateFunction(create) => functions::create(view, create),
             Kind::DropFunction { name, if_exists } => functions::drop(view, name, *if_exists),
             Kind::Execute(execute) => functions::execute(session, view, execute),
@@ -113,7 +117,7 @@ impl Sql {
 
     /// Names that a shell completes: tables, their columns, system tables, procs.
     pub fn names(&self) -> Result<Vec<String>> {
-        let view = self.view()?;
+        let view = self.view(&Watch::default())?;
         let mut names: Vec<String> = system::NAMES.iter().map(|name| format!("{}.{name}", system::SCHEMA)).collect();
         for table in view.snapshot.tables() {
             names.push(error::quoted(&table.name));
@@ -128,12 +132,13 @@ impl Sql {
     }
 
     /// All tables as the next statement sees them.
-    fn view(&self) -> Result<View> {
+    fn view(&self, watch: &Watch) -> Result<View> {
         Ok(View {
             storage: self.0.storage.clone(),
             snapshot: self.0.storage.snapshot()?,
             system: self.0.system.clone(),
             row_ids_of: None,
+            watch: watch.clone(),
         })
     }
 }

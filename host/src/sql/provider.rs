@@ -16,6 +16,7 @@ use super::convert;
 use super::parse::{AT, MAIN, MAIN_ALIAS};
 use super::scan::{ScanExec, Source};
 use super::system::{self, System};
+use super::watch::Watch;
 use crate::base::{ColumnType, Error, Result, Schema, SnapshotId};
 use crate::storage::{ROW_ID_COLUMN, Snapshot, Storage, TableState};
 
@@ -30,6 +31,8 @@ pub(super) struct View {
     pub(super) system: Arc<System>,
     /// The table that shows row ids as its last column.
     pub(super) row_ids_of: Option<String>,
+    /// Whether the statement is still wanted.
+    pub(super) watch: Watch,
 }
 
 impl fmt::Debug for View {

@@ -2,6 +2,7 @@
 //! of its tables per statement, one runtime whose threads do the work.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use arrow::array::RecordBatch;
 use datafusion::common::tree_node::TreeNodeRecursion;
@@ -13,19 +14,28 @@ use datafusion::logical_expr::LogicalPlan;
 use datafusion::prelude::{DataFrame, SQLOptions, SessionConfig, SessionContext};
 use futures::StreamExt;
 use tokio::runtime::Runtime;
+use tokio::sync::mpsc::{Receiver, channel};
+use tokio::task::JoinHandle;
 
 use super::Rows;
 use super::checked;
 use super::error::{InOurWords, from_datafusion, missing_table};
+use super::interruptible::InterruptibleJoins;
 use super::parse::MAIN;
 use super::provider::{CATALOG, View};
 use super::statement::Planned;
+use super::waiting::{self, Received};
+use super::watch::Watch;
 use crate::base::{Error, Result};
 
 /// Memory of sorts, joins and groups of all queries; beyond it they use disk.
 const MEMORY_BYTES: usize = 2 << 30;
 /// Rows of a batch.
 const BATCH_ROWS: usize = 8192;
+/// Batches that wait for whoever takes them.
+const BATCHES_AHEAD: usize = 1;
+/// How often to look whether the rows are still wanted.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// Executes queries.
 pub(super) struct Session {
@@ -61,7 +71,7 @@ impl Session {
         self.runtime.block_on(async {
             let frame = self.plan(view, query).await?;
             let stream = frame.execute_stream().await.ours()?;
-            Ok(self.rows(stream))
+            Ok(self.rows(stream, &view.watch))
         })
     }
 
@@ -79,34 +89,82 @@ impl Session {
         let threads = if keeps_order(&plan)? { 1 } else { self.threads };
         let state = SessionStateBuilder::new_from_existing(state.clone())
             .with_config(state.config().clone().with_target_partitions(threads))
+            .with_physical_optimizer_rule(Arc::new(InterruptibleJoins(view.watch.clone())))
             .build();
         Ok(DataFrame::new(state, plan))
     }
 
-    /// A stream as blocking batches.
-    fn rows(&self, stream: SendableRecordBatchStream) -> Rows {
+    /// A stream as blocking batches. It is driven by the threads of SQL, so that
+    /// whoever waits can look meanwhile whether the rows are still wanted.
+    fn rows(&self, mut stream: SendableRecordBatchStream, watch: &Watch) -> Rows {
         let schema = stream.schema();
-        Rows::new(schema, Pull { stream: Some(stream), runtime: self.runtime.clone() })
+        let (send, batches) = channel(BATCHES_AHEAD);
+        let task = self.runtime.spawn(async move {
+            while let Some(batch) = stream.next().await {
+                if send.send(batch).await.is_err() {
+                    break;
+                }
+            }
+        });
+        let pull = Pull { batches, task: Some(task), runtime: self.runtime.clone(), watch: watch.clone() };
+        Rows::new(schema, pull)
     }
 }
 
-/// Takes batches from a stream. The stream comes first: the end of the runtime
-/// waits for scans, which wait for their stream.
+/// Takes batches from the task that makes them; ends it when dropped.
 struct Pull {
-    stream: Option<SendableRecordBatchStream>,
+    batches: Receiver<datafusion::error::Result<RecordBatch>>,
+    /// None once it has ended.
+    task: Option<JoinHandle<()>>,
     runtime: Arc<Runtime>,
+    watch: Watch,
+}
+
+impl Pull {
+    /// The next batch; none at the end.
+    fn take(&mut self) -> Result<Option<RecordBatch>> {
+        loop {
+            self.watch.check()?;
+            match waiting::receive(&mut self.batches, LOOK_EVERY) {
+                Received::Value(batch) => return batch.ours().map(Some),
+                Received::End => break,
+                Received::Nothing => {}
+            }
+        }
+        match self.task.take().map(|task| self.runtime.block_on(task)) {
+            Some(Err(failed)) if failed.is_panic() => {
+                Err(Error::Internal("a query ended in a panic, see the text above".into()))
+            }
+            _ => Ok(None),
+        }
+    }
 }
 
 impl Iterator for Pull {
     type Item = Result<RecordBatch>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let stream = self.stream.as_mut()?;
-        let batch = self.runtime.block_on(stream.next()).map(InOurWords::ours);
-        if !matches!(batch, Some(Ok(_))) {
-            self.stream = None;
+        self.task.as_ref()?;
+        let batch = self.take();
+        if !matches!(batch, Ok(Some(_))) {
+            self.stop();
         }
-        batch
+        batch.transpose()
+    }
+}
+
+impl Pull {
+    fn stop(&mut self) {
+        if let Some(task) = self.task.take() {
+            task.abort();
+        }
+        self.batches.close();
+    }
+}
+
+impl Drop for Pull {
+    fn drop(&mut self) {
+        self.stop();
     }
 }
 

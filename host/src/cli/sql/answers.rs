@@ -1,6 +1,7 @@
 //! Answers as they come: the request is made in a thread of its own, so that
 //! rows can be taken one batch after the other and Ctrl-C works meanwhile.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -14,7 +15,7 @@ use crate::cli::context::Context;
 use crate::cli::interrupt;
 use crate::cli::report::Interrupted;
 use crate::server::{Connection, Event, Failure, Request};
-use crate::sql::{Done, Rows};
+use crate::sql::{Done, Rows, Watch};
 
 /// Events on their way; more wait until some were shown.
 const EVENTS_AHEAD: usize = 4;
@@ -30,9 +31,16 @@ pub(crate) enum Item {
     Done(Done),
 }
 
-/// The answers to the statements of one request.
+/// The answers to the statements of one request, which ends when this is dropped.
 pub(crate) struct Answers {
     stream: Arc<Stream>,
+    given_up: Arc<AtomicBool>,
+}
+
+impl Drop for Answers {
+    fn drop(&mut self) {
+        self.given_up.store(true, Ordering::Relaxed);
+    }
 }
 
 /// Events of the request. An event that ends rows is put back for the next answer.
@@ -56,14 +64,16 @@ impl Answers {
         let waiting = Waiting::new(context, connection.clone(), text);
         let (send, receiver) = sync_channel(EVENTS_AHEAD);
         let request = Request::Sql { text: text.to_owned() };
-        std::thread::Builder::new().name("quern-sql".into()).spawn(move || ask(&connection, request, &send))?;
+        let given_up = Arc::new(AtomicBool::new(false));
+        let watch = watch(&given_up);
+        std::thread::Builder::new().name("quern-sql".into()).spawn(move || ask(&connection, request, &watch, &send))?;
         let stream = Stream {
             receiver: Mutex::new(receiver),
             put_back: Mutex::default(),
             failed: Mutex::default(),
             waiting: Mutex::new(waiting),
         };
-        Ok(Self { stream: Arc::new(stream) })
+        Ok(Self { stream: Arc::new(stream), given_up })
     }
 
     /// The next answer; rows of the one before that were not taken are skipped.
@@ -136,11 +146,19 @@ impl Stream {
     }
 }
 
-/// Makes the request and passes its events on. Nobody listens any more after
-/// Ctrl-C: then the next event ends the request.
-fn ask(connection: &Connection, request: Request, to: &SyncSender<Message>) {
-    let end = connection
-        .call(request, Vec::new(), &mut |event| to.send(Message::Event(event)).map_err(|_| Error::Killed { by: None }));
+/// Ends the request after Ctrl-C, wherever it is executed.
+fn watch(given_up: &Arc<AtomicBool>) -> Watch {
+    let given_up = given_up.clone();
+    Watch::new(move || match given_up.load(Ordering::Relaxed) {
+        true => Err(Error::Killed { by: None }),
+        false => Ok(()),
+    })
+}
+
+/// Makes the request and passes its events on.
+fn ask(connection: &Connection, request: Request, watch: &Watch, to: &SyncSender<Message>) {
+    let pass = &mut |event| to.send(Message::Event(event)).map_err(|_| Error::Killed { by: None });
+    let end = connection.call_watched(request, Vec::new(), watch, pass);
     let _ = to.send(Message::End(end.map(drop)));
 }
 
