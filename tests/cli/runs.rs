@@ -60,6 +60,57 @@ fn a_second_terminal_lists_follows_and_kills_a_run() {
 }
 
 #[test]
+fn runs_are_killed_by_tag_or_all_together() {
+    let terminal = hostile();
+    let _server = terminal.serve();
+    for tag in ["a", "b", "a"] {
+        terminal.ok(&["proc", "execute", "hostile.loops_forever", "--tag", tag]);
+    }
+    assert_eq!(terminal.ok(&["run", "kill", "--tag", "a"]), "killed run 1\nkilled run 3\n");
+    assert_eq!(terminal.error(&["run", "kill", "--tag", "c"]), ["error: no run with tag `c` is queued or running"]);
+    wait_until("two have ended", || running(&terminal).len() == 1);
+    assert_eq!(terminal.ok(&["run", "kill", "--all"]), "killed run 2\n");
+}
+
+#[test]
+fn a_file_is_a_parameter_and_bytes_are_a_result() {
+    let terminal = Terminal::new();
+    terminal.create("guest", "tests/run/guest");
+    let points = terminal.file("points.csv", "a\n1\n2\n3\n");
+    terminal.ok(&["import", &points, "--table", "points", "--shards", "2"]);
+    let picture = terminal.file("picture", [0, 255, 10]);
+    let run = ["proc", "execute", "guest.echo", "--input", "points"];
+    let param = format!("picture={picture}");
+    let out = terminal.ok(&[&run[..], &["--param-file", &param]].concat());
+    assert!(out.contains("merged   picture = 9 B\n"), "{out}");
+    let shown = terminal.ok(&["run", "show", "1"]);
+    assert!(shown.contains("results    picture = 9 B, words = 3 B\n"), "{shown}");
+    assert!(shown.contains("params     picture = 3 B, words = 3 B\n"), "{shown}");
+    assert_eq!(
+        terminal.json(&["run", "show", "1"])["results"],
+        json!({"picture": {"bytes": 9}, "words": {"bytes": 3}})
+    );
+    let file = terminal.path("result").to_str().unwrap().to_owned();
+    terminal.ok(&["run", "result", "1", "picture", "-o", &file]);
+    assert_eq!(std::fs::read(&file).unwrap(), [0, 255, 10].repeat(3));
+    assert_eq!(terminal.ok(&["run", "result", "1", "words", "--shard", "1"]), "abc");
+    assert_eq!(
+        terminal.error(&["run", "result", "1", "pictur"]),
+        ["error: no result `pictur` in run 1, merged; did you mean `picture`?"]
+    );
+    let missing = terminal.path("none").to_str().unwrap().to_owned();
+    assert_eq!(
+        terminal.error(&[&run[..], &["--param-file", &format!("picture={missing}")]].concat()),
+        [format!("error: cannot read {missing} for parameter `picture`: No such file or directory (os error 2)")]
+    );
+    let text =
+        "EXECUTE FUNCTION guest.echo (INPUT_TABLE_NAMES => INPUT_TABLE(points), PARAMS => KV_PAIRS(picture = X'00Ff'))";
+    terminal.ok(&["sql", text]);
+    let query = "SELECT encode(bytes, 'hex') FROM quern.results WHERE run = 2 AND shard IS NULL AND name = 'picture'";
+    assert_eq!(terminal.value(query), "00ff00ff00ff");
+}
+
+#[test]
 fn ctrl_c_kills_the_run_in_the_foreground() {
     let terminal = hostile();
     let first = endless(&terminal);

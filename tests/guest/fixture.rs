@@ -1,15 +1,17 @@
 //! Tables and a device for procs of these tests, without a database around them.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch};
 use quern::base::{Column, Error, Limits, RunId, Schema, Sharding};
 use quern::catalog::ProcSpec;
 use quern::device::{Device, KillSwitch, Quota};
-use quern::proc::{Engine, InstanceJob, InstanceOutcome, LogLevel, ModelCache, Observer, inspect, instance};
+use quern::proc::{Engine, InstanceJob, InstanceOutcome, ModelCache, inspect, instance};
 use quern::storage::{AppendTo, Disk, Storage};
 use quern::table::{OutputBudget, OutputTable, Shards, TableView, Tables};
 use quern::tensor::Executor;
+
+use crate::journal::Journal;
 
 /// A folder with tables, and what executes procs on them.
 pub(super) struct Bench {
@@ -24,30 +26,6 @@ pub(super) struct Bench {
 pub(super) struct Done {
     outcome: InstanceOutcome,
     pub(super) journal: Arc<Journal>,
-}
-
-/// What a proc said.
-#[derive(Default)]
-pub(super) struct Journal {
-    pub(super) status: Mutex<(String, Option<f32>)>,
-    pub(super) lines: Mutex<Vec<(LogLevel, String)>>,
-    pub(super) metrics: Mutex<Vec<(String, u64, f64)>>,
-}
-
-impl Observer for Journal {
-    fn status(&self, message: &str, fraction: Option<f32>) {
-        *self.status.lock().unwrap() = (message.to_owned(), fraction);
-    }
-
-    fn log(&self, level: LogLevel, message: &str) {
-        self.lines.lock().unwrap().push((level, message.to_owned()));
-    }
-
-    fn metric(&self, name: &str, step: u64, value: f64) {
-        self.metrics.lock().unwrap().push((name.to_owned(), step, value));
-    }
-
-    fn result(&self, _name: &str, _value: &str) {}
 }
 
 /// A column's description.
@@ -110,6 +88,7 @@ impl Bench {
             shards: 1,
             seed: 11,
             params: defaults.collect(),
+            binary_params: Vec::new(),
             inputs: inputs.collect(),
             outputs: outputs(&spec, &limits),
             kill: KillSwitch::with_deadline(60_000),
@@ -119,6 +98,7 @@ impl Bench {
             executor: self.executor.clone(),
             models: self.models.clone(),
             model_sha256: Arc::new(|_| Ok(None)),
+            checkpoints: journal.clone(),
         });
         Done { outcome, journal }
     }

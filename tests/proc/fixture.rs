@@ -14,7 +14,7 @@ use quern::proc::{Component, Engine, InstanceJob, InstanceOutcome, ModelCache, b
 use quern::table::{OutputBudget, OutputTable, TableView};
 use quern::tensor::Executor;
 
-use super::journal::Journal;
+use crate::journal::Journal;
 
 /// The component of the crate in `folder` of the repository, built once.
 pub(super) fn guest(folder: &str) -> &'static [u8] {
@@ -118,6 +118,7 @@ impl Trial {
             shards: 1,
             seed: self.seed,
             params: self.params.clone(),
+            binary_params: Vec::new(),
             inputs: self.inputs.clone(),
             outputs: outputs.collect(),
             limits: self.limits.clone(),
@@ -127,6 +128,7 @@ impl Trial {
             executor: executor().clone(),
             models: self.models.clone(),
             model_sha256: Arc::new(move |_| Ok(sha256.clone())),
+            checkpoints: self.journal.clone(),
         })
     }
 

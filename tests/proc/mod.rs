@@ -4,7 +4,6 @@ mod creating;
 mod database;
 mod fixture;
 mod hostile;
-mod journal;
 mod limits;
 mod mistakes;
 mod models;

@@ -51,7 +51,7 @@ impl Backend for Scripts {
             }
             let made = this.execute(&descriptor, &contact);
             this.running.lock().unwrap().0 -= 1;
-            done(Manifest { shard: descriptor.shard, made, results: Vec::new(), receipt: Receipt::default() });
+            done(Manifest { shard: descriptor.shard, made, receipt: Receipt::default() });
         });
     }
 }

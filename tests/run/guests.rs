@@ -2,137 +2,16 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use arrow::array::{
-    ArrayRef, AsArray, FixedSizeListArray, Float32Array, Int32Array, Int64Array, RecordBatch, UInt8Array,
-};
-use arrow::datatypes::{DataType, Field, Float64Type, Int64Type};
-use quern::base::{Column, Error, Limits, RunId, Schema, Sharding};
-use quern::catalog::{Catalog, NewComponent};
-use quern::device::Device;
-use quern::proc::{Engine, Receipt, build, inspect};
-use quern::run::{LocalThreads, Request, RunStatus, Runs, Target};
-use quern::storage::{AppendTo, Disk, RunState, Storage};
-use quern::table::Tables;
-use quern::tensor::Executor;
+use arrow::array::AsArray;
+use quern::base::{RunId, Sharding};
+use quern::proc::Receipt;
+use quern::run::{Request, Target, Value};
+use quern::storage::RunState;
 use sha2::Digest;
 
-/// A data folder whose procs are components.
-struct Database {
-    storage: Storage,
-    runs: Runs,
-    _folder: tempfile::TempDir,
-}
-
-/// The component of the crate in `folder` of the repository.
-fn component(folder: &str) -> Vec<u8> {
-    static BUILDING: Mutex<()> = Mutex::new(());
-    let _one_at_a_time = BUILDING.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
-    let file = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("run-{}.wasm", folder.replace('/', "-")));
-    let built = build::build(&root.join(folder).canonicalize().unwrap(), Some(&file), &mut |_| {});
-    built.unwrap_or_else(|e| panic!("{folder}: {}", e.chain()));
-    std::fs::read(&file).unwrap()
-}
-
-impl Database {
-    fn new(components: &[(&str, &str)]) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let storage = Storage::open(folder.path(), Arc::new(Disk)).unwrap();
-        let catalog = Catalog::new(storage.clone());
-        for (name, crate_folder) in components {
-            let bytes = component(crate_folder);
-            let found = inspect(Engine::get().unwrap(), name, &bytes, &Limits::default()).unwrap();
-            let new = NewComponent { name, procs: &found.procs, sha256: &found.sha256, bytes: &bytes };
-            catalog.create(&new).unwrap();
-        }
-        let tables = Tables::new(storage.clone(), Device::cpu(2, 2 << 30));
-        let executor = Executor::new(tables.device().clone());
-        let threads = LocalThreads::new(&storage, &tables, executor, None).unwrap();
-        let runs = Runs::open(&storage, &catalog, Arc::new(threads), &Limits::default()).unwrap();
-        Self { storage, runs, _folder: folder }
-    }
-
-    fn run(&self, request: Request) -> RunStatus {
-        let id = self.runs.execute(request).unwrap();
-        self.ended(id)
-    }
-
-    fn ended(&self, id: RunId) -> RunStatus {
-        let status = self.runs.wait(id, Some(Duration::from_secs(60))).unwrap();
-        assert!(status.run.state.is_final(), "{status:?}");
-        status
-    }
-
-    fn has_table(&self, name: &str) -> bool {
-        self.storage.snapshot().unwrap().table(name).is_ok()
-    }
-
-    /// Points `id`, `x`, `y` with x = id and y = id / 2, dealt to so many shards.
-    fn points(&self, name: &str, shards: u32, rows: i64) {
-        let column = |name: &str, column_type: &str, nullable| Column {
-            name: name.to_owned(),
-            column_type: column_type.parse().unwrap(),
-            nullable,
-        };
-        let columns = vec![column("id", "int64", false), column("x", "float32", true), column("y", "float32", false)];
-        let schema = Schema::new(columns).unwrap();
-        let mut write = self.storage.begin();
-        write.create_table(name, &schema, Sharding::Random, shards).unwrap();
-        let x = (0..rows).map(|id| (id % 10 != 3).then_some(id as f32));
-        let arrays: Vec<ArrayRef> = vec![
-            Arc::new(Int64Array::from_iter_values(0..rows)),
-            Arc::new(Float32Array::from_iter(x)),
-            Arc::new(Float32Array::from_iter_values((0..rows).map(|id| id as f32 / 2.0))),
-        ];
-        let batch = RecordBatch::try_new(schema.to_arrow(), arrays).unwrap();
-        write.append(name, AppendTo::Deal, [Ok::<_, Error>(batch)]).unwrap();
-        write.commit().unwrap();
-    }
-
-    /// Images of ten patterns, which are their labels.
-    fn images(&self, name: &str, shards: u32, rows: i32) {
-        let column = |name: &str, column_type: &str| Column {
-            name: name.to_owned(),
-            column_type: column_type.parse().unwrap(),
-            nullable: false,
-        };
-        let columns =
-            vec![column("id", "int32"), column("data", "tensor(uint8,[28,28])"), column("readable_label", "int32")];
-        let schema = Schema::new(columns).unwrap();
-        let mut write = self.storage.begin();
-        write.create_table(name, &schema, Sharding::Random, shards).unwrap();
-        let pixel = |row: i32, at: i32| if at % 10 == row % 10 { 200 + u8::try_from(row % 50).unwrap() } else { 0 };
-        let pixels = UInt8Array::from_iter_values((0..rows).flat_map(|row| (0..784).map(move |at| pixel(row, at))));
-        let item = Arc::new(Field::new("item", DataType::UInt8, false));
-        let arrays: Vec<ArrayRef> = vec![
-            Arc::new(Int32Array::from_iter_values(0..rows)),
-            Arc::new(FixedSizeListArray::new(item, 784, Arc::new(pixels), None)),
-            Arc::new(Int32Array::from_iter_values((0..rows).map(|row| row % 10))),
-        ];
-        let batch = RecordBatch::try_new(schema.to_arrow(), arrays).unwrap();
-        write.append(name, AppendTo::Deal, [Ok::<_, Error>(batch)]).unwrap();
-        write.commit().unwrap();
-    }
-
-    /// `(id, y)` of a table, by id.
-    fn sums(&self, name: &str) -> Vec<(i64, f64)> {
-        let snapshot = self.storage.snapshot().unwrap();
-        let table = snapshot.table(name).unwrap();
-        let batches = self.storage.scan(&snapshot, &table, None, None).unwrap();
-        let rows = batches.flat_map(|batch| {
-            let batch = batch.unwrap();
-            let ids = batch.column(0).as_primitive::<Int64Type>().values().to_vec();
-            ids.into_iter().zip(batch.column(1).as_primitive::<Float64Type>().values().to_vec())
-        });
-        let mut rows: Vec<(i64, f64)> = rows.collect();
-        rows.sort_by_key(|(id, _)| *id);
-        rows
-    }
-}
+use super::database::Database;
 
 #[test]
 fn sums_of_squares_are_the_same_for_any_number_of_shards() {
@@ -151,7 +30,7 @@ fn sums_of_squares_are_the_same_for_any_number_of_shards() {
         assert_eq!(database.sums(&out), expected);
         assert_eq!(status.instances.len(), shards as usize);
         let merged = database.runs.results(status.run.id).unwrap().merged;
-        assert_eq!(merged, [("rows".to_owned(), "100".to_owned())]);
+        assert_eq!(merged, [("rows".to_owned(), Value::Text("100".to_owned()))]);
         let receipts = status.instances.iter().map(|i| serde_json::from_str::<Receipt>(&i.receipt).unwrap());
         let sum = |number: fn(&Receipt) -> u64| receipts.clone().map(|receipt| number(&receipt)).sum::<u64>();
         assert_eq!((sum(|r| r.rows_in), sum(|r| r.rows_out)), (100, 100));
@@ -262,7 +141,8 @@ fn a_model_is_saved_with_its_checksum_and_used_by_a_distributed_proc() {
     let status = database.run(Request::new("infer").input("fresh").input("models").output("predictions"));
     assert_eq!((status.run.error, status.instances.len()), (None, 3));
     let merged = database.runs.results(status.run.id).unwrap().merged;
-    let value = |name| merged.iter().find(|(known, _)| known == name).unwrap().1.parse::<u32>().unwrap();
+    let value =
+        |name| merged.iter().find(|(known, _)| known == name).unwrap().1.text().unwrap().parse::<u32>().unwrap();
     assert_eq!(value("rows"), 31);
     assert!(value("correct") >= 25, "{merged:?}");
     let snapshot = database.storage.snapshot().unwrap();

@@ -259,7 +259,7 @@ fn results_of_instances_are_merged_as_declared() {
     let id = folder.runs.execute(Request::new("count").input("t")).unwrap();
     assert_eq!(folder.wait(id).run.error, None);
     let merged = folder.runs.results(id).unwrap().merged;
-    let merged: Vec<(&str, &str)> = merged.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    let merged: Vec<(&str, &str)> = merged.iter().map(|(name, value)| (name.as_str(), value.text().unwrap())).collect();
     assert_eq!(
         merged[..6],
         [("sum", "6"), ("min", "1"), ("max", "3"), ("mean", "2"), ("concat", "123"), ("first", "1")]

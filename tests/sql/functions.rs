@@ -91,6 +91,24 @@ fn a_run_is_killed_by_a_statement() {
 }
 
 #[test]
+fn runs_are_killed_by_tag_or_all() {
+    let f = numbers();
+    for tag in ["a", "b", "a", "c"] {
+        f.run(&format!("EXECUTE FUNCTION endless (OPTIONS => KV_PAIRS(wait = false, run_tag = '{tag}'))"));
+    }
+    assert_eq!(f.run("KILL RUNS TAG 'a'"), "killed runs 1, 3");
+    assert_eq!(f.run("KILL RUNS TAG 'd'"), "no run with tag `d` to kill");
+    f.runs.wait(quern::base::RunId(3), Some(Duration::from_secs(10))).unwrap();
+    assert_eq!(f.run("KILL RUNS TAG 'b'"), "killed run 2");
+    f.runs.wait(quern::base::RunId(2), Some(Duration::from_secs(10))).unwrap();
+    assert_eq!(f.run("KILL ALL RUNS"), "killed run 4");
+    f.runs.wait(quern::base::RunId(4), Some(Duration::from_secs(10))).unwrap();
+    assert_eq!(f.run("KILL ALL RUNS"), "no run to kill");
+    assert_eq!(f.rows("SELECT DISTINCT state FROM quern.runs"), ["killed"]);
+    assert_eq!(f.error("KILL RUNS 7"), "expected TAG, but there is `7` at line 1, column 11");
+}
+
+#[test]
 fn functions_are_shown_described_and_dropped() {
     let f = numbers();
     assert_eq!(
@@ -130,6 +148,14 @@ fn what_is_wrong_with_an_execution_is_said_before_it_begins() {
         (
             "INPUT_TABLE_NAMES => INPUT_TABLE(numbers), PARAMS => KV_PAIRS(facto = 1)",
             "no parameter `facto` in proc `double`; did you mean `factor`?",
+        ),
+        (
+            "INPUT_TABLE_NAMES => INPUT_TABLE(numbers), PARAMS => KV_PAIRS(factor = X'03')",
+            "parameter `factor` takes int, not bytes; give it as --param factor=VALUE",
+        ),
+        (
+            "INPUT_TABLE_NAMES => INPUT_TABLE(numbers), PARAMS => KV_PAIRS(factor = X'3')",
+            "parameter `factor`: X'…' takes two hexadecimal digits a byte",
         ),
         (
             "INPUT_TABLE_NAMES => INPUT_TABLE(numbers), OPTIONS => KV_PAIRS(run_tg = 'x')",

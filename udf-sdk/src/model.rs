@@ -1,7 +1,7 @@
 //! Models: named tensors that outlive a run, as a row of a model table.
 
 use crate::bindings::quern::udf::models;
-use crate::{Error, Result, Tensor, Variable};
+use crate::{Error, ErrorCode, Param, Result, Tensor, Variable};
 
 /// Anything with named variables: saved by [`Table::save`](crate::Table::save),
 /// trained by the optimisers of [`nn`](crate::nn).
@@ -28,12 +28,17 @@ pub trait Module {
     /// Replaces the variables' values by the model's tensors of the same names,
     /// which must be of the same shapes.
     fn restore(&self, model: &Model) -> Result {
-        for (name, variable) in self.variables() {
-            let assigned = model.tensor(&name).and_then(|value| variable.assign(&value));
-            assigned.map_err(|error: Error| error.during(format!("restoring `{name}`")))?;
-        }
-        Ok(())
+        restore_all(&self.variables(), model)
     }
+}
+
+/// Replaces the variables' values by the model's tensors of their names.
+pub(crate) fn restore_all(variables: &[(String, Variable)], model: &Model) -> Result {
+    for (name, variable) in variables {
+        let assigned = model.tensor(name).and_then(|value| variable.assign(&value));
+        assigned.map_err(|error| error.during(format!("restoring `{name}`")))?;
+    }
+    Ok(())
 }
 
 /// A loaded model. Its tensors are shared with other runs and never change.
@@ -57,6 +62,16 @@ impl Model {
     /// What was given when it was saved.
     pub fn metadata(&self) -> Vec<(String, String)> {
         self.0.metadata()
+    }
+
+    /// One value of what was given when it was saved.
+    pub fn metadata_of<T: Param>(&self, key: &str) -> Result<T> {
+        let found = self.metadata().into_iter().find(|(known, _)| known == key).map(|(_, value)| value);
+        let text = found.ok_or_else(|| {
+            Error::new(ErrorCode::NotFound, format!("model `{}` has no metadata `{key}`", self.name()))
+        })?;
+        T::parse(&text)
+            .ok_or_else(|| Error::invalid(format!("metadata `{key}` is `{text}`, it must be {}", T::EXPECTED)))
     }
 
     /// Names of the tensors, in the order in which they were saved.

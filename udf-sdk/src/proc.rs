@@ -2,8 +2,8 @@
 
 use std::fmt::Display;
 
-use crate::bindings::quern::udf::{job, tables};
-use crate::{Error, ErrorCode, Result, Table};
+use crate::bindings::quern::udf::{job, models, tables};
+use crate::{Error, ErrorCode, Model, Module, Result, Table};
 
 /// One instance of a run.
 pub struct Proc {
@@ -43,6 +43,12 @@ impl Proc {
         job::param(name).map(|text| read_param(name, &text)).transpose()
     }
 
+    /// The bytes of a parameter of type `binary`, given by the caller or defaulted.
+    pub fn param_bytes(&self, name: &str) -> Result<Vec<u8>> {
+        let missing = || Error::new(ErrorCode::NotFound, format!("binary parameter `{name}` was not given"));
+        job::param_binary(name).ok_or_else(missing)
+    }
+
     /// The run's id, as in `quern.runs`.
     pub fn run_id(&self) -> u64 {
         job::run_id()
@@ -79,6 +85,46 @@ impl Proc {
     /// Sets a result of this instance, which the caller sees.
     pub fn result(&self, name: &str, value: impl Display) -> Result {
         Ok(job::set_result(name, &value.to_string())?)
+    }
+
+    /// Sets a result of this instance that is bytes.
+    pub fn result_bytes(&self, name: &str, value: &[u8]) -> Result {
+        Ok(job::set_binary_result(name, value)?)
+    }
+
+    /// Keeps the present values of all variables of `parts` as the checkpoint
+    /// `name`, apart from the outputs: it is durable at once, whatever becomes of
+    /// the run, and handed to the run that resumes this one.
+    ///
+    /// ```no_run
+    /// # use quern_udf::prelude::*;
+    /// # fn example(p: &Proc, net: &Mlp, adam: &Adam) -> Result {
+    /// let first = match p.restore_checkpoint("training", &[net, adam])? {
+    ///     Some(model) => model.metadata_of("epoch")?,
+    ///     None => 0,
+    /// };
+    /// for epoch in first..10u32 {
+    ///     // … an epoch of steps …
+    ///     p.checkpoint("training", &[net, adam], &[("epoch", &(epoch + 1))])?;
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn checkpoint(&self, name: &str, parts: &[&dyn Module], metadata: &[(&str, &dyn Display)]) -> Result {
+        let variables: Vec<_> = parts.iter().flat_map(|part| part.variables()).collect();
+        let raw: Vec<_> = variables.iter().map(|(name, variable)| (name.clone(), variable.raw())).collect();
+        let metadata: Vec<_> = metadata.iter().map(|(key, value)| ((*key).to_owned(), value.to_string())).collect();
+        Ok(models::checkpoint(name, &raw, &metadata)?)
+    }
+
+    /// Where this run resumes another that kept the checkpoint `name`: restores
+    /// all variables of `parts` and returns what was kept. Random operations go on
+    /// as they would have gone on there, so the result is the same to the bit.
+    pub fn restore_checkpoint(&self, name: &str, parts: &[&dyn Module]) -> Result<Option<Model>> {
+        let Some(raw) = models::restore_checkpoint(name)? else { return Ok(None) };
+        let model = Model::own(raw);
+        parts.iter().try_for_each(|part| part.restore(&model))?;
+        Ok(Some(model))
     }
 }
 

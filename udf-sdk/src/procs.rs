@@ -49,7 +49,7 @@ use crate::{Error, ErrorCode, Proc, Result};
 ///   `tensor(uint8, [28, 28])`, …); inputs also take the classes `any`,
 ///   `numeric` and `tensor`. `output name;` copies the columns of the input at
 ///   its position.
-/// * Parameters are `int`, `float`, `bool` or `string`; reducers `sum`, `min`,
+/// * Parameters are `int`, `float`, `bool`, `string` or `binary`; reducers `sum`, `min`,
 ///   `max`, `mean`, `concat` or `first`.
 #[macro_export]
 macro_rules! procs {
@@ -192,9 +192,12 @@ macro_rules! __param_type {
     (string) => {
         "string"
     };
+    (binary) => {
+        "binary"
+    };
     ($other:ident) => {
         ::std::compile_error!(concat!(
-            "a parameter is `int`, `float`, `bool` or `string`, not `",
+            "a parameter is `int`, `float`, `bool`, `string` or `binary`, not `",
             stringify!($other),
             "`"
         ))

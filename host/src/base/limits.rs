@@ -41,12 +41,18 @@ pub struct Limits {
     pub results: u64,
     /// Bytes of the names and values of the results of one instance.
     pub results_bytes: u64,
+    /// Bytes of all binary parameters of a run.
+    pub param_bytes: u64,
     /// Bytes of all output rows of one instance.
     pub output_bytes: u64,
     /// Size of one stored model.
     pub model_bytes: u64,
     /// Models that one instance saves.
     pub saved_models: u64,
+    /// Checkpoints kept of each name of an instance; older ones are removed.
+    pub checkpoints: u64,
+    /// Bytes of all checkpoints of a folder; those of the oldest are removed.
+    pub checkpoint_bytes: u64,
     /// Bytes a guest may pass to the host in one call.
     pub call_bytes: u64,
     /// Instances that run at the same time in one folder; the rest queue.
@@ -72,9 +78,12 @@ impl Default for Limits {
             metric_points: 100_000,
             results: 1_000,
             results_bytes: 8 << 20,
+            param_bytes: 4 << 20,
             output_bytes: 4 << 30,
             model_bytes: 1 << 30,
             saved_models: 10_000,
+            checkpoints: 2,
+            checkpoint_bytes: 4 << 30,
             call_bytes: 128 << 20,
             running_instances: 64,
         }

@@ -132,6 +132,8 @@ pub enum ParamType {
     Bool,
     /// Any text.
     String,
+    /// Bytes; a default is the text that they spell.
+    Binary,
 }
 
 /// How one result of several instances becomes one.
@@ -196,7 +198,7 @@ macro_rules! words {
 }
 
 words!(Mode, "mode", Distributed = "distributed", Nondistributed = "nondistributed");
-words!(ParamType, "parameter type", Int = "int", Float = "float", Bool = "bool", String = "string");
+words!(ParamType, "parameter type", Int = "int", Float = "float", Bool = "bool", String = "string", Binary = "binary");
 words!(Reducer, "reducer", Sum = "sum", Min = "min", Max = "max", Mean = "mean", Concat = "concat", First = "first");
 
 impl ParamType {
@@ -206,7 +208,7 @@ impl ParamType {
             Self::Int => value.parse::<i64>().is_ok(),
             Self::Float => value.parse::<f64>().is_ok(),
             Self::Bool => matches!(value, "true" | "false"),
-            Self::String => true,
+            Self::String | Self::Binary => true,
         };
         if fits {
             return Ok(());
@@ -214,7 +216,7 @@ impl ParamType {
         let example = match self {
             Self::Int => "a whole number, for example 10",
             Self::Float => "a number, for example 0.001",
-            Self::Bool | Self::String => "true or false",
+            Self::Bool | Self::String | Self::Binary => "true or false",
         };
         Err(Error::TypeMismatch(format!("parameter `{name}` takes {example}, not `{}`", value.escape_debug())))
     }

@@ -16,7 +16,7 @@ use crate::base::{Error, Limits, Result, RunId};
 use crate::catalog::{Catalog, NewComponent};
 use crate::device::Device;
 use crate::proc::{CodeCache, Engine, Inspection};
-use crate::run::{LocalThreads, Request, RunStatus, Runs, Target};
+use crate::run::{LocalThreads, Request, RunResults, RunStatus, Runs, Target};
 use crate::sql::{Answer, Context, Sql, Watch};
 use crate::storage::{ComponentRecord, Disk, LogLine, RunFilter, RunRecord, Storage};
 use crate::table::Tables;
@@ -136,14 +136,14 @@ impl Database {
         self.runs.logs(run, after, limit)
     }
 
-    /// Kills a run.
-    pub fn kill(&self, run: RunId, by: &str) -> Result<()> {
-        self.runs.kill(&Target::Run(run), Some(by)).map(drop)
+    /// Results of a run, each instance's and merged.
+    pub fn results(&self, run: RunId) -> Result<RunResults> {
+        self.runs.results(run)
     }
 
-    /// Kills all runs.
-    pub fn kill_all(&self, by: &str) -> Result<()> {
-        self.runs.kill(&Target::All, Some(by)).map(drop)
+    /// Kills runs; answers which.
+    pub fn kill(&self, target: &Target, by: &str) -> Result<Vec<RunId>> {
+        self.runs.kill(target, Some(by))
     }
 
     /// Runs that have not ended.

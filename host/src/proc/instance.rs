@@ -2,6 +2,7 @@
 //! component instantiated in it, `entry.run` called, what is still recorded
 //! executed, and the outputs taken out.
 
+use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,7 +12,7 @@ use wasmtime::Store;
 use super::engine::Engine;
 use super::handles::{Budget, Handles};
 use super::interfaces::{ColumnHandle, ModelHandle, TableHandle, TapeHandle, VariableHandle, code_from_guest};
-use super::job::{InstanceJob, InstanceOutcome, ModelChecksums, Observer, SavedModel};
+use super::job::{Checkpoints, InstanceJob, InstanceOutcome, ModelChecksums, Observer, SavedModel};
 use super::model_cache::ModelCache;
 use super::receipt::{Moved, Receipt};
 use super::sandbox::{self, Phase, State};
@@ -28,10 +29,14 @@ pub(super) struct Run {
     pub(super) shards: u32,
     pub(super) seed: u64,
     pub(super) params: Vec<(String, String)>,
+    pub(super) binary_params: Vec<(String, Arc<[u8]>)>,
     pub(super) kill: KillSwitch,
     pub(super) observer: Arc<dyn Observer>,
     pub(super) results: Vec<(String, String)>,
+    /// Bytes of the names and values of all results.
     pub(super) results_bytes: u64,
+    /// Sizes of binary results, in bytes.
+    pub(super) binary_results: BTreeMap<String, u64>,
     pub(super) metric_points: u64,
 
     pub(super) inputs: Vec<(String, TableView)>,
@@ -49,6 +54,7 @@ pub(super) struct Run {
     pub(super) model_cache: Arc<ModelCache>,
     pub(super) model_sha256: ModelChecksums,
     pub(super) saved_models: Vec<SavedModel>,
+    pub(super) checkpoints: Arc<dyn Checkpoints>,
 
     /// Bytes that moved outside the session.
     pub(super) moved: Moved,
@@ -74,10 +80,12 @@ impl Run {
             shards: job.shards,
             seed: job.seed,
             params: job.params,
+            binary_params: job.binary_params,
             kill: job.kill,
             observer: job.observer,
             results: Vec::new(),
             results_bytes: 0,
+            binary_results: BTreeMap::new(),
             metric_points: 0,
             inputs: job.inputs,
             outputs: job.outputs,
@@ -92,6 +100,7 @@ impl Run {
             model_cache: job.models,
             model_sha256: job.model_sha256,
             saved_models: Vec::new(),
+            checkpoints: job.checkpoints,
             moved: Moved::default(),
             waited: Duration::ZERO,
             quota: job.quota,

@@ -25,6 +25,8 @@ pub struct InstanceJob {
     pub seed: u64,
     /// Parameters that have a value, defaults filled in.
     pub params: Vec<(String, String)>,
+    /// Binary parameters that have a value, defaults filled in.
+    pub binary_params: Vec<(String, Arc<[u8]>)>,
     /// Inputs in declared order, under the proc's names for them.
     pub inputs: Vec<(String, TableView)>,
     /// Outputs in declared order, under the proc's names for them.
@@ -44,10 +46,22 @@ pub struct InstanceJob {
     /// The sha256 (64 hex digits) that storage keeps for the model with this
     /// uuid, if it was saved by a proc of this folder.
     pub model_sha256: ModelChecksums,
+    /// Keeps checkpoints, and knows those of the run that this one resumes.
+    pub checkpoints: Arc<dyn Checkpoints>,
 }
 
 /// Looks up the checksum of a stored model by its uuid (as text).
 pub type ModelChecksums = Arc<dyn Fn(&str) -> Result<Option<String>> + Send + Sync>;
+
+/// Where an instance's checkpoints are kept.
+pub trait Checkpoints: Send + Sync {
+    /// Keeps `file` as the newest checkpoint `name`; it is durable afterwards.
+    fn keep(&self, name: &str, file: &[u8], sha256: &str) -> Result<()>;
+
+    /// The newest checkpoint `name` of what this instance resumes: its file and
+    /// the sha256 that it had when it was kept.
+    fn resumed(&self, name: &str) -> Result<Option<(Vec<u8>, String)>>;
+}
 
 /// What an instance left.
 pub struct InstanceOutcome {
@@ -55,7 +69,7 @@ pub struct InstanceOutcome {
     pub result: Result<()>,
     /// The outputs in declared order, with the rows that were made.
     pub outputs: Vec<(String, OutputTable)>,
-    /// Results by name, in the order they were first set.
+    /// Results that are text by name, in the order they were first set.
     pub results: Vec<(String, String)>,
     /// Models that the outputs hold; their checksums are to be kept at commit.
     pub saved_models: Vec<SavedModel>,
@@ -115,7 +129,7 @@ impl std::fmt::Display for LogLevel {
 
 /// Is told what an instance says while it runs. Called on the instance's thread,
 /// so it must be quick. Texts are at most `text_bytes` long, points at most
-/// `metric_points`, results at most `results`; which of many log lines are kept
+/// `metric_points`, results at most `results` and `result_bytes`; which of many log lines are kept
 /// is for the observer to decide.
 pub trait Observer: Send + Sync {
     /// The status line and, when given, progress in 0..1.
@@ -126,4 +140,6 @@ pub trait Observer: Send + Sync {
     fn metric(&self, name: &str, step: u64, value: f64);
     /// A result was set, or set again.
     fn result(&self, name: &str, value: &str);
+    /// A binary result was set, or set again.
+    fn binary_result(&self, name: &str, value: &[u8]);
 }

@@ -28,6 +28,6 @@ mod trap;
 pub use engine::{CodeCache, Component, Engine};
 pub use inspect::{Inspection, inspect};
 pub use instance::instance;
-pub use job::{InstanceJob, InstanceOutcome, LogLevel, ModelChecksums, Observer, SavedModel};
+pub use job::{Checkpoints, InstanceJob, InstanceOutcome, LogLevel, ModelChecksums, Observer, SavedModel};
 pub use model_cache::ModelCache;
 pub use receipt::{Moved, Receipt};

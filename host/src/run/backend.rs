@@ -29,6 +29,10 @@ pub struct Descriptor {
     pub seed: u64,
     /// Parameters that have a value.
     pub params: Vec<(String, String)>,
+    /// Binary parameters that have a value.
+    pub binary_params: Vec<(String, Arc<[u8]>)>,
+    /// The run whose checkpoints it is handed.
+    pub resume: Option<RunId>,
     /// What it reads, in declared order.
     pub inputs: Vec<InputShard>,
     /// What it appends to, in declared order: the proc's names and the columns.
@@ -69,8 +73,6 @@ pub struct Manifest {
     pub shard: u32,
     /// Its rows and models; or why there are none.
     pub made: Result<Made>,
-    /// Results by name.
-    pub results: Vec<(String, String)>,
     /// What it used.
     pub receipt: Receipt,
 }
@@ -100,6 +102,6 @@ pub trait Backend: Send + Sync {
 impl Manifest {
     /// Of an instance that made nothing.
     pub(super) fn failed(shard: u32, error: Error) -> Self {
-        Self { shard, made: Err(error), results: Vec::new(), receipt: Receipt::default() }
+        Self { shard, made: Err(error), receipt: Receipt::default() }
     }
 }

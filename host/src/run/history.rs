@@ -4,6 +4,7 @@
 use std::collections::VecDeque;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use super::results::Value;
 use crate::base::{Limits, RunId};
 use crate::proc::LogLevel;
 use crate::storage::{LogLine, MetricPoint, ResultRecord};
@@ -26,7 +27,7 @@ struct Said {
     line_bytes: u64,
     dropped_lines: u64,
     metric_points: u64,
-    results: Vec<(String, String)>,
+    results: Vec<(String, Value)>,
 }
 
 impl History {
@@ -64,13 +65,13 @@ impl History {
         self.metrics.push(MetricPoint { run, shard, seq, time_us: now_us(), name: name.to_owned(), step, value });
     }
 
-    pub(super) fn result(&mut self, shard: u32, name: &str, value: &str) {
+    pub(super) fn result(&mut self, shard: u32, name: &str, value: Value) {
         let kept = self.limits.results;
         let Some(said) = self.of(shard) else { return };
         let has_room = (said.results.len() as u64) < kept;
         match said.results.iter_mut().find(|(known, _)| known == name) {
-            Some((_, old)) => value.clone_into(old),
-            None if has_room => said.results.push((name.to_owned(), value.to_owned())),
+            Some((_, old)) => *old = value,
+            None if has_room => said.results.push((name.to_owned(), value)),
             None => {}
         }
     }
@@ -81,19 +82,19 @@ impl History {
     }
 
     /// Results of an instance in the order they were first set.
-    pub(super) fn results_of(&self, shard: u32) -> &[(String, String)] {
+    pub(super) fn results_of(&self, shard: u32) -> &[(String, Value)] {
         self.said.get(shard as usize).map_or(&[], |said| &said.results)
     }
 
     /// All results, as records.
     pub(super) fn results(&self) -> Vec<ResultRecord> {
         let of_instance = |(shard, said): (u32, &Said)| {
-            let record = move |(name, value): &(String, String)| ResultRecord {
+            let record = move |(name, value): &(String, Value)| ResultRecord {
                 run: self.run,
                 shard,
                 name: name.clone(),
-                text: Some(value.clone()),
-                bytes: None,
+                text: value.text().map(str::to_owned),
+                bytes: value.bytes().map(<[u8]>::to_vec),
             };
             said.results.iter().map(record).collect::<Vec<_>>()
         };

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::history::{History, now_us};
 use super::request::Request;
+use super::results::Value;
 use crate::base::{Error, Limits, Result, RunId};
 use crate::catalog::Resolved;
 use crate::device::KillSwitch;
@@ -254,7 +255,7 @@ impl State {
         let record = |(shard, instance): (u32, &Instance)| {
             let (status, fraction) = self.history.status_of(shard);
             let results = self.history.results_of(shard).iter().cloned();
-            let results: serde_json::Map<_, _> = results.map(|(name, value)| (name, value.into())).collect();
+            let results: serde_json::Map<_, _> = results.map(|(name, value)| (name, value.to_json())).collect();
             InstanceRecord {
                 run,
                 shard,
@@ -298,6 +299,10 @@ impl Observer for Voice {
     }
 
     fn result(&self, name: &str, value: &str) {
-        self.live.change(|state| state.history.result(self.shard, name, value));
+        self.live.change(|state| state.history.result(self.shard, name, Value::Text(value.to_owned())));
+    }
+
+    fn binary_result(&self, name: &str, value: &[u8]) {
+        self.live.change(|state| state.history.result(self.shard, name, Value::Bytes(value.into())));
     }
 }

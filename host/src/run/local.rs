@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use super::backend::{Backend, Contact, Descriptor, Done, Made, Manifest};
+use super::checkpoints::Keeper;
 use crate::base::Result;
 use crate::catalog::Catalog;
 use crate::proc::{CodeCache, Component, Engine, InstanceJob, InstanceOutcome, ModelCache, ModelChecksums};
-use crate::storage::{ComponentRecord, Storage};
+use crate::storage::{CheckpointBounds, ComponentRecord, Storage};
 use crate::table::{OutputBudget, OutputTable, TableView, Tables};
 use crate::tensor::Executor;
 
@@ -71,6 +72,13 @@ impl LocalThreads {
         });
         let storage = self.0.storage.clone();
         let model_sha256: ModelChecksums = Arc::new(move |id| Ok(storage.model(id)?.map(|model| model.sha256)));
+        let checkpoints = Arc::new(Keeper {
+            storage: self.0.storage.clone(),
+            run: descriptor.run,
+            resume: descriptor.resume,
+            shard: descriptor.shard,
+            bounds: CheckpointBounds::of(&descriptor.limits),
+        });
         Ok(InstanceJob {
             component: self.component(&descriptor.component)?,
             proc: descriptor.proc,
@@ -79,6 +87,7 @@ impl LocalThreads {
             shards: descriptor.shards,
             seed: descriptor.seed,
             params: descriptor.params,
+            binary_params: descriptor.binary_params,
             inputs,
             outputs: outputs.collect::<Result<_>>()?,
             limits: descriptor.limits,
@@ -88,6 +97,7 @@ impl LocalThreads {
             executor: Arc::clone(&self.0.executor),
             models: Arc::clone(&self.0.models),
             model_sha256,
+            checkpoints,
         })
     }
 }
@@ -110,12 +120,12 @@ impl Backend for LocalThreads {
 }
 
 fn manifest(shard: u32, outcome: InstanceOutcome) -> Manifest {
-    let InstanceOutcome { result, outputs, results, saved_models, receipt } = outcome;
+    let InstanceOutcome { result, outputs, saved_models, receipt, .. } = outcome;
     let made = result.and_then(|()| {
         let outputs = outputs.into_iter().map(|(_, output)| output.into_batches());
         Ok(Made { outputs: outputs.collect::<Result<_>>()?, models: saved_models })
     });
-    Manifest { shard, made, results, receipt }
+    Manifest { shard, made, receipt }
 }
 
 /// Makes the calling thread yield to those that answer users.

@@ -7,6 +7,7 @@
 //! with the run's record, or not at all. [`Runs`] is what everybody else uses.
 
 mod backend;
+mod checkpoints;
 mod commit;
 mod dispatch;
 mod execute;
@@ -23,5 +24,6 @@ mod runs;
 pub use backend::{Backend, Contact, Descriptor, Done, InputShard, Made, Manifest};
 pub use live::RunStatus;
 pub use local::LocalThreads;
-pub use request::{InputRef, Request};
+pub use request::{Bytes, InputRef, Request};
+pub use results::Value;
 pub use runs::{RunResults, Runs, Target};

@@ -1,32 +1,90 @@
 //! Parameters of a request against what the proc declares.
 
-use crate::base::{Error, Result};
-use crate::catalog::spec::ProcSpec;
+use std::sync::Arc;
+
+use super::request::Request;
+use crate::base::{Error, Limits, Result};
+use crate::catalog::spec::{ParamSpec, ParamType, ProcSpec};
 
 /// Every parameter that has a value, in declared order, defaults filled in.
-pub(super) fn resolve(proc: &ProcSpec, given: &[(String, String)]) -> Result<Vec<(String, String)>> {
-    for (i, (name, value)) in given.iter().enumerate() {
-        let Some(spec) = proc.params.iter().find(|spec| spec.name == *name) else {
-            let names = proc.params.iter().map(|spec| &spec.name);
-            return Err(Error::not_found("parameter", name, Some(format!("proc `{}`", proc.name)), names));
-        };
-        spec.param_type.check(name, value)?;
-        if given[..i].iter().any(|(other, _)| other == name) {
+#[derive(Clone, Debug, Default)]
+pub(super) struct Params {
+    pub(super) texts: Vec<(String, String)>,
+    pub(super) binary: Vec<(String, Arc<[u8]>)>,
+}
+
+/// Checks what was given by name and type, and fills in defaults.
+pub(super) fn resolve(proc: &ProcSpec, request: &Request) -> Result<Params> {
+    let texts = request.params.iter().map(|(name, _)| (name, false));
+    let given: Vec<_> = texts.chain(request.binary_params.iter().map(|(name, _)| (name, true))).collect();
+    for (i, (name, binary)) in given.iter().enumerate() {
+        let spec = declared(proc, name)?;
+        if *binary != (spec.param_type == ParamType::Binary) {
+            return Err(wrong_kind(spec));
+        }
+        if given.iter().take(i).any(|(other, _)| other == name) {
             return Err(Error::Invalid(format!("parameter `{name}` is given twice")));
         }
     }
-    let mut resolved = Vec::with_capacity(proc.params.len());
+    let mut resolved = Params::default();
     for spec in &proc.params {
-        let value = given.iter().find(|(name, _)| *name == spec.name).map(|(_, value)| value);
-        match value.or(spec.default.as_ref()) {
-            Some(value) => resolved.push((spec.name.clone(), value.clone())),
-            None => {
-                return Err(Error::Invalid(format!(
-                    "proc `{}` needs parameter `{}` ({}), which has no default",
-                    proc.name, spec.name, spec.param_type
-                )));
+        let default = spec.default.as_ref();
+        let is_set = match spec.param_type {
+            ParamType::Binary => {
+                let given = request.binary_params.iter().find(|(name, _)| *name == spec.name);
+                let value = given.map(|(_, value)| Arc::clone(&value.0)).or(default.map(|text| text.as_bytes().into()));
+                value.map(|value| resolved.binary.push((spec.name.clone(), value)))
             }
-        }
+            other => {
+                let given = request.params.iter().find(|(name, _)| *name == spec.name).map(|(_, value)| value);
+                if let Some(value) = given {
+                    other.check(&spec.name, value)?;
+                }
+                given.or(default).map(|value| resolved.texts.push((spec.name.clone(), value.clone())))
+            }
+        };
+        is_set.ok_or_else(|| {
+            Error::Invalid(format!(
+                "proc `{}` needs parameter `{}` ({}), which has no default",
+                proc.name, spec.name, spec.param_type
+            ))
+        })?;
     }
     Ok(resolved)
+}
+
+fn declared<'a>(proc: &'a ProcSpec, name: &str) -> Result<&'a ParamSpec> {
+    proc.params.iter().find(|spec| spec.name == name).ok_or_else(|| {
+        let names = proc.params.iter().map(|spec| &spec.name);
+        Error::not_found("parameter", name, Some(format!("proc `{}`", proc.name)), names)
+    })
+}
+
+fn wrong_kind(spec: &ParamSpec) -> Error {
+    let name = &spec.name;
+    Error::TypeMismatch(match spec.param_type {
+        ParamType::Binary => {
+            format!("parameter `{name}` takes bytes; give them as --param-file {name}=PATH, in SQL as {name} = X'…'")
+        }
+        other => format!("parameter `{name}` takes {other}, not bytes; give it as --param {name}=VALUE"),
+    })
+}
+
+impl Params {
+    /// Refuses more bytes than a run may be given.
+    pub(super) fn check_size(&self, limits: &Limits) -> Result<()> {
+        let bytes = self.binary.iter().map(|(_, value)| value.len() as u64).fold(0, u64::saturating_add);
+        match bytes > limits.param_bytes {
+            true => Err(Limits::exceeded("param_bytes", bytes, limits.param_bytes)),
+            false => Ok(()),
+        }
+    }
+
+    /// As kept with the run: texts, and of bytes how many they are.
+    pub(super) fn to_json(&self) -> serde_json::Value {
+        let texts = self.texts.iter().map(|(name, value)| (name.clone(), value.as_str().into()));
+        let binary =
+            self.binary.iter().map(|(name, value)| (name.clone(), serde_json::json!({ "bytes": value.len() })));
+        serde_json::Value::Object(texts.chain(binary).collect())
+    }
 }

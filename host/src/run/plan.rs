@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use super::outputs;
-use super::params;
+use super::params::{self, Params};
 use super::request::{InputRef, Request};
 use crate::base::{Error, Result, Schema, Sharding, check_table_name};
 use crate::catalog::spec::{InputSpec, OutputSpec};
@@ -16,7 +16,7 @@ use crate::table::Shards;
 /// A request, resolved at one snapshot.
 pub(super) struct Plan {
     pub(super) snapshot: Arc<Snapshot>,
-    pub(super) params: Vec<(String, String)>,
+    pub(super) params: Params,
     pub(super) inputs: Vec<Input>,
     pub(super) outputs: Vec<Output>,
     /// Number of instances.
@@ -79,7 +79,7 @@ pub(super) enum Target {
 impl Plan {
     /// Checks `request` against `proc` and the tables of `snapshot`.
     pub(super) fn make(proc: &ProcSpec, request: &Request, snapshot: &Arc<Snapshot>) -> Result<Self> {
-        let params = params::resolve(proc, &request.params)?;
+        let params = params::resolve(proc, request)?;
         check_count(proc, "reads", proc.inputs.iter().map(|i| &i.name), request.inputs.len())?;
         check_count(proc, "appends to", proc.outputs.iter().map(|o| &o.name), request.outputs.len())?;
         let mut inputs = Vec::new();

@@ -1,8 +1,10 @@
 //! What a caller asks for.
 
-use serde::{Deserialize, Serialize};
+use std::sync::Arc;
 
-use crate::base::LimitChanges;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::base::{LimitChanges, RunId};
 
 /// One execution of a proc, as asked for.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -19,6 +21,9 @@ pub struct Request {
     /// Parameters by name.
     #[serde(default)]
     pub params: Vec<(String, String)>,
+    /// Binary parameters by name.
+    #[serde(default)]
+    pub binary_params: Vec<(String, Bytes)>,
     /// A word to find runs by.
     #[serde(default)]
     pub tag: Option<String>,
@@ -31,6 +36,40 @@ pub struct Request {
     /// Limits that are other for this run than for its proc.
     #[serde(default)]
     pub limits: LimitChanges,
+    /// The run whose checkpoints it is handed, and whose seed it takes over.
+    #[serde(default)]
+    pub resume: Option<RunId>,
+}
+
+/// Bytes that a caller passes; hexadecimal digits in JSON.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Bytes(pub Arc<[u8]>);
+
+impl Bytes {
+    /// From hexadecimal digits, two a byte; none when they are not that.
+    pub fn from_hex(text: &str) -> Option<Self> {
+        let (pairs, rest) = text.as_bytes().as_chunks::<2>();
+        let digit = |c: u8| char::from(c).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+        let byte = |[high, low]: &[u8; 2]| Some(digit(*high)? << 4 | digit(*low)?);
+        let bytes: Option<Vec<u8>> = pairs.iter().map(byte).collect();
+        bytes.filter(|_| rest.is_empty()).map(|bytes| Self(bytes.into()))
+    }
+}
+
+impl Serialize for Bytes {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        const DIGITS: &[u8; 16] = b"0123456789abcdef";
+        let digit = |nibble: u8| DIGITS.get(usize::from(nibble)).copied().map_or('0', char::from);
+        let text: String = self.0.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect();
+        serializer.serialize_str(&text)
+    }
+}
+
+impl<'de> Deserialize<'de> for Bytes {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        Self::from_hex(&text).ok_or_else(|| serde::de::Error::custom("bytes are not hexadecimal digits"))
+    }
 }
 
 /// A table to read.
@@ -51,10 +90,12 @@ impl Request {
             inputs: Vec::new(),
             outputs: Vec::new(),
             params: Vec::new(),
+            binary_params: Vec::new(),
             tag: None,
             user: None,
             seed: None,
             limits: LimitChanges::new(),
+            resume: None,
         }
     }
 

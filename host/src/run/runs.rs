@@ -11,9 +11,9 @@ use super::history::now_us;
 use super::live::{Live, RunStatus};
 use super::plan::Plan;
 use super::request::Request;
-use super::results;
+use super::results::{self, Value};
 use crate::base::{Error, Limits, Result, RunId};
-use crate::catalog::Catalog;
+use crate::catalog::{Catalog, Resolved};
 use crate::storage::{LogLine, MetricPoint, ResultRecord, RunFilter, RunRecord, RunState, Storage, Versions};
 
 /// The runs of one folder. Cheap to clone.
@@ -29,7 +29,8 @@ pub(super) struct Inner {
 }
 
 /// Which runs to kill.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Target {
     /// This one.
     Run(RunId),
@@ -45,7 +46,7 @@ pub struct RunResults {
     /// Of each instance, by number and name.
     pub instances: Vec<ResultRecord>,
     /// Merged over the instances by the proc's reducers.
-    pub merged: Vec<(String, String)>,
+    pub merged: Vec<(String, Value)>,
 }
 
 /// What became of runs that were executing when their process ended.
@@ -70,6 +71,7 @@ impl Runs {
             }
             write.commit()?;
         }
+        storage.sweep_checkpoints()?;
         Ok(Self(Arc::new(Inner {
             storage: storage.clone(),
             backend,
@@ -89,9 +91,13 @@ impl Runs {
         let plan = Plan::make(&resolved.proc, &request, &snapshot)?;
         let setting = self.0.catalog.setting(&resolved.component.name, &resolved.proc.name)?;
         let limits = self.0.limits.with(&setting.limits)?.with(&request.limits)?;
+        plan.params.check_size(&limits)?;
+        if let Some(resumed) = request.resume {
+            let seed = self.resumable(resumed, &resolved)?;
+            request.seed = request.seed.or(Some(seed));
+        }
         let seed = *request.seed.get_or_insert_with(draw_seed);
         let json = |value: serde_json::Result<String>| value.map_err(|e| Error::Internal(e.to_string()));
-        let params = plan.params.iter().map(|(name, value)| (name.clone(), value.as_str().into()));
         let record = RunRecord {
             id: RunId(0),
             proc: resolved.proc.name.clone(),
@@ -100,7 +106,7 @@ impl Runs {
             tag: request.tag.clone(),
             user: request.user.clone().unwrap_or_else(|| "owner".to_owned()),
             state: RunState::Queued,
-            params: serde_json::Value::Object(params.collect()).to_string(),
+            params: plan.params.to_json().to_string(),
             inputs: json(serde_json::to_string(&request.inputs))?,
             outputs: json(serde_json::to_string(&request.outputs))?,
             snapshot: None,
@@ -116,6 +122,21 @@ impl Runs {
         self.0.dispatch.enqueue(&live);
         self.0.pump();
         Ok(id)
+    }
+
+    /// The seed of a run that can be resumed by one of this proc.
+    fn resumable(&self, run: RunId, resolved: &Resolved) -> Result<u64> {
+        let found = self.status(run)?.run;
+        if (&found.proc, &found.component) != (&resolved.proc.name, &resolved.component.name) {
+            return Err(Error::Invalid(format!(
+                "run {run} executed proc `{}.{}`; only a run of that proc can resume it",
+                found.component, found.proc
+            )));
+        }
+        if self.0.storage.checkpoints(Some(run))?.is_empty() {
+            return Err(Error::Invalid(format!("run {run} has kept no checkpoint to resume from")));
+        }
+        Ok(found.seed)
     }
 
     /// A run as it stands.

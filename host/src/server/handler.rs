@@ -4,7 +4,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
-use super::protocol::{Event, Reply, Request, RunQuery};
+use super::protocol::{Event, Reply, Request, ResultQuery, RunQuery};
 use super::view::{ComponentView, LogView, RunView};
 use crate::base::{Error, Result, RunId};
 use crate::database::{Database, Import};
@@ -65,9 +65,10 @@ fn answer(database: &Database, question: Question, sink: Sink<'_>) -> Result<Rep
         Request::Execute(request) => database.execute(request).map(Reply::Started),
         Request::Follow { run, logs: true } => follow(database, run, Some(0), sink),
         Request::Follow { run, logs: false } => follow(database, run, None, sink),
-        Request::Kill { run, by } => database.kill(run, &by).map(|()| Reply::Done),
+        Request::Kill { target, by } => database.kill(&target, &by).map(Reply::Killed),
         Request::Runs(query) => runs(database, &query),
-        Request::Run { run } => database.run(run).map(run_reply),
+        Request::Run { run } => run_reply(database, database.run(run)?),
+        Request::Result(which) => result(database, &which, sink),
         Request::Logs { run } => {
             let mut seen = 0;
             pass_logs(database, run, &mut seen, sink)?;
@@ -121,7 +122,7 @@ fn follow(database: &Database, run: RunId, mut logs: Option<u64>, sink: Sink<'_>
             pass_logs(database, run, after, sink)?;
         }
         if status.run.state.is_final() {
-            return Ok(run_reply(status));
+            return run_reply(database, status);
         }
         sink(Event::Run(Box::new(RunView::new(status.run, status.instances))))?;
     }
@@ -157,6 +158,33 @@ fn runs(database: &Database, query: &RunQuery) -> Result<Reply> {
     Ok(Reply::Runs(runs))
 }
 
-fn run_reply(status: RunStatus) -> Reply {
-    Reply::Run(Box::new(RunView::new(status.run, status.instances)))
+fn run_reply(database: &Database, status: RunStatus) -> Result<Reply> {
+    let results = database.results(status.run.id)?;
+    Ok(Reply::Run(Box::new(RunView::new(status.run, status.instances).with_results(&results))))
+}
+
+/// Passes on one result in pieces: of an instance, or merged.
+fn result(database: &Database, which: &ResultQuery, sink: Sink<'_>) -> Result<Reply> {
+    let results = database.results(which.run)?;
+    let bytes = match which.shard {
+        Some(shard) => {
+            let of_shard = || results.instances.iter().filter(|result| result.shard == shard);
+            let missing = || {
+                let within = Some(format!("shard {shard} of run {}", which.run));
+                Error::not_found("result", &which.name, within, of_shard().map(|result| &result.name))
+            };
+            let found = of_shard().find(|result| result.name == which.name).ok_or_else(missing)?;
+            found.bytes.clone().or_else(|| found.text.clone().map(String::into_bytes)).unwrap_or_default()
+        }
+        None => {
+            let missing = || {
+                let within = Some(format!("run {}, merged", which.run));
+                Error::not_found("result", &which.name, within, results.merged.iter().map(|(name, _)| name))
+            };
+            let (_, value) = results.merged.iter().find(|(name, _)| *name == which.name).ok_or_else(missing)?;
+            value.bytes().or(value.text().map(str::as_bytes)).unwrap_or_default().to_vec()
+        }
+    };
+    bytes.chunks(PIECE_BYTES).try_for_each(|piece| sink(Event::Bytes(piece.to_vec())))?;
+    Ok(Reply::Done)
 }

@@ -23,6 +23,7 @@ use super::socket::{SOCKET_FILE, connect, listen};
 use super::wire::{ToClient, ToHolder, write_event};
 use crate::base::{Error, Result};
 use crate::database::{Database, Options};
+use crate::run::Target;
 
 /// Clients at one time; more are refused.
 const MAX_CLIENTS: usize = 64;
@@ -143,7 +144,7 @@ impl Holder {
                 stopped.get_or_insert_with(Instant::now);
                 let database = self.shared.lock().database.clone();
                 if let Some(database) = database {
-                    database.kill_all("the end of the process that held the folder")?;
+                    database.kill(&Target::All, "the end of the process that held the folder")?;
                 }
             }
             std::thread::sleep(LOOK_EVERY);

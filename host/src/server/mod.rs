@@ -21,6 +21,6 @@ pub use frame::{MAX_BODY_BYTES, MAX_HEADER_BYTES, read_frame, write_frame};
 pub use handler::Sink;
 pub use holder::{Holder, Patience};
 pub use lock::{FolderLock, LOCK_FILE, holder_pid};
-pub use protocol::{Event, Failure, Hello, PROTOCOL, Reply, Request, Role, RunQuery};
+pub use protocol::{Event, Failure, Hello, PROTOCOL, Reply, Request, ResultQuery, Role, RunQuery};
 pub use socket::{SOCKET_FILE, connect, listen};
 pub use view::{ComponentView, InspectionView, InstanceView, LogView, RunView};

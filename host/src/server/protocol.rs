@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::view::{ComponentView, LogView, RunView};
 use crate::base::{Error, RunId};
 use crate::database::{Import, ImportDone, Model, ModelRef, Replace};
-use crate::run::Request as RunRequest;
+use crate::run::{Request as RunRequest, Target};
 use crate::sql::Done;
 
 /// Version of this protocol. Both sides must speak the same.
@@ -91,10 +91,10 @@ pub enum Request {
         /// Whether log lines are told of, from the first.
         logs: bool,
     },
-    /// Stops a run.
+    /// Stops runs.
     Kill {
-        /// The run.
-        run: RunId,
+        /// Which.
+        target: Target,
         /// Who asks, in words.
         by: String,
     },
@@ -105,6 +105,8 @@ pub enum Request {
         /// The run.
         run: RunId,
     },
+    /// One result of a run. Events: its bytes, in pieces.
+    Result(ResultQuery),
     /// Log lines of a run, as events.
     Logs {
         /// The run.
@@ -116,6 +118,17 @@ pub enum Request {
     ExportModel(ModelRef),
     /// Deletes the row of one model.
     DeleteModel(ModelRef),
+}
+
+/// Which result.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ResultQuery {
+    /// The run.
+    pub run: RunId,
+    /// The result's name.
+    pub name: String,
+    /// Of this instance; merged over all where absent.
+    pub shard: Option<u32>,
 }
 
 /// Which runs to list.
@@ -170,6 +183,8 @@ pub enum Reply {
     Components(Vec<ComponentView>),
     /// A run was started.
     Started(RunId),
+    /// These runs were stopped.
+    Killed(Vec<RunId>),
     /// A run with its instances.
     Run(Box<RunView>),
     /// Runs, the newest first.

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::base::{Error, Result, RunId, SnapshotId};
 use crate::catalog::{Catalog, ProcSpec};
 use crate::proc::{Inspection, Receipt};
+use crate::run::RunResults;
 use crate::storage::{ComponentRecord, InstanceRecord, LogLine, RunRecord, RunState};
 
 /// A component.
@@ -105,6 +106,9 @@ pub struct RunView {
     pub finished_us: Option<i64>,
     /// Why it ended without completing.
     pub error: Option<String>,
+    /// Results of its instances, merged by the proc's reducers; where asked for.
+    #[serde(default)]
+    pub results: serde_json::Value,
     /// Its instances, where asked for.
     pub instances: Vec<InstanceView>,
 }
@@ -117,6 +121,7 @@ impl RunView {
             inputs: json(&run.inputs),
             outputs: json(&run.outputs),
             instances: instances.into_iter().map(InstanceView::from).collect(),
+            results: serde_json::Value::Null,
             id: run.id,
             proc: run.proc,
             component: run.component,
@@ -131,6 +136,14 @@ impl RunView {
             finished_us: run.finished_us,
             error: run.error,
         }
+    }
+
+    /// The same, with merged results.
+    #[must_use]
+    pub fn with_results(mut self, results: &RunResults) -> Self {
+        let merged = results.merged.iter().map(|(name, value)| (name.clone(), value.to_json()));
+        self.results = serde_json::Value::Object(merged.collect());
+        self
     }
 
     /// Where it stands.

@@ -7,7 +7,7 @@ use super::change::{self, counted};
 use super::parse;
 use super::provider::View;
 use super::session::Session;
-use super::statement::{CreateFunction, CreateTable, Execute, ExecuteInput, Planned, Show, TableName};
+use super::statement::{CreateFunction, CreateTable, Execute, ExecuteInput, Kill, Planned, Show, TableName};
 use crate::base::{Error, Limits, Result, RunId};
 use crate::catalog::NewComponent;
 use crate::proc::{Engine, inspect};
@@ -15,7 +15,7 @@ use crate::run::{InputRef, Request, RunStatus, Target};
 use crate::storage::RunState;
 
 /// Options of `EXECUTE FUNCTION` beside the limits.
-const OPTIONS: [&str; 4] = ["run_tag", "seed", "user", "wait"];
+const OPTIONS: [&str; 5] = ["run_tag", "seed", "user", "wait", "resume"];
 /// How often to look whether somebody still waits for a run.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// Who kills, in the run's record.
@@ -132,6 +132,7 @@ pub(super) fn execute(session: &Session, view: &View, execute: &Execute) -> Resu
     let mut request = Request::new(&execute.proc);
     request.outputs.clone_from(&execute.outputs);
     request.params.clone_from(&execute.params);
+    request.binary_params.clone_from(&execute.binary_params);
     let mut wait = true;
     for (name, value) in &execute.options {
         if name == "wait" {
@@ -157,6 +158,7 @@ fn option(request: &mut Request, name: &str, value: &str) -> Result<()> {
     match name {
         "run_tag" => request.tag = Some(value.to_owned()),
         "user" => request.user = Some(value.to_owned()),
+        "resume" => request.resume = Some(RunId(value.parse().map_err(|_| not_a(name, value, "the number of a run"))?)),
         "seed" => request.seed = Some(value.parse().map_err(|_| not_a(name, value, "a whole number"))?),
         limit => {
             let known = Limits::default().entries();
@@ -249,8 +251,18 @@ fn finish(view: &View, run: RunId) -> Result<Done> {
     Ok(Done::run(text, run))
 }
 
-/// `KILL RUN`.
-pub(super) fn kill(view: &View, run: u64) -> Result<Done> {
-    view.system.runs.kill(&Target::Run(RunId(run)), Some(KILLED_BY))?;
-    Ok(Done::run(format!("killed run {run}"), RunId(run)))
+/// `KILL`.
+pub(super) fn kill(view: &View, kill: &Kill) -> Result<Done> {
+    let (target, whose) = match kill {
+        Kill::Run(run) => (Target::Run(RunId(*run)), String::new()),
+        Kill::Tag(tag) => (Target::Tag(tag.clone()), format!(" with tag `{tag}`")),
+        Kill::All => (Target::All, String::new()),
+    };
+    let killed = view.system.runs.kill(&target, Some(KILLED_BY))?;
+    let list = killed.iter().map(RunId::to_string).collect::<Vec<_>>().join(", ");
+    match killed.as_slice() {
+        [] => Ok(Done::message(format!("no run{whose} to kill"))),
+        [run] => Ok(Done::run(format!("killed run {run}"), *run)),
+        _ => Ok(Done::message(format!("killed runs {list}"))),
+    }
 }

@@ -110,7 +110,7 @@ impl Sql {
             Kind::CreateFunction(create) => functions::create(view, create),
             Kind::DropFunction { name, if_exists } => functions::drop(view, name, *if_exists),
             Kind::Execute(execute) => functions::execute(session, view, execute),
-            Kind::KillRun(run) => functions::kill(view, *run),
+            Kind::Kill(kill) => functions::kill(view, kill),
         };
         done.map(Answer::Done)
     }

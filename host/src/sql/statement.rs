@@ -4,6 +4,7 @@
 pub(super) use datafusion::sql::parser::Statement as Planned;
 
 use crate::base::{Schema, Sharding};
+use crate::run::Bytes;
 
 /// One statement.
 #[derive(Debug)]
@@ -41,7 +42,7 @@ pub(super) enum Kind {
         if_exists: bool,
     },
     Execute(Execute),
-    KillRun(u64),
+    Kill(Kill),
 }
 
 /// A table, perhaps with its schema.
@@ -115,6 +116,17 @@ pub(super) struct CreateFunction {
     pub or_replace: bool,
 }
 
+/// `KILL`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Kill {
+    /// `KILL RUN 7`.
+    Run(u64),
+    /// `KILL RUNS TAG 'nightly'`.
+    Tag(String),
+    /// `KILL ALL RUNS`.
+    All,
+}
+
 /// `EXECUTE FUNCTION`.
 #[derive(Debug, Default)]
 pub(super) struct Execute {
@@ -122,6 +134,7 @@ pub(super) struct Execute {
     pub inputs: Vec<ExecuteInput>,
     pub outputs: Vec<String>,
     pub params: Vec<(String, String)>,
+    pub binary_params: Vec<(String, Bytes)>,
     pub options: Vec<(String, String)>,
 }
 

@@ -250,6 +250,17 @@ impl Session {
         [self.settings.seed, self.random_calls - 1, self.settings.stream]
     }
 
+    /// How many random operations were recorded: with the seed and the stream,
+    /// what the next one draws.
+    pub fn random_calls(&self) -> u64 {
+        self.random_calls
+    }
+
+    /// Lets the next random operation be the one after `calls` others.
+    pub fn set_random_calls(&mut self, calls: u64) {
+        self.random_calls = calls;
+    }
+
     /// From now on operations are noted on a tape.
     pub(crate) fn watch(&mut self, notes: &Arc<Notes>) {
         self.tapes.retain(|tape| tape.strong_count() > 0);

@@ -1,8 +1,12 @@
-//! Optimisers: one host call updates all variables.
+//! Optimisers: one host call updates all variables. They are modules themselves,
+//! so that a checkpoint can keep their moments.
+
+use std::cell::Cell;
 
 use crate::bindings::quern::udf::tensors;
+use crate::model::restore_all;
 use crate::tape::raw_variables;
-use crate::{Module, Result, Tape, Tensor, Variable};
+use crate::{DType, Model, Module, Result, Tape, Tensor, Variable};
 
 /// Adam (Kingma & Ba 2015, algorithm 1) with decoupled weight decay (Loshchilov
 /// & Hutter 2019).
@@ -18,7 +22,7 @@ pub struct Adam {
     variables: Vec<Variable>,
     first: Vec<Variable>,
     second: Vec<Variable>,
-    steps: u64,
+    steps: Cell<u64>,
 }
 
 impl Adam {
@@ -26,7 +30,7 @@ impl Adam {
     pub fn new(module: &impl Module, rate: f64) -> Result<Self> {
         let variables = variables(module);
         let (first, second) = (zeros_like(&variables)?, zeros_like(&variables)?);
-        Ok(Self { rate, betas: (0.9, 0.999), epsilon: 1e-8, decay: 0.0, variables, first, second, steps: 0 })
+        Ok(Self { rate, betas: (0.9, 0.999), epsilon: 1e-8, decay: 0.0, variables, first, second, steps: Cell::new(0) })
     }
 
     /// One training step: builds the loss under a tape, updates the variables
@@ -39,13 +43,13 @@ impl Adam {
 
     /// Updates the variables with gradients in their order.
     pub fn apply(&mut self, gradients: &[Tensor]) -> Result {
-        self.steps += 1;
+        self.steps.set(self.steps.get() + 1);
         Ok(tensors::adam(
             &raw_variables(&self.variables),
             &raw_tensors(gradients),
             &raw_variables(&self.first),
             &raw_variables(&self.second),
-            self.steps,
+            self.steps.get(),
             self.rate,
             self.betas.0,
             self.betas.1,
@@ -54,6 +58,28 @@ impl Adam {
         )?)
     }
 }
+
+impl Module for Adam {
+    fn variables(&self) -> Vec<(String, Variable)> {
+        let mut all = numbered("adam.first", &self.first);
+        all.extend(numbered("adam.second", &self.second));
+        // Small, so that the number of steps needs no other way.
+        if let Ok(steps) = Tensor::from_slice(&[1], &[self.steps.get() as i64]) {
+            all.push((STEPS.to_owned(), Variable::new(&steps)));
+        }
+        all
+    }
+
+    fn restore(&self, model: &Model) -> Result {
+        restore_all(&numbered("adam.first", &self.first), model)?;
+        restore_all(&numbered("adam.second", &self.second), model)?;
+        self.steps.set(model.tensor(STEPS)?.cast(DType::Int64)?.item()? as u64);
+        Ok(())
+    }
+}
+
+/// The tensor that holds how many steps [`Adam`] has done.
+const STEPS: &str = "adam.steps";
 
 /// Stochastic gradient descent with momentum (Sutskever et al. 2013, as in
 /// PyTorch): v ← μ·v + g + decay·w, w ← w − rate·v.
@@ -94,6 +120,16 @@ impl Sgd {
             self.decay,
         )?)
     }
+}
+
+impl Module for Sgd {
+    fn variables(&self) -> Vec<(String, Variable)> {
+        numbered("sgd.velocity", &self.velocities)
+    }
+}
+
+fn numbered(name: &str, variables: &[Variable]) -> Vec<(String, Variable)> {
+    variables.iter().enumerate().map(|(i, variable)| (format!("{name}.{i}"), variable.clone())).collect()
 }
 
 /// The loss that `loss` builds under a tape, and its gradients.

@@ -28,6 +28,8 @@ procs! {
         param learning_rate: float = 0.002;
         /// Name of the stored model.
         param name: string = "mnist-784-256-256-10";
+        /// Epochs between checkpoints, from which `execute --resume RUN` goes on; 0 keeps none.
+        param checkpoint_every: int = 1;
     }
 
     /// Tells what digit each image shows, by the newest model or a chosen one.

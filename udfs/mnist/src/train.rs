@@ -1,6 +1,7 @@
 //! Training: shuffled batches, one optimiser step each, one reading of the loss
 //! per epoch.
 
+use quern_udf::info;
 use quern_udf::prelude::*;
 
 /// Sizes of the network's input, hidden layers and output.
@@ -15,7 +16,12 @@ struct Plan {
     batch: u32,
     learning_rate: f64,
     name: String,
+    /// Epochs between checkpoints; 0 keeps none.
+    checkpoint_every: u32,
 }
+
+/// The name of the checkpoints of a training.
+const CHECKPOINT: &str = "training";
 
 /// Reads images and labels of the first input, appends one model to the output.
 pub(crate) fn train(p: &Proc) -> Result {
@@ -31,7 +37,12 @@ pub(crate) fn train(p: &Proc) -> Result {
     let steps = plan.steps_per_epoch(images.len());
     let rate = Schedule::Cosine { peak: plan.learning_rate, steps: u64::from(steps) * u64::from(plan.epochs) };
     let mut loss = f64::NAN;
-    for epoch in 0..plan.epochs {
+    let resumed = p.restore_checkpoint(CHECKPOINT, &[&net, &adam])?;
+    let first: u32 = resumed.map_or(Ok(0), |checkpoint| checkpoint.metadata_of("epochs"))?;
+    if first > 0 {
+        info(format!("goes on after epoch {first}"));
+    }
+    for epoch in first..plan.epochs {
         let order = Tensor::random_permutation(images.len())?;
         let mut losses = Vec::with_capacity(steps as usize);
         for step in 0..steps {
@@ -51,6 +62,9 @@ pub(crate) fn train(p: &Proc) -> Result {
             }
         }
         loss = report(p, &plan, epoch, &losses)?;
+        if plan.keeps_checkpoint(epoch + 1) {
+            p.checkpoint(CHECKPOINT, &[&net, &adam], &[("epochs", &(epoch + 1))])?;
+        }
     }
 
     let id = p.output("trained")?.save(&plan.name, &net, &[("loss", &loss), ("epochs", &plan.epochs)])?;
@@ -81,6 +95,7 @@ impl Plan {
             batch: p.param("batch")?,
             learning_rate: p.param("learning_rate")?,
             name: p.param("name")?,
+            checkpoint_every: p.param("checkpoint_every")?,
         };
         if plan.epochs == 0 || plan.batch == 0 {
             bail!("parameters `epochs` and `batch` must be 1 or more");
@@ -89,6 +104,12 @@ impl Plan {
             bail!("parameter `learning_rate` is {}, it must be above 0", plan.learning_rate);
         }
         Ok(plan)
+    }
+
+    /// Whether to keep a checkpoint after so many epochs; not at the end, where
+    /// the model itself is kept.
+    fn keeps_checkpoint(&self, epochs: u32) -> bool {
+        self.checkpoint_every > 0 && epochs.is_multiple_of(self.checkpoint_every) && epochs < self.epochs
     }
 
     fn steps_per_epoch(&self, rows: u32) -> u32 {
@@ -124,7 +145,7 @@ mod tests {
 
     #[test]
     fn batches_cover_all_rows_once() {
-        let plan = Plan { epochs: 1, batch: 100, learning_rate: 1e-3, name: String::new() };
+        let plan = Plan { epochs: 1, batch: 100, learning_rate: 1e-3, name: String::new(), checkpoint_every: 1 };
         assert_eq!((plan.steps_per_epoch(60_000), plan.range(599, 60_000)), (600, (59_900, 100)));
         assert_eq!((plan.steps_per_epoch(250), plan.range(2, 250)), (3, (200, 50)));
     }

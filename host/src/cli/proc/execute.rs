@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Result, anyhow};
+use anyhow::{Context as _, Result, anyhow};
 use clap::Args;
 
 use crate::base::{LimitChanges, RunId};
@@ -11,8 +11,8 @@ use crate::cli::context::Context;
 use crate::cli::interrupt;
 use crate::cli::output::Progress;
 use crate::cli::report::{Interrupted, unexpected};
-use crate::cli::run::{log_line, receipts};
-use crate::run::{InputRef, Request as RunRequest};
+use crate::cli::run::{kill, log_line, plain, receipts};
+use crate::run::{Bytes, InputRef, Request as RunRequest, Target};
 use crate::server::{Connection, Event, Reply, Request, Role, RunView};
 use crate::storage::RunState;
 
@@ -42,6 +42,9 @@ pub(crate) struct Execute {
     /// A parameter; repeatable
     #[arg(long = "param", short, value_name = "NAME=VALUE")]
     params: Vec<Pair>,
+    /// A parameter of type `binary`: the bytes of a file; repeatable
+    #[arg(long = "param-file", value_name = "NAME=PATH")]
+    param_files: Vec<Pair>,
     /// Seed of random numbers [default: drawn, and kept with the run]
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
@@ -54,6 +57,9 @@ pub(crate) struct Execute {
     /// Another value for a limit; repeatable
     #[arg(long = "limit", value_name = "NAME=VALUE")]
     limits: Vec<LimitArg>,
+    /// Go on from the checkpoints of this run, with its seed
+    #[arg(long, value_name = "RUN")]
+    resume: Option<u64>,
     /// Stay until the run ends, also where a server executes it
     #[arg(long, conflicts_with = "detach")]
     wait: bool,
@@ -104,10 +110,12 @@ impl Execute {
             inputs: self.inputs.iter().map(|text| parse_input(text)).collect::<Result<_>>()?,
             outputs: self.outputs,
             params: self.params.into_iter().map(|pair| (pair.name, pair.value)).collect(),
+            binary_params: self.param_files.iter().map(read_file).collect::<Result<_>>()?,
             tag: self.tag,
             user,
             seed: self.seed,
             limits,
+            resume: self.resume.map(RunId),
         })
     }
 }
@@ -143,8 +151,7 @@ pub(crate) fn follow(
             killed = true;
             progress.line(&context.err.dim(&format!("killing run {run}; Ctrl-C again leaves at once")));
             // A run that ended meanwhile cannot be killed, which is as good.
-            let _ =
-                connection.call(Request::Kill { run, by: interrupt::name().to_owned() }, Vec::new(), &mut |_| Ok(()));
+            let _ = kill(connection, Target::Run(run), interrupt::name().to_owned());
         }
         Ok(())
     })?;
@@ -186,14 +193,23 @@ fn finish(context: &Context, run: &RunView) -> Result<()> {
     for instance in &run.instances {
         let Some(results) = instance.results.as_object() else { continue };
         for (name, value) in results {
-            let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-            text.push_str(&format!("shard {}  {name} = {value}\n", instance.shard));
+            text.push_str(&format!("shard {}  {name} = {}\n", instance.shard, plain(value)));
         }
+    }
+    for (name, value) in run.results.as_object().into_iter().flatten() {
+        text.push_str(&format!("merged   {name} = {}\n", plain(value)));
     }
     if !context.quiet {
         text.push_str(&receipts(run, context.out));
     }
     Ok(context.print(&text)?)
+}
+
+/// A parameter's name and the bytes of the file it names.
+fn read_file(pair: &Pair) -> Result<(String, Bytes)> {
+    let bytes = std::fs::read(&pair.value)
+        .with_context(|| format!("cannot read {} for parameter `{}`", pair.value, pair.name))?;
+    Ok((pair.name.clone(), Bytes(bytes.into())))
 }
 
 /// `table` or `table:column,column`.

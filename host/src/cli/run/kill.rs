@@ -1,37 +1,68 @@
 //! `quern run kill`.
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use clap::Args;
 
 use crate::base::RunId;
 use crate::cli::context::Context;
-use crate::server::Request;
+use crate::cli::report::unexpected;
+use crate::run::Target;
+use crate::server::{Connection, Reply, Request};
 
 const EXAMPLES: &str = "\
 Examples:
   quern run kill 7
-  quern run kill 7 8 9";
+  quern run kill 7 8 9
+  quern run kill --tag nightly
+  quern run kill --all";
 
 /// Kill runs; nothing of what they made is kept
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Kill {
     /// The runs
-    #[arg(required = true, value_name = "RUN")]
+    #[arg(required_unless_present_any = ["tag", "all"], value_name = "RUN")]
     runs: Vec<u64>,
+    /// All runs with this tag
+    #[arg(long, value_name = "TAG", conflicts_with = "runs")]
+    tag: Option<String>,
+    /// All runs
+    #[arg(long, conflicts_with_all = ["runs", "tag"])]
+    all: bool,
 }
 
 impl Kill {
     pub(crate) fn run(self, context: &Context) -> Result<()> {
+        let targets = match self.tag {
+            Some(tag) => vec![Target::Tag(tag)],
+            None if self.all => vec![Target::All],
+            None => self.runs.into_iter().map(|run| Target::Run(RunId(run))).collect(),
+        };
         let connection = context.connection()?;
-        let by = format!("`quern run kill` of process {}", std::process::id());
-        for run in self.runs {
-            connection.call(Request::Kill { run: RunId(run), by: by.clone() }, Vec::new(), &mut |_| Ok(()))?;
-            match context.json {
-                true => context.print_json(&serde_json::json!({ "killed": run }))?,
-                false => context.print(&format!("killed run {run}\n"))?,
+        for target in targets {
+            let killed =
+                kill(connection, target.clone(), format!("`quern run kill` of process {}", std::process::id()))?;
+            if let (Target::Tag(tag), []) = (&target, killed.as_slice()) {
+                bail!("no run with tag `{tag}` is queued or running");
+            }
+            if killed.is_empty() {
+                context.note("no run is queued or running");
+            }
+            for run in killed {
+                match context.json {
+                    true => context.print_json(&serde_json::json!({ "killed": run }))?,
+                    false => context.print(&format!("killed run {run}\n"))?,
+                }
             }
         }
         Ok(())
+    }
+}
+
+/// Kills runs; answers which.
+pub(crate) fn kill(connection: &Connection, target: Target, by: String) -> Result<Vec<RunId>> {
+    match connection.call(Request::Kill { target, by }, Vec::new(), &mut |_| Ok(()))? {
+        Reply::Killed(runs) => Ok(runs),
+        other => Err(unexpected(&other)),
     }
 }

@@ -3,6 +3,7 @@
 mod kill;
 mod list;
 mod logs;
+mod result;
 mod show;
 
 use anyhow::Result;
@@ -10,8 +11,9 @@ use clap::Subcommand;
 
 use super::context::Context;
 
+pub(crate) use kill::kill;
 pub(crate) use logs::log_line;
-pub(crate) use show::{painted_state, receipts};
+pub(crate) use show::{painted_state, plain, receipts};
 
 /// Look at runs, follow and kill them
 #[derive(Debug, Subcommand)]
@@ -19,6 +21,7 @@ pub(crate) enum RunCommand {
     List(list::List),
     Show(show::Show),
     Logs(logs::Logs),
+    Result(result::RunResult),
     Kill(kill::Kill),
 }
 
@@ -29,6 +32,7 @@ impl RunCommand {
             Self::List(command) => command.run(context),
             Self::Show(command) => command.run(context),
             Self::Logs(command) => command.run(context),
+            Self::Result(command) => command.run(context),
             Self::Kill(command) => command.run(context),
         }
     }

@@ -99,12 +99,11 @@ fn describe(run: &RunView, paint: Paint) -> String {
     line("started", &time(run.started_us));
     line("finished", &time(run.finished_us));
     line("error", run.error.as_deref().unwrap_or_default());
+    line("results", &named(&run.results));
     for instance in &run.instances {
         let shard = format!("shard {}", instance.shard);
         line(&shard, format!("{}  {}", painted_state(paint, &instance.state), instance.status).trim_end());
-        if let Some(results) = instance.results.as_object().filter(|results| !results.is_empty()) {
-            line("", &results.iter().map(|(k, v)| format!("{k} = {}", plain(v))).collect::<Vec<_>>().join(", "));
-        }
+        line("", &named(&instance.results));
     }
     let receipts = receipts(run, paint);
     if !receipts.is_empty() {
@@ -134,6 +133,16 @@ fn brief(value: &serde_json::Value) -> String {
     }
 }
 
-fn plain(value: &serde_json::Value) -> String {
+/// Results by name on one line.
+fn named(results: &serde_json::Value) -> String {
+    let pairs = results.as_object().into_iter().flatten();
+    pairs.map(|(name, value)| format!("{name} = {}", plain(value))).collect::<Vec<_>>().join(", ")
+}
+
+/// A text, a number, or how many bytes there are.
+pub(crate) fn plain(value: &serde_json::Value) -> String {
+    if let Some(size) = value.get("bytes").and_then(serde_json::Value::as_u64) {
+        return bytes(size);
+    }
     value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }

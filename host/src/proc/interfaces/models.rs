@@ -6,9 +6,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use wasmtime::component::Resource;
 
-use super::HostError;
 use super::bindings::quern::udf::models;
 use super::tables::TableHandle;
+use super::{HostError, VariableHandle};
 use crate::base::{ColumnType, Error, Limits, Result};
 use crate::device::{Charge, KillSwitch};
 use crate::proc::engine::sha256_hex;
@@ -23,6 +23,9 @@ use crate::tensor::Tensor;
 
 /// Entries of metadata of one model.
 const MAX_METADATA: usize = 1000;
+
+/// Metadata key of a checkpoint: how many random operations came before it.
+const RANDOM_KEY: &str = "quern.random_calls";
 
 /// A loaded model.
 pub struct ModelHandle {
@@ -84,6 +87,34 @@ impl models::Host for State {
     fn load_by_name(&mut self, table: Resource<TableHandle>, name: String) -> Result<Resource<ModelHandle>, HostError> {
         text::name("model", &name)?;
         self.load(&table, &Selector::Name(&name))
+    }
+
+    fn checkpoint(
+        &mut self,
+        name: String,
+        variables: Vec<(String, Resource<VariableHandle>)>,
+        metadata: Vec<(String, String)>,
+    ) -> Result<(), HostError> {
+        let limits = self.limits.clone();
+        let run = self.run("models")?;
+        text::name("checkpoint", &name)?;
+        check_metadata(&metadata, &limits)?;
+        let mut named = Vec::with_capacity(variables.len());
+        for (variable_name, variable) in &variables {
+            text::name("variable", variable_name)?;
+            let value = run.session.value(run.variables.get(variable)?.get()?)?;
+            named.push((variable_name.as_str(), value));
+        }
+        Ok(run.waiting(|run| run.keep_checkpoint(&name, &named, metadata, &limits))?)
+    }
+
+    fn restore_checkpoint(&mut self, name: String) -> Result<Option<Resource<ModelHandle>>, HostError> {
+        let run = self.run("models")?;
+        text::name("checkpoint", &name)?;
+        match run.waiting(|run| run.restore_checkpoint(&name))? {
+            Some(model) => Ok(Some(run.models.open(&mut run.budget, model)?)),
+            None => Ok(None),
+        }
     }
 }
 
@@ -157,20 +188,7 @@ impl Run {
         }
         let columns = ["model", "name", "id", "date_time_created"].map(|column| self.find_column(table, column));
         let [model_column, name_column, id_column, date_column] = columns;
-        let asked_bytes = tensors.iter().map(|(_, tensor)| size_bytes(tensor)).fold(0, u64::saturating_add);
-        if asked_bytes > limits.model_bytes {
-            return Err(Limits::exceeded("model_bytes", asked_bytes, limits.model_bytes));
-        }
-        let read = tensors.iter().map(|(_, tensor)| self.session.read(tensor)).collect::<Result<Vec<_>>>()?;
-        let parts: Vec<ModelTensor<'_>> = tensors
-            .iter()
-            .zip(&read)
-            .map(|((name, tensor), data)| ModelTensor { name, dtype: tensor.dtype(), shape: tensor.shape(), data })
-            .collect();
-        let file = ModelFile::write(&parts, metadata)?;
-        if file.len() as u64 > limits.model_bytes {
-            return Err(Limits::exceeded("model_bytes", file.len() as u64, limits.model_bytes));
-        }
+        let file = self.model_file(tensors, metadata, limits)?;
         let id = uuid::Uuid::now_v7().to_string();
         let now = now_us()?.to_le_bytes();
         let mut cells = vec![
@@ -197,6 +215,57 @@ impl Run {
             size_bytes: file.len() as u64,
         });
         Ok(id)
+    }
+
+    /// The tensors as a file.
+    fn model_file(
+        &mut self,
+        tensors: &[(&str, Tensor)],
+        metadata: &[(String, String)],
+        limits: &Limits,
+    ) -> Result<Vec<u8>> {
+        let asked_bytes = tensors.iter().map(|(_, tensor)| size_bytes(tensor)).fold(0, u64::saturating_add);
+        if asked_bytes > limits.model_bytes {
+            return Err(Limits::exceeded("model_bytes", asked_bytes, limits.model_bytes));
+        }
+        let read = tensors.iter().map(|(_, tensor)| self.session.read(tensor)).collect::<Result<Vec<_>>>()?;
+        let parts: Vec<ModelTensor<'_>> = tensors
+            .iter()
+            .zip(&read)
+            .map(|((name, tensor), data)| ModelTensor { name, dtype: tensor.dtype(), shape: tensor.shape(), data })
+            .collect();
+        let file = ModelFile::write(&parts, metadata)?;
+        if file.len() as u64 > limits.model_bytes {
+            return Err(Limits::exceeded("model_bytes", file.len() as u64, limits.model_bytes));
+        }
+        Ok(file)
+    }
+
+    fn keep_checkpoint(
+        &mut self,
+        name: &str,
+        tensors: &[(&str, Tensor)],
+        mut metadata: Vec<(String, String)>,
+        limits: &Limits,
+    ) -> Result<()> {
+        metadata.push((RANDOM_KEY.to_owned(), self.session.random_calls().to_string()));
+        let file = self.model_file(tensors, &metadata, limits)?;
+        self.kill.check()?;
+        self.checkpoints.keep(name, &file, &sha256_hex(&file))?;
+        self.moved.reads_bytes += file.len() as u64;
+        Ok(())
+    }
+
+    fn restore_checkpoint(&mut self, name: &str) -> Result<Option<ModelHandle>> {
+        let Some((file, sha256)) = self.checkpoints.resumed(name)? else { return Ok(None) };
+        let what = format!("checkpoint `{name}`");
+        let charge = Arc::new(self.session.charge(file.len())?);
+        let (model, copied_bytes) = self.model_cache.load(&what, &file, Some(&sha256))?;
+        self.moved.inputs_bytes += copied_bytes;
+        let calls = model.metadata.iter().find(|(key, _)| key == RANDOM_KEY).and_then(|(_, calls)| calls.parse().ok());
+        let no_calls = || Error::Corrupt { what, reason: "it does not say where random numbers go on".into() };
+        self.session.set_random_calls(calls.ok_or_else(no_calls)?);
+        Ok(Some(ModelHandle { id: sha256, name: name.to_owned(), model, charge }))
     }
 
     fn load_model(&mut self, table: TableHandle, selector: &Selector<'_>) -> Result<ModelHandle> {

@@ -22,7 +22,7 @@ type Handle = Resource<Tensor>;
 type Made = Result<Handle, HostError>;
 
 impl VariableHandle {
-    fn get(&self) -> Result<&Variable, HostError> {
+    pub(super) fn get(&self) -> Result<&Variable, HostError> {
         self.0.as_ref().map_err(|error| HostError::Mistake(error.clone()))
     }
 }

@@ -1,5 +1,5 @@
 //! Statements about procs, as Kinetica writes them: `CREATE FUNCTION`, `EXECUTE
-//! FUNCTION`, `SHOW FUNCTION`, and `KILL RUN`.
+//! FUNCTION`, `SHOW FUNCTION`, and `KILL`.
 
 use datafusion::sql::parser::DFParser;
 use datafusion::sql::sqlparser::ast;
@@ -7,11 +7,12 @@ use datafusion::sql::sqlparser::parser::Parser;
 use datafusion::sql::sqlparser::tokenizer::Token;
 
 use super::{
-    Kind, Show, expect, expect_word, ident_name, identifier, pairs, planned, resolve_name, table_name, take_word,
-    take_words, text, unexpected, whole_number, word_at,
+    Kind, Show, expect, expect_word, ident_name, identifier, key, pairs, planned, resolve_name, table_name, take_word,
+    take_words, text, unexpected, value, whole_number, word_at,
 };
 use crate::base::{Error, Result};
-use crate::sql::statement::{CreateFunction, Execute, ExecuteInput, Planned, TableName};
+use crate::run::Bytes;
+use crate::sql::statement::{CreateFunction, Execute, ExecuteInput, Kill, Planned, TableName};
 
 /// The arguments of `EXECUTE FUNCTION`.
 const ARGUMENTS: &str = "INPUT_TABLE_NAMES, OUTPUT_TABLE_NAMES, PARAMS or OPTIONS";
@@ -119,7 +120,7 @@ fn argument(parser: &mut DFParser<'_>, execute: &mut Execute) -> Result<()> {
     }
     expect(&mut parser.parser, &Token::RArrow)?;
     match name.as_str() {
-        "PARAMS" => execute.params = key_values(&mut parser.parser)?,
+        "PARAMS" => (execute.params, execute.binary_params) = params(&mut parser.parser)?,
         "OPTIONS" => execute.options = key_values(&mut parser.parser)?,
         "OUTPUT_TABLE_NAMES" | "OUTPUT_TABLES" => execute.outputs = outputs(&mut parser.parser)?,
         _ => execute.inputs = inputs(parser)?,
@@ -132,6 +133,37 @@ fn key_values(parser: &mut Parser<'_>) -> Result<Vec<(String, String)>> {
     expect_word(parser, "KV_PAIRS")?;
     expect(parser, &Token::LParen)?;
     pairs(parser)
+}
+
+/// Parameters that are text, and those that are bytes.
+type Params = (Vec<(String, String)>, Vec<(String, Bytes)>);
+
+/// `KV_PAIRS(k = 'v', b = X'00ff', …)`.
+fn params(parser: &mut Parser<'_>) -> Result<Params> {
+    expect_word(parser, "KV_PAIRS")?;
+    expect(parser, &Token::LParen)?;
+    let (mut texts, mut binary) = (Vec::new(), Vec::new());
+    if parser.consume_token(&Token::RParen) {
+        return Ok((texts, binary));
+    }
+    loop {
+        let name = key(parser)?;
+        match parser.peek_token().token {
+            Token::HexStringLiteral(digits) => {
+                parser.next_token();
+                let bytes = Bytes::from_hex(&digits).ok_or_else(|| {
+                    Error::Invalid(format!("parameter `{name}`: X'…' takes two hexadecimal digits a byte"))
+                })?;
+                binary.push((name, bytes));
+            }
+            _ => texts.push((name, value(parser)?)),
+        }
+        if !parser.consume_token(&Token::Comma) {
+            break;
+        }
+    }
+    expect(parser, &Token::RParen)?;
+    Ok((texts, binary))
 }
 
 /// `OUTPUT_TABLES('t', …)`.
@@ -236,9 +268,17 @@ fn picked_columns(query: &Planned) -> Option<(TableName, Option<Vec<String>>)> {
     Some((table, Some(columns?)))
 }
 
-/// `KILL RUN n`.
+/// `KILL RUN n`, `KILL RUNS TAG 't'`, `KILL ALL RUNS`.
 pub(super) fn kill(parser: &mut Parser<'_>) -> Result<Kind> {
     expect_word(parser, "KILL")?;
+    if take_word(parser, "ALL") {
+        expect_word(parser, "RUNS")?;
+        return Ok(Kind::Kill(Kill::All));
+    }
+    if take_word(parser, "RUNS") {
+        expect_word(parser, "TAG")?;
+        return text(parser).map(|tag| Kind::Kill(Kill::Tag(tag)));
+    }
     expect_word(parser, "RUN")?;
-    whole_number(parser, "the number of a run").map(Kind::KillRun)
+    whole_number(parser, "the number of a run").map(|run| Kind::Kill(Kill::Run(run)))
 }

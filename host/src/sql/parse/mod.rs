@@ -254,13 +254,7 @@ fn pairs(parser: &mut Parser<'_>) -> Result<Vec<(String, String)>> {
         return Ok(pairs);
     }
     loop {
-        let name = match parser.peek_token().token {
-            Token::SingleQuotedString(_) => text(parser)?,
-            _ => identifier(parser)?,
-        };
-        if !parser.consume_token(&Token::RArrow) {
-            expect(parser, &Token::Eq)?;
-        }
+        let name = key(parser)?;
         pairs.push((name, value(parser)?));
         if !parser.consume_token(&Token::Comma) {
             break;
@@ -268,6 +262,18 @@ fn pairs(parser: &mut Parser<'_>) -> Result<Vec<(String, String)>> {
     }
     expect(parser, &Token::RParen)?;
     Ok(pairs)
+}
+
+/// The name of a pair, and what stands behind it.
+fn key(parser: &mut Parser<'_>) -> Result<String> {
+    let name = match parser.peek_token().token {
+        Token::SingleQuotedString(_) => text(parser)?,
+        _ => identifier(parser)?,
+    };
+    if !parser.consume_token(&Token::RArrow) {
+        expect(parser, &Token::Eq)?;
+    }
+    Ok(name)
 }
 
 /// A value of a pair as text.

@@ -106,6 +106,9 @@ tables! {
         "run" Count, "shard" Count, "seq" Count, "time" Time, "name" Text, "step" Count, "value" Float,
     ]
     Results "results" ["run" Count, "shard" Count "?", "name" Text, "text" Text "?", "bytes" Bytes "?"]
+    Checkpoints "checkpoints" [
+        "run" Count, "shard" Count, "name" Text, "sha256" Text, "size_bytes" Count, "created" Time,
+    ]
     Limits "limits" ["name" Text, "value" Count, "unit" Text]
     Devices "devices" ["name" Text, "cores" Count, "memory_bytes" Count]
 }
@@ -150,6 +153,7 @@ impl Table {
             Self::Components => objects::components(view)?,
             Self::Procs => objects::procs(view)?,
             Self::Models => objects::models(view)?,
+            Self::Checkpoints => runs::checkpoints(view)?,
             Self::Limits => objects::limits(view),
             Self::Devices => objects::devices(view),
             Self::Runs => runs::runs(view)?,

@@ -45,6 +45,20 @@ pub(super) fn runs(view: &View) -> Result<Rows> {
     Ok(rows.collect())
 }
 
+pub(super) fn checkpoints(view: &View) -> Result<Rows> {
+    let kept = view.storage.checkpoints(None)?.into_iter().map(|kept| {
+        vec![
+            kept.run.0.into(),
+            kept.shard.into(),
+            kept.name.into(),
+            kept.sha256.into(),
+            kept.size_bytes.into(),
+            Cell::Time(kept.created_us),
+        ]
+    });
+    Ok(kept.collect())
+}
+
 /// The rows of one table about runs, run by run, the oldest first.
 pub(super) fn of_each(table: Table, view: &View) -> Result<Batches> {
     let mut list = view.system.runs.list(&RunFilter::default())?;
@@ -154,9 +168,9 @@ fn results(runs: &Runs, run: RunId) -> Result<Rows> {
     let of_instances = found.instances.into_iter().map(|result| {
         vec![result.run.0.into(), result.shard.into(), result.name.into(), result.text.into(), result.bytes.into()]
     });
-    let merged = found
-        .merged
-        .into_iter()
-        .map(|(name, text)| vec![run.0.into(), Cell::Null, name.into(), text.into(), Cell::Null]);
+    let merged = found.merged.into_iter().map(|(name, value)| {
+        let (text, bytes) = (value.text().map(str::to_owned), value.bytes().map(<[u8]>::to_vec));
+        vec![run.0.into(), Cell::Null, name.into(), text.into(), bytes.into()]
+    });
     Ok(of_instances.chain(merged).collect())
 }

@@ -4,11 +4,13 @@
 //! All are written through [`super::Write`], so that a run's record and its
 //! output rows become visible in one transaction.
 
+mod checkpoints;
 mod components;
 mod history;
 mod models;
 mod runs;
 
+pub use checkpoints::{CheckpointBounds, CheckpointRecord};
 pub use components::{ComponentRecord, ProcSetting, Versions};
 pub use history::{LogLine, MetricPoint, ResultRecord};
 pub use models::ModelRecord;

@@ -227,7 +227,9 @@ impl Write {
     /// Forgets a run that has ended, with its instances, logs, metrics and results.
     pub fn delete_run(&mut self, run: RunId) {
         self.record(move |connection| {
-            for table in ["quern_run", "quern_instance", "quern_log", "quern_metric", "quern_result"] {
+            for table in
+                ["quern_run", "quern_instance", "quern_log", "quern_metric", "quern_result", "quern_checkpoint"]
+            {
                 sql(connection.execute(&format!("DELETE FROM {table} WHERE run_id = ?1"), [U(run.0)]))?;
             }
             Ok(())

@@ -1,0 +1,51 @@
+//! `quern run result`: one result of a run, as it is.
+
+use std::io::Write as _;
+use std::path::PathBuf;
+
+use anyhow::{Context as _, Result};
+use clap::Args;
+
+use crate::base::RunId;
+use crate::cli::context::Context;
+use crate::server::{Event, Request, ResultQuery};
+
+const EXAMPLES: &str = "\
+Examples:
+  quern run result 7 loss                       merged by the proc's reducer
+  quern run result 7 picture --shard 0 -o picture.png";
+
+/// Write one result of a run, text or bytes, to the terminal or a file
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct RunResult {
+    /// The run
+    #[arg(value_name = "RUN")]
+    run: u64,
+    /// The result's name
+    #[arg(value_name = "NAME")]
+    name: String,
+    /// Of this instance; without it, merged over all
+    #[arg(long, value_name = "N")]
+    shard: Option<u32>,
+    /// The file to write
+    #[arg(long, short, value_name = "FILE")]
+    output: Option<PathBuf>,
+}
+
+impl RunResult {
+    pub(crate) fn run(self, context: &Context) -> Result<()> {
+        let mut bytes = Vec::new();
+        let query = ResultQuery { run: RunId(self.run), name: self.name, shard: self.shard };
+        context.connection()?.call(Request::Result(query), Vec::new(), &mut |event| {
+            if let Event::Bytes(piece) = event {
+                bytes.extend(piece);
+            }
+            Ok(())
+        })?;
+        match self.output {
+            Some(path) => std::fs::write(&path, bytes).with_context(|| format!("cannot write {}", path.display())),
+            None => Ok(std::io::stdout().lock().write_all(&bytes)?),
+        }
+    }
+}

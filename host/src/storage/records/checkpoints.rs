@@ -1,0 +1,184 @@
+//! Checkpoints: files that instances keep while they run, apart from outputs.
+//! A file is written and synced first, under a name that no other has, then
+//! named by a record; files that no record names are removed at open.
+//!
+//! ```text
+//! DIR/checkpoints/<run>-<shard>-<uuid>.safetensors
+//! ```
+
+use std::collections::HashSet;
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+
+use rusqlite::{Connection, OptionalExtension, Row, params};
+
+use crate::base::{Error, Limits, Result, RunId};
+use crate::storage::Storage;
+use crate::storage::connections::{U, sql};
+use crate::storage::file_layer::create_folders;
+
+/// Where the files are, in the folder.
+const FOLDER: &str = "checkpoints";
+
+/// A checkpoint that is kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CheckpointRecord {
+    /// The run that kept it.
+    pub run: RunId,
+    /// The shard of its instance.
+    pub shard: u32,
+    /// Its name.
+    pub name: String,
+    /// The name of its file; [`Storage::keep_checkpoint`] gives it.
+    pub file: String,
+    /// Of its file, 64 hex digits.
+    pub sha256: String,
+    /// Size of its file.
+    pub size_bytes: u64,
+    /// When it was kept, microseconds since 1970.
+    pub created_us: i64,
+}
+
+/// How many checkpoints stay.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CheckpointBounds {
+    /// Of one name, of one instance.
+    pub per_name: u64,
+    /// Of the whole folder, in bytes; the newest stays in any case.
+    pub bytes: u64,
+}
+
+impl CheckpointBounds {
+    /// As the limits say.
+    pub fn of(limits: &Limits) -> Self {
+        Self { per_name: limits.checkpoints.max(1), bytes: limits.checkpoint_bytes }
+    }
+}
+
+const COLUMNS: &str = "run_id, shard, name, file, sha256, size_bytes, created_us";
+
+impl CheckpointRecord {
+    fn from_row(row: &Row<'_>) -> rusqlite::Result<Self> {
+        Ok(Self {
+            run: RunId(row.get::<_, U>(0)?.0),
+            shard: row.get(1)?,
+            name: row.get(2)?,
+            file: row.get(3)?,
+            sha256: row.get(4)?,
+            size_bytes: row.get::<_, U>(5)?.0,
+            created_us: row.get(6)?,
+        })
+    }
+}
+
+impl Storage {
+    /// Keeps `bytes` under a record, whose `file` is ignored; durable afterwards.
+    /// Older ones beyond `bounds` go, with their files.
+    pub fn keep_checkpoint(&self, record: &CheckpointRecord, bytes: &[u8], bounds: CheckpointBounds) -> Result<()> {
+        let file = format!("{}-{}-{}.safetensors", record.run, record.shard, uuid::Uuid::now_v7());
+        self.write_checkpoint(&self.checkpoint_path(&file), bytes)?;
+        let before = self.checkpoints(None)?;
+        let (record, limit) = (CheckpointRecord { file, ..record.clone() }, U(bounds.per_name));
+        let mut write = self.begin();
+        write.record(move |connection| {
+            let (run, size) = (U(record.run.0), U(record.size_bytes));
+            sql(connection.execute(
+                &format!("INSERT INTO quern_checkpoint ({COLUMNS}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)"),
+                params![run, record.shard, record.name, record.file, record.sha256, size, record.created_us],
+            ))?;
+            sql(connection.execute(
+                "DELETE FROM quern_checkpoint WHERE run_id = ?1 AND shard = ?2 AND name = ?3 AND checkpoint_id NOT IN \
+                (SELECT checkpoint_id FROM quern_checkpoint WHERE run_id = ?1 AND shard = ?2 AND name = ?3 \
+                ORDER BY checkpoint_id DESC LIMIT ?4)",
+                params![run, record.shard, record.name, limit],
+            ))?;
+            shrink(connection, bounds.bytes)
+        });
+        write.commit()?;
+        let named = self.checkpoint_files()?;
+        let mut gone = before.into_iter().filter(|old| !named.contains(&old.file));
+        gone.try_for_each(|old| self.remove_checkpoint(&old.file))
+    }
+
+    /// Those of one run or all, oldest first.
+    pub fn checkpoints(&self, run: Option<RunId>) -> Result<Vec<CheckpointRecord>> {
+        self.read(|connection| {
+            let text = format!(
+                "SELECT {COLUMNS} FROM quern_checkpoint WHERE ?1 IS NULL OR run_id = ?1 ORDER BY checkpoint_id"
+            );
+            let mut statement = sql(connection.prepare(&text))?;
+            let rows = sql(statement.query_map([run.map(|run| U(run.0))], CheckpointRecord::from_row))?;
+            sql(rows.collect())
+        })
+    }
+
+    /// The newest one of a name that an instance kept.
+    pub fn newest_checkpoint(&self, run: RunId, shard: u32, name: &str) -> Result<Option<CheckpointRecord>> {
+        self.read(|connection| {
+            let text = format!(
+                "SELECT {COLUMNS} FROM quern_checkpoint WHERE run_id = ?1 AND shard = ?2 AND name = ?3 \
+                ORDER BY checkpoint_id DESC LIMIT 1"
+            );
+            sql(connection.query_row(&text, params![U(run.0), shard, name], CheckpointRecord::from_row).optional())
+        })
+    }
+
+    /// The file of a checkpoint.
+    pub fn checkpoint_bytes(&self, record: &CheckpointRecord) -> Result<Vec<u8>> {
+        let path = self.checkpoint_path(&record.file);
+        std::fs::read(&path).map_err(|e| Error::io("read", path, e))
+    }
+
+    /// Removes files that no record names: what a crash left. Only while nobody
+    /// keeps checkpoints.
+    pub fn sweep_checkpoints(&self) -> Result<()> {
+        let folder = self.folder().join(FOLDER);
+        let entries = match std::fs::read_dir(&folder) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+            entries => entries.map_err(|e| Error::io("list", &folder, e))?,
+        };
+        let named = self.checkpoint_files()?;
+        for entry in entries {
+            let name = entry.map_err(|e| Error::io("list", &folder, e))?.file_name();
+            if let Some(name) = name.to_str().filter(|name| name.ends_with(".safetensors") && !named.contains(*name)) {
+                self.remove_checkpoint(name)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn checkpoint_files(&self) -> Result<HashSet<String>> {
+        Ok(self.checkpoints(None)?.into_iter().map(|record| record.file).collect())
+    }
+
+    fn checkpoint_path(&self, file: &str) -> PathBuf {
+        self.folder().join(FOLDER).join(file)
+    }
+
+    fn write_checkpoint(&self, path: &Path, bytes: &[u8]) -> Result<()> {
+        let failed = |e| Error::io("write", path, e);
+        let folder = self.folder().join(FOLDER);
+        let made = create_folders(self.files(), &folder).map_err(failed)?;
+        made.iter().try_for_each(|parent| self.files().sync_folder(parent)).map_err(failed)?;
+        let mut new = self.files().create(path).map_err(failed)?;
+        new.write_all(bytes).and_then(|()| new.sync()).map_err(failed)?;
+        self.files().sync_folder(&folder).map_err(failed)
+    }
+
+    fn remove_checkpoint(&self, file: &str) -> Result<()> {
+        let path = self.checkpoint_path(file);
+        match self.files().remove(&path) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => Err(Error::io("remove", path, e)),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Deletes the oldest records until all files together are within `bytes`.
+fn shrink(connection: &Connection, bytes: u64) -> Result<()> {
+    let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
+    let text = "DELETE FROM quern_checkpoint WHERE checkpoint_id IN (SELECT checkpoint_id FROM (SELECT checkpoint_id, \
+    sum(size_bytes) OVER (ORDER BY checkpoint_id DESC) AS kept FROM quern_checkpoint) WHERE kept > ?1) AND \
+    checkpoint_id < (SELECT max(checkpoint_id) FROM quern_checkpoint)";
+    sql(connection.execute(text, [bytes])).map(drop)
+}
