@@ -3,8 +3,8 @@
 
 use std::time::{Duration, Instant};
 
-use quern::database::{Database, Import, ImportMode, Options, Replace};
-use quern::proc::Receipt;
+use quern::database::{Database, Import, ImportMode, Options};
+use quern::proc::{Creation, Receipt};
 use quern::run::Request;
 use quern::storage::RunState;
 
@@ -54,7 +54,7 @@ impl Folder {
         let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
         let file = self._files.path().join(format!("{name}.wasm"));
         quern::proc::build::build(&root.join(folder), Some(&file), &mut |_| ()).unwrap();
-        self.database.create_component(name, &std::fs::read(&file).unwrap(), Replace::No).unwrap();
+        self.database.create(&Creation::new(name), &std::fs::read(&file).unwrap()).unwrap();
     }
 
     /// Executes a run to its end.

@@ -272,6 +272,7 @@ fn declarations_are_bounded_together() {
     d.input("p", "x", &"d".repeat(4000)).unwrap();
     assert_eq!(
         message(d.input("p", "y", &"d".repeat(4000))),
-        "limit `declared_bytes`: 12099 bytes asked, 10000 bytes allowed; it holds for the whole folder"
+        "limit `declared_bytes`: 12099 bytes asked, 10000 bytes allowed; \
+         raise it with --limit declared_bytes=N of `quern proc create`"
     );
 }

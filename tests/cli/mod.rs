@@ -7,6 +7,7 @@ mod demo;
 mod errors;
 mod import;
 mod processes;
+mod procs;
 mod runs;
 mod sql;
 mod terminal;

@@ -75,13 +75,13 @@ impl Bench {
     pub(super) fn run(&self, component: &[u8], proc: &str, inputs: &[&str]) -> Done {
         let engine = Engine::get().unwrap();
         let limits = Limits::default();
-        let found = inspect(engine, "the test's component", component, &limits).unwrap();
+        let found = inspect(engine, "the test's component", component, &limits, None).unwrap();
         let spec = found.procs.into_iter().find(|spec| spec.name == proc).unwrap();
         let inputs = spec.inputs.iter().zip(inputs).map(|(input, table)| (input.name.clone(), self.view(table)));
         let defaults = spec.params.iter().filter_map(|p| Some((p.name.clone(), p.default.clone()?)));
         let journal = Arc::new(Journal::default());
         let outcome = instance(InstanceJob {
-            component: engine.compile(component, None).unwrap(),
+            component: engine.compile(component, &limits, None).unwrap(),
             proc: proc.to_owned(),
             run: RunId(1),
             shard: 0,

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 
 use quern::base::{Error, Limits};
@@ -11,20 +12,23 @@ use quern::proc::{CodeCache, Engine, inspect};
 use super::fixture::guest;
 
 fn refusal(bytes: &[u8]) -> String {
-    inspect(Engine::get().unwrap(), "x.wasm", bytes, &Limits::default()).expect_err("it should be refused").chain()
+    inspect(Engine::get().unwrap(), "x.wasm", bytes, &Limits::default(), None)
+        .expect_err("it should be refused")
+        .chain()
 }
 
 #[test]
 fn an_inspection_tells_procs_imports_and_what_they_allow() {
     let bytes = guest("udfs/mnist");
-    let found = inspect(Engine::get().unwrap(), "mnist.wasm", bytes, &Limits::default()).unwrap();
+    let found = inspect(Engine::get().unwrap(), "mnist.wasm", bytes, &Limits::default(), None).unwrap();
     assert_eq!(found.size_bytes, bytes.len() as u64);
     assert_eq!(found.sha256.len(), 64);
     assert_eq!(found.exports, ["quern:udf/entry@0.1.0"]);
     assert!(found.imports.iter().all(|import| import.starts_with("quern:udf/")), "{:?}", found.imports);
     assert_eq!(
-        found.capabilities,
-        "reads and writes the tables of its run · computes tensors · reads and writes models; no files, no network, no clock"
+        found.capabilities.to_string(),
+        "reads and writes the tables of its run · computes tensors · reads and writes models; \
+         no SQL, network, files, clock, environment"
     );
     let procs: Vec<(&str, Mode)> = found.procs.iter().map(|p| (p.name.as_str(), p.mode)).collect();
     assert_eq!(procs, [("train", Mode::Nondistributed), ("infer", Mode::Distributed)]);
@@ -86,10 +90,11 @@ fn describe_cannot_look_at_tables() {
 #[test]
 fn a_large_file_is_refused_before_it_is_read() {
     let limits = Limits { component_bytes: 1000, ..Limits::default() };
-    let refused = inspect(Engine::get().unwrap(), "x.wasm", &[0; 1001], &limits).unwrap_err();
+    let refused = inspect(Engine::get().unwrap(), "x.wasm", &[0; 1001], &limits, None).unwrap_err();
     assert_eq!(
         refused.to_string(),
-        "limit `component_bytes`: 1001 bytes asked, 1000 bytes allowed; it holds for the whole folder"
+        "limit `component_bytes`: 1001 bytes asked, 1000 bytes allowed; \
+         raise it with --limit component_bytes=N of `quern proc create`"
     );
 }
 
@@ -102,13 +107,16 @@ fn code_of_an_earlier_process_is_used_while_it_is_whole() {
     if let Some(folder) = std::env::var_os(CODE_FOLDER) {
         let sha256 = std::env::var("QUERN_TEST_SHA256").unwrap();
         let cache = CodeCache::new(folder);
-        let found = engine.load(&sha256, Some(&cache), || Err(Error::Unsupported("it has to be compiled".into())));
+        let found = engine.load(&sha256, &Limits::default(), Some(&cache), || {
+            Err(Error::Unsupported("it has to be compiled".into()))
+        });
         println!("second process: {}", found.map_or_else(|e| e.to_string(), |_| "found".to_owned()));
         return;
     }
     let folder = tempfile::tempdir().unwrap();
     let code = folder.path().join("code");
-    let compiled = engine.compile(guest("udfs/sum-of-squares"), Some(&CodeCache::new(&code))).unwrap();
+    let compiled =
+        engine.compile(guest("udfs/sum-of-squares"), &Limits::default(), Some(&CodeCache::new(&code))).unwrap();
     let files: Vec<_> = std::fs::read_dir(&code).unwrap().map(|entry| entry.unwrap().path()).collect();
     let [file] = &files[..] else { panic!("{files:?}") };
     let name = file.file_name().unwrap().to_string_lossy();
@@ -126,6 +134,17 @@ fn code_of_an_earlier_process_is_used_while_it_is_whole() {
         output.lines().find_map(|line| Some(line.split_once("second process: ")?.1.to_owned())).expect(&output)
     };
     assert_eq!(second_process(), "found");
+    // What others could have written is machine code that nobody vouches for.
+    let allow = |path: &std::path::Path, mode| {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+    };
+    allow(file, 0o620);
+    assert_eq!(second_process(), "it has to be compiled");
+    allow(file, 0o600);
+    allow(&code, 0o770);
+    assert_eq!(second_process(), "it has to be compiled");
+    allow(&code, 0o700);
+    assert_eq!(second_process(), "found");
     let mut bytes = std::fs::read(file).unwrap();
     let middle = bytes.len() / 2;
     bytes[middle] ^= 1;
@@ -134,9 +153,29 @@ fn code_of_an_earlier_process_is_used_while_it_is_whole() {
 }
 
 #[test]
+fn compiling_within_too_little_time_or_memory_is_refused_by_the_limit() {
+    let refused = |name: &str, value: u64| {
+        let mut limits = Limits::default();
+        limits.set(name, value).unwrap();
+        inspect(Engine::get().unwrap(), "x.wasm", guest("tests/bench/guest"), &limits, None).unwrap_err().to_string()
+    };
+    assert_eq!(
+        refused("compile_cpu_ms", 5),
+        "limit `compile_cpu_ms`: 6 ms asked, 5 ms allowed; \
+         raise it with --limit compile_cpu_ms=N where the component is created or executed"
+    );
+    assert_eq!(
+        refused("compile_memory_bytes", 100 << 20),
+        "limit `compile_memory_bytes`: 104857601 bytes asked, 104857600 bytes allowed; \
+         raise it with --limit compile_memory_bytes=N where the component is created or executed"
+    );
+}
+
+#[test]
 fn a_component_whose_stored_bytes_changed_is_refused() {
     let engine = Engine::get().unwrap();
     let wanted = "0".repeat(64);
-    let refused = engine.load(&wanted, None, || Ok(b"other bytes".to_vec())).err().unwrap().to_string();
+    let refused =
+        engine.load(&wanted, &Limits::default(), None, || Ok(b"other bytes".to_vec())).err().unwrap().to_string();
     assert!(refused.starts_with(&format!("component {wanted}: the stored bytes have sha256 ")), "{refused}");
 }

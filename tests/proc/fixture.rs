@@ -65,11 +65,11 @@ impl Trial {
     pub(super) fn new(bytes: &[u8], proc: &str) -> Self {
         let engine = Engine::get().unwrap();
         let limits = Limits::default();
-        let found = inspect(engine, "the test's component", bytes, &limits).unwrap();
+        let found = inspect(engine, "the test's component", bytes, &limits, None).unwrap();
         let spec = found.procs.into_iter().find(|p| p.name == proc).unwrap();
         let defaults = spec.params.iter().filter_map(|p| Some((p.name.clone(), p.default.clone()?)));
         Self {
-            component: engine.compile(bytes, None).unwrap(),
+            component: engine.compile(bytes, &limits, None).unwrap(),
             params: defaults.collect(),
             spec,
             inputs: Vec::new(),

@@ -44,7 +44,7 @@ impl Database {
         let catalog = Catalog::new(storage.clone());
         for (name, crate_folder) in components {
             let bytes = component(crate_folder);
-            let found = inspect(Engine::get().unwrap(), name, &bytes, &Limits::default()).unwrap();
+            let found = inspect(Engine::get().unwrap(), name, &bytes, &Limits::default(), None).unwrap();
             let new = NewComponent { name, procs: &found.procs, sha256: &found.sha256, bytes: &bytes };
             catalog.create(&new).unwrap();
         }

@@ -38,7 +38,7 @@ pub(super) struct Scripts {
 }
 
 impl Backend for Scripts {
-    fn prepare(&self, _: &ComponentRecord) -> Result<()> {
+    fn prepare(&self, _: &ComponentRecord, _: &Limits) -> Result<()> {
         Ok(())
     }
 

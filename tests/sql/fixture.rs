@@ -176,7 +176,7 @@ struct RustProcs {
 }
 
 impl Backend for RustProcs {
-    fn prepare(&self, _: &ComponentRecord) -> quern::base::Result<()> {
+    fn prepare(&self, _: &ComponentRecord, _: &Limits) -> quern::base::Result<()> {
         Ok(())
     }
 

@@ -13,6 +13,10 @@ pub struct Limits {
     pub component_bytes: u64,
     /// Bytes of the names, types and descriptions that a component declares.
     pub declared_bytes: u64,
+    /// Processor time of the process that compiles a component.
+    pub compile_cpu_ms: u64,
+    /// Address space of the process that compiles a component.
+    pub compile_memory_bytes: u64,
     /// Guest memory of one instance, all its memories together.
     pub guest_memory_bytes: u64,
     /// Elements of all tables (of functions, mostly) of one instance.
@@ -64,6 +68,8 @@ impl Default for Limits {
         Self {
             component_bytes: 64 << 20,
             declared_bytes: 1 << 20,
+            compile_cpu_ms: 60_000,
+            compile_memory_bytes: 2 << 30,
             guest_memory_bytes: 256 << 20,
             table_elements: 100_000,
             device_bytes: 4 << 30,
@@ -90,6 +96,8 @@ impl Default for Limits {
     }
 }
 
+/// Limits that count only when a component is created.
+const OF_CREATION: [&str; 2] = ["component_bytes", "declared_bytes"];
 /// Limits that hold for a folder and its components, so that no run can change them.
 const NOT_OF_RUNS: [&str; 3] = ["component_bytes", "declared_bytes", "running_instances"];
 
@@ -137,9 +145,13 @@ impl Limits {
             _ => "",
         };
         let unit = if unit.is_empty() { limit } else { unit };
-        let hint = match NOT_OF_RUNS.contains(&limit) {
-            true => "it holds for the whole folder".to_owned(),
-            false => format!("raise it for one run with --limit {limit}=N"),
+        let hint = match limit {
+            _ if OF_CREATION.contains(&limit) => format!("raise it with --limit {limit}=N of `quern proc create`"),
+            _ if NOT_OF_RUNS.contains(&limit) => "it holds for the whole folder".to_owned(),
+            "compile_cpu_ms" | "compile_memory_bytes" => {
+                format!("raise it with --limit {limit}=N where the component is created or executed")
+            }
+            _ => format!("raise it for one run with --limit {limit}=N"),
         };
         Error::Limit { limit, requested, allowed, unit, hint }
     }

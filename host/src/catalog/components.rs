@@ -56,6 +56,23 @@ pub enum Activation {
     Later,
 }
 
+impl NewComponent<'_> {
+    /// What is stored of it as a version.
+    pub fn record(&self, version: u64, activation: Activation) -> Result<ComponentRecord> {
+        super::check_word("component", self.name)?;
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Ok(ComponentRecord {
+            name: self.name.to_owned(),
+            version,
+            sha256: self.sha256.to_owned(),
+            size_bytes: self.bytes.len() as u64,
+            created_us: i64::try_from(since.as_micros()).unwrap_or(i64::MAX),
+            active: activation == Activation::Now,
+            procs: serde_json::to_string(self.procs).map_err(|e| Error::Internal(e.to_string()))?,
+        })
+    }
+}
+
 impl Catalog {
     /// Over the records of `storage`.
     pub fn new(storage: Storage) -> Self {
@@ -83,7 +100,6 @@ impl Catalog {
 
     /// What [`add`](Self::add) would do now.
     pub fn preview(&self, new: &NewComponent<'_>, activation: Activation) -> Result<(ComponentRecord, Change)> {
-        super::check_word("component", new.name)?;
         let versions = self.storage.components(Versions::Kept)?;
         let same = versions.into_iter().find(|kept| kept.name == new.name && kept.sha256 == new.sha256);
         if let Some(same) = same {
@@ -92,16 +108,7 @@ impl Catalog {
                 _ => (same, Change::Unchanged),
             });
         }
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let record = ComponentRecord {
-            name: new.name.to_owned(),
-            version: self.storage.next_component_version(new.name)?,
-            sha256: new.sha256.to_owned(),
-            size_bytes: new.bytes.len() as u64,
-            created_us: i64::try_from(since.as_micros()).unwrap_or(i64::MAX),
-            active: activation == Activation::Now,
-            procs: serde_json::to_string(new.procs).map_err(|e| Error::Internal(e.to_string()))?,
-        };
+        let record = new.record(self.storage.next_component_version(new.name)?, activation)?;
         Ok((record, Change::Created))
     }
 
@@ -205,14 +212,25 @@ impl Catalog {
         write.commit().map(drop)
     }
 
+    /// Refuses a bound under which no run could execute.
+    pub fn check_max_concurrency(component: &str, proc: &str, runs: Option<u64>) -> Result<()> {
+        match runs {
+            Some(0) => Err(Error::Invalid(format!(
+                "max_concurrency of proc `{component}.{proc}` must be 1 or more; `none` lifts the bound"
+            ))),
+            _ => Ok(()),
+        }
+    }
+
+    /// What is set for procs.
+    pub fn proc_settings(&self) -> Result<Vec<ProcSetting>> {
+        self.storage.proc_settings()
+    }
+
     /// Sets how many runs of a proc may execute at the same time; `None` lifts
     /// the bound. The proc must be declared by a version of the component.
     pub fn set_max_concurrency(&self, component: &str, proc: &str, runs: Option<u64>) -> Result<()> {
-        if runs == Some(0) {
-            return Err(Error::Invalid(format!(
-                "max_concurrency of proc `{component}.{proc}` must be 1 or more; `none` lifts the bound"
-            )));
-        }
+        Self::check_max_concurrency(component, proc, runs)?;
         self.check_declared(component, proc)?;
         let mut write = self.storage.begin();
         write.put_proc_setting(ProcSetting { max_concurrency: runs, ..self.setting(component, proc)? });

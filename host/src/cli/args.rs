@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::base::LimitChanges;
+use crate::base::{LimitChanges, Limits};
 
 /// A `name=value` argument.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,14 +41,32 @@ impl std::str::FromStr for LimitArg {
     fn from_str(text: &str) -> Result<Self, String> {
         let pair: Pair = text.parse()?;
         LimitChanges::new().set(&pair.name, 1).map_err(|e| e.to_string())?;
-        let value = if pair.name.ends_with("_bytes") {
-            parse_bytes(&pair.value)?
-        } else if pair.name.ends_with("_ms") {
-            u64::try_from(parse_duration(&pair.value)?.as_millis()).map_err(|_| "too long".to_owned())?
-        } else {
-            pair.value.parse().map_err(|_| format!("`{}` is not a whole number", pair.value))?
-        };
-        Ok(Self { name: pair.name, value })
+        Ok(Self { value: limit_value(&pair)?, name: pair.name })
+    }
+}
+
+/// The same for the creation of a component, which more limits are of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct CreationLimitArg(pub(crate) LimitArg);
+
+impl std::str::FromStr for CreationLimitArg {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let pair: Pair = text.parse()?;
+        Limits::default().set(&pair.name, 1).map_err(|e| e.to_string())?;
+        Ok(Self(LimitArg { value: limit_value(&pair)?, name: pair.name }))
+    }
+}
+
+/// A value in the unit that its limit's name ends with.
+fn limit_value(limit: &Pair) -> Result<u64, String> {
+    if limit.name.ends_with("_bytes") {
+        parse_bytes(&limit.value)
+    } else if limit.name.ends_with("_ms") {
+        u64::try_from(parse_duration(&limit.value)?.as_millis()).map_err(|_| "too long".to_owned())
+    } else {
+        limit.value.parse().map_err(|_| format!("`{}` is not a whole number", limit.value))
     }
 }
 

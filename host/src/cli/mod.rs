@@ -6,6 +6,7 @@
 //! (Ctrl-C: 130).
 
 mod args;
+mod compile;
 mod context;
 mod demo;
 mod import;
@@ -59,6 +60,8 @@ enum Command {
     Serve(serve::Serve),
     #[command(subcommand)]
     Demo(demo::DemoCommand),
+    #[command(name = crate::proc::SUBCOMMAND, hide = true)]
+    Compile(compile::Compile),
 }
 
 impl Command {
@@ -71,6 +74,7 @@ impl Command {
             Self::Model(command) => command.run(context),
             Self::Serve(command) => command.run(context),
             Self::Demo(command) => command.run(context),
+            Self::Compile(command) => command.run(),
         }
     }
 }
@@ -78,6 +82,7 @@ impl Command {
 /// Parses the arguments, does what they say, reports an error.
 pub fn main() -> ExitCode {
     let Cli { mut global, command } = Cli::parse();
+    crate::proc::compile_with_this_program();
     if let Command::Demo(_) = command {
         // A demo leaves the user's own folder alone.
         global.data = global.data.or_else(|| Some(demo::FOLDER.into()));

@@ -12,18 +12,15 @@ use std::time::Duration;
 pub use import::{Import, ImportDone, ImportMode};
 pub use models::{Model, ModelRef};
 
-use crate::base::{Error, Limits, Result, RunId};
-use crate::catalog::{Catalog, NewComponent};
+use crate::base::{Limits, Result, RunId};
+use crate::catalog::Catalog;
 use crate::device::Device;
-use crate::proc::{CodeCache, Engine, Inspection};
+use crate::proc::{CodeCache, Creating, Creation};
 use crate::run::{LocalThreads, Request, RunResults, RunStatus, Runs, Target};
 use crate::sql::{Answer, Context, Sql, Watch};
-use crate::storage::{ComponentRecord, Disk, LogLine, RunFilter, RunRecord, Storage};
+use crate::storage::{ComponentRecord, Disk, LogLine, ProcSetting, RunFilter, RunRecord, Storage, Versions};
 use crate::table::Tables;
 use crate::tensor::Executor;
-
-/// Where compiled components are kept in a folder.
-const CODE_FOLDER: &str = "code";
 
 /// How a folder is opened.
 #[derive(Clone, Debug, Default)]
@@ -39,6 +36,7 @@ pub struct Database {
     runs: Runs,
     sql: Sql,
     limits: Limits,
+    code: Option<CodeCache>,
 }
 
 impl Database {
@@ -50,8 +48,8 @@ impl Database {
         let tables = Tables::new(storage.clone(), device.clone());
         let catalog = Catalog::new(storage.clone());
         catalog.sweep()?;
-        let code = CodeCache::new(folder.join(CODE_FOLDER));
-        let backend = LocalThreads::new(&storage, &tables, Executor::new(device.clone()), Some(code))?;
+        let code = CodeCache::of_user();
+        let backend = LocalThreads::new(&storage, &tables, Executor::new(device.clone()), code.clone())?;
         let runs = Runs::open(&storage, &catalog, Arc::new(backend), &limits)?;
         let sql = Sql::new(Context {
             storage: storage.clone(),
@@ -61,7 +59,7 @@ impl Database {
             devices: vec![device],
             limits: limits.clone(),
         })?;
-        Ok(Self { storage, catalog, runs, sql, limits })
+        Ok(Self { storage, catalog, runs, sql, limits, code })
     }
 
     /// Executes statements, one after the other, as their answers are taken. All
@@ -77,29 +75,40 @@ impl Database {
         self.sql.names()
     }
 
-    /// Looks at the component file `bytes`, called `what` in errors.
-    pub fn inspect(&self, what: &str, bytes: &[u8]) -> Result<Inspection> {
-        crate::proc::inspect(Engine::get()?, what, bytes, &self.limits)
+    /// Stores the component file `bytes`, or only tells what it is.
+    pub fn create(&self, creation: &Creation, bytes: &[u8]) -> Result<Creating> {
+        creation.create(&self.catalog, bytes, &self.limits, self.code.as_ref())
     }
 
-    /// Stores a component; with `replace` also where one of its name exists.
-    pub fn create_component(&self, name: &str, bytes: &[u8], replace: Replace) -> Result<ComponentRecord> {
-        let found = self.inspect(&format!("`{name}`"), bytes)?;
-        let new = NewComponent { name, procs: &found.procs, sha256: &found.sha256, bytes };
-        if replace == Replace::No && self.catalog.versions()?.iter().any(|kept| kept.name == name) {
-            return Err(Error::Exists { kind: "component", name: name.to_owned() });
+    /// Lets a version of a component answer to its name.
+    pub fn activate(&self, component: &str, version: u64) -> Result<ComponentRecord> {
+        self.catalog.activate(component, version)
+    }
+
+    /// Deletes a component, or one of its versions. Runs that use it go on.
+    pub fn drop_component(&self, name: &str, version: Option<u64>) -> Result<()> {
+        match version {
+            Some(version) => self.catalog.drop_version(name, version),
+            None => self.catalog.drop_component(name),
         }
-        self.catalog.create(&new)
     }
 
-    /// Lets a component no longer be executed.
-    pub fn drop_component(&self, name: &str) -> Result<()> {
-        self.catalog.drop_component(name)
+    /// Sets how many runs of a proc, `component.proc` or `proc`, may execute at
+    /// the same time. Answers the proc's full name.
+    pub fn set_max_concurrency(&self, proc: &str, runs: Option<u64>) -> Result<String> {
+        let found = self.catalog.resolve(proc)?;
+        self.catalog.set_max_concurrency(&found.component.name, &found.proc.name, runs)?;
+        Ok(format!("{}.{}", found.component.name, found.proc.name))
     }
 
-    /// The components that can be executed.
-    pub fn components(&self) -> Result<Vec<ComponentRecord>> {
-        self.catalog.list()
+    /// What is set for procs.
+    pub fn proc_settings(&self) -> Result<Vec<ProcSetting>> {
+        self.catalog.proc_settings()
+    }
+
+    /// Components by name and version.
+    pub fn components(&self, which: Versions) -> Result<Vec<ComponentRecord>> {
+        self.storage.components(which)
     }
 
     /// A component by its name, else by the name of one of its procs.
@@ -156,16 +165,6 @@ impl Database {
         self.runs.close();
         self.storage.close()
     }
-}
-
-/// What happens to a component of the same name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Replace {
-    /// It is an error.
-    No,
-    /// It gets a new version.
-    Yes,
 }
 
 impl std::fmt::Debug for Database {

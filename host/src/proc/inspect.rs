@@ -5,34 +5,17 @@
 //! * what it declares when `describe` runs in an instance where only `declare`
 //!   and `job.log` work.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
-use wit_component::DecodedWasm;
-
-use super::engine::{Component, Engine};
+use super::compile::{INTERFACES, check_magic, own_name, unusable};
+use super::engine::{Code, CodeCache, Component, Engine};
 use super::sandbox::{self, Phase, State};
 use super::trap;
-use crate::base::{Error, Limits, Result, closest};
+use crate::base::{Error, Limits, Result};
 use crate::catalog::{Declarations, ProcSpec};
 
-/// The package of our interfaces; any version that is compatible will do.
-const PACKAGE: &str = "quern:udf/";
-/// The versions of it that this host speaks.
-const VERSION: &str = "@0.1.";
-/// Interfaces that may be imported, with what they allow in words.
-const INTERFACES: [(&str, Option<&str>); 6] = [
-    ("types", None),
-    ("declare", None),
-    ("job", None),
-    ("tables", Some("reads and writes the tables of its run")),
-    ("tensors", Some("computes tensors")),
-    ("models", Some("reads and writes models")),
-];
 /// What no component can ask for.
-const NEVER: &str = "no files, no network, no clock";
-/// The interface that every component exports.
-const ENTRY: &str = "entry";
+const NEVER: [&str; 5] = ["SQL", "network", "files", "clock", "environment"];
 /// Wall time of `describe`.
 const DESCRIBE_TIME: Duration = Duration::from_millis(100);
 /// Guest memory of `describe`.
@@ -51,14 +34,45 @@ pub struct Inspection {
     pub imports: Vec<String>,
     /// Exported interfaces.
     pub exports: Vec<String>,
-    /// What the imports allow, and what is not asked for, in words on one line.
-    pub capabilities: String,
+    /// How it was compiled.
+    pub code: Code,
+    /// What the imports allow and what they do not, in words.
+    pub capabilities: Capabilities,
     /// The procs it declares.
     pub procs: Vec<ProcSpec>,
+    /// How long `describe` took.
+    pub describe_time: Duration,
+}
+
+/// What a component can do and what it cannot, in words.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Capabilities {
+    /// What it asks for by its imports.
+    pub asks: Vec<String>,
+    /// What it could ask for and does not.
+    pub asks_not: Vec<String>,
+    /// What no component can have.
+    pub never: Vec<String>,
+}
+
+impl std::fmt::Display for Capabilities {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.asks.is_empty() {
+            true => f.write_str("nothing beyond its parameters and results")?,
+            false => f.write_str(&self.asks.join(" · "))?,
+        }
+        write!(f, "; no {}", [self.asks_not.as_slice(), &self.never].concat().join(", "))
+    }
 }
 
 /// Inspects the file `bytes`, called `what` in errors.
-pub fn inspect(engine: &Engine, what: &str, bytes: &[u8], limits: &Limits) -> Result<Inspection> {
+pub fn inspect(
+    engine: &Engine,
+    what: &str,
+    bytes: &[u8],
+    limits: &Limits,
+    cache: Option<&CodeCache>,
+) -> Result<Inspection> {
     let size_bytes = bytes.len() as u64;
     if size_bytes > limits.component_bytes {
         return Err(Limits::exceeded("component_bytes", size_bytes, limits.component_bytes));
@@ -68,88 +82,34 @@ pub fn inspect(engine: &Engine, what: &str, bytes: &[u8], limits: &Limits) -> Re
         other => other,
     };
     check_magic(bytes).map_err(named)?;
-    let (imports, exports) = interfaces(bytes).map_err(named)?;
-    check_interfaces(&imports, &exports).map_err(named)?;
-    let component = engine.compile(bytes, None).map_err(named)?;
+    let component = engine.compile(bytes, limits, cache).map_err(named)?;
+    let begun = Instant::now();
     let procs = describe(engine, &component, limits).map_err(named)?;
+    let interfaces = component.interfaces();
     Ok(Inspection {
         sha256: component.sha256().to_owned(),
         size_bytes,
-        capabilities: capabilities(&imports),
-        imports,
-        exports,
+        code: component.code(),
+        capabilities: capabilities(&interfaces.imports),
+        imports: interfaces.imports.clone(),
+        exports: interfaces.exports.clone(),
         procs,
+        describe_time: begun.elapsed(),
     })
 }
 
-/// The first eight bytes tell components, core modules and all else apart.
-fn check_magic(bytes: &[u8]) -> Result<()> {
-    match bytes.get(..8) {
-        Some([0, b'a', b's', b'm', 0x0d, 0, 1, 0]) => Ok(()),
-        Some([0, b'a', b's', b'm', 1, 0, 0, 0]) => {
-            Err(unusable("it is a core WebAssembly module; make a component of its crate with `quern proc build`"))
-        }
-        Some([0, b'a', b's', b'm', ..]) => {
-            Err(unusable("it is WebAssembly of an unknown version; build it with `quern proc build`"))
-        }
-        Some([0x7f, b'E', b'L', b'F', ..]) => {
-            Err(unusable("it is machine code, which is never accepted; give the .wasm file it was made from"))
-        }
-        _ => Err(unusable("it is not WebAssembly; give the .wasm file that `quern proc build` made")),
-    }
-}
-
-/// Names of the imported and exported interfaces.
-fn interfaces(bytes: &[u8]) -> Result<(Vec<String>, Vec<String>)> {
-    let decoded = catch_unwind(AssertUnwindSafe(|| wit_component::decode(bytes)))
-        .map_err(|_| unusable("its types cannot be read"))?
-        .map_err(|e| unusable(&format!("its types cannot be read: {}", e.root_cause())))?;
-    let DecodedWasm::Component(resolve, world) = decoded else {
-        return Err(unusable("it is a WIT package without code; build a component with `quern proc build`"));
-    };
-    let world = resolve.worlds.get(world).ok_or_else(|| unusable("its types cannot be read"))?;
-    let imports = world.imports.keys().map(|key| resolve.name_world_key(key)).collect();
-    let exports = world.exports.keys().map(|key| resolve.name_world_key(key)).collect();
-    Ok((imports, exports))
-}
-
-/// `tables` of `quern:udf/tables@0.1.0`.
-fn own_name(interface: &str) -> Option<&str> {
-    let (name, patch) = interface.strip_prefix(PACKAGE)?.split_once(VERSION)?;
-    patch.parse::<u32>().ok().map(|_| name)
-}
-
-fn check_interfaces(imports: &[String], exports: &[String]) -> Result<()> {
-    for import in imports {
-        let known = own_name(import).is_some_and(|name| INTERFACES.iter().any(|(known, _)| *known == name));
-        if !known {
-            let hint = if import.starts_with("wasi:") {
-                "; procs have no WASI, build for the target wasm32-unknown-unknown with `quern proc build`".to_owned()
-            } else {
-                let names = INTERFACES.map(|(name, _)| format!("{PACKAGE}{name}@0.1.0"));
-                closest(import, names).map(|name| format!("; did you mean `{name}`?")).unwrap_or_default()
-            };
-            return Err(unusable(&format!("it imports `{import}`, which procs cannot have{hint}")));
+/// What a component with these imports can do.
+fn capabilities(imports: &[String]) -> Capabilities {
+    let asks_for = |name: &str| imports.iter().any(|import| own_name(import) == Some(name));
+    let (mut asks, mut asks_not) = (Vec::new(), Vec::new());
+    for (name, words) in INTERFACES {
+        match words {
+            Some(words) if asks_for(name) => asks.push(words.to_owned()),
+            Some(_) => asks_not.push(name.to_owned()),
+            None => {}
         }
     }
-    if !exports.iter().any(|export| own_name(export) == Some(ENTRY)) {
-        return Err(unusable(
-            "it does not export `quern:udf/entry@0.1.0`; declare its procs with `procs!` of quern-udf",
-        ));
-    }
-    Ok(())
-}
-
-/// What a component with these imports can do, in words.
-fn capabilities(imports: &[String]) -> String {
-    let words: Vec<&str> = INTERFACES
-        .iter()
-        .filter(|(name, _)| imports.iter().any(|import| own_name(import) == Some(name)))
-        .filter_map(|(_, words)| *words)
-        .collect();
-    let words =
-        if words.is_empty() { "nothing beyond its parameters and results".to_owned() } else { words.join(" · ") };
-    format!("{words}; {NEVER}")
+    Capabilities { asks, asks_not, never: NEVER.map(str::to_owned).to_vec() }
 }
 
 /// Lets the component say what it offers.
@@ -178,8 +138,4 @@ fn describe(engine: &Engine, component: &Component, limits: &Limits) -> Result<V
         Phase::Describe(declarations) => declarations.finish().map_err(|error| unusable(&error.to_string())),
         Phase::Run(_) => Err(Error::Internal("`describe` ended in another phase than it began".into())),
     }
-}
-
-fn unusable(reason: &str) -> Error {
-    Error::Component { what: "the file".to_owned(), reason: reason.to_owned() }
 }

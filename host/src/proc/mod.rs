@@ -11,6 +11,8 @@
 
 pub mod build;
 mod column_range;
+mod compile;
+mod create;
 mod engine;
 mod handles;
 mod inspect;
@@ -25,8 +27,10 @@ pub mod template;
 mod text;
 mod trap;
 
-pub use engine::{CodeCache, Component, Engine};
-pub use inspect::{Inspection, inspect};
+pub use compile::{ChildLimits, PROGRAM_VARIABLE, Place, SUBCOMMAND, compile_component, compile_with_this_program};
+pub use create::{Creating, Creation, Purpose};
+pub use engine::{Code, CodeCache, Component, Engine};
+pub use inspect::{Capabilities, Inspection, inspect};
 pub use instance::instance;
 pub use job::{Checkpoints, InstanceJob, InstanceOutcome, LogLevel, ModelChecksums, Observer, SavedModel};
 pub use model_cache::ModelCache;

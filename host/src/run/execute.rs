@@ -64,7 +64,7 @@ fn plan(inner: &Inner, live: &Live) -> Result<Plan> {
     let mut write = inner.storage.begin();
     write.put_run(record);
     write.commit_later()?;
-    inner.backend.prepare(&live.resolved.component)?;
+    inner.backend.prepare(&live.resolved.component, &live.limits)?;
     Ok(plan)
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::backend::{Backend, Contact, Descriptor, Done, Made, Manifest};
 use super::checkpoints::Keeper;
-use crate::base::Result;
+use crate::base::{Limits, Result};
 use crate::catalog::Catalog;
 use crate::proc::{CodeCache, Component, Engine, InstanceJob, InstanceOutcome, ModelCache, ModelChecksums};
 use crate::storage::{CheckpointBounds, ComponentRecord, Storage};
@@ -46,8 +46,8 @@ impl LocalThreads {
         })))
     }
 
-    fn component(&self, record: &ComponentRecord) -> Result<Arc<Component>> {
-        self.0.engine.load(&record.sha256, self.0.cache.as_ref(), || self.0.catalog.bytes(record))
+    fn component(&self, record: &ComponentRecord, limits: &Limits) -> Result<Arc<Component>> {
+        self.0.engine.load(&record.sha256, limits, self.0.cache.as_ref(), || self.0.catalog.bytes(record))
     }
 
     fn execute(&self, descriptor: Descriptor, contact: Contact) -> Manifest {
@@ -80,7 +80,7 @@ impl LocalThreads {
             bounds: CheckpointBounds::of(&descriptor.limits),
         });
         Ok(InstanceJob {
-            component: self.component(&descriptor.component)?,
+            component: self.component(&descriptor.component, &descriptor.limits)?,
             proc: descriptor.proc,
             run: descriptor.run,
             shard: descriptor.shard,
@@ -103,8 +103,8 @@ impl LocalThreads {
 }
 
 impl Backend for LocalThreads {
-    fn prepare(&self, component: &ComponentRecord) -> Result<()> {
-        self.component(component).map(drop)
+    fn prepare(&self, component: &ComponentRecord, limits: &Limits) -> Result<()> {
+        self.component(component, limits).map(drop)
     }
 
     fn start(&self, descriptor: Descriptor, contact: Contact, done: Done) {

@@ -10,7 +10,7 @@ use crate::base::{Error, Result, RunId};
 use crate::database::{Database, Import};
 use crate::run::RunStatus;
 use crate::sql::{Answer, Watch};
-use crate::storage::RunFilter;
+use crate::storage::{ComponentRecord, RunFilter};
 
 /// Takes the events of a request; an error ends it.
 pub type Sink<'a> = &'a mut dyn FnMut(Event) -> Result<()>;
@@ -50,18 +50,16 @@ fn answer(database: &Database, question: Question, sink: Sink<'_>) -> Result<Rep
         Request::Sql { text } => sql(database, &text, &watch, sink),
         Request::Names => database.names().map(Reply::Names),
         Request::Import(import) => self::import(database, &import, &watch, sink),
-        Request::CreateComponent { name, replace } => {
-            let record = database.create_component(&name, &body, replace)?;
-            Ok(Reply::Components(vec![ComponentView::try_from(record)?]))
+        Request::CreateComponent(creation) => {
+            database.create(&creation, &body).map(|done| Reply::Created(Box::new(done.into())))
         }
-        Request::DropComponent { name } => database.drop_component(&name).map(|()| Reply::Done),
-        Request::Components => {
-            let components = database.components()?.into_iter().map(ComponentView::try_from);
-            Ok(Reply::Components(components.collect::<Result<_>>()?))
+        Request::ActivateComponent { name, version } => components(database, [database.activate(&name, version)?]),
+        Request::DropComponent { name, version } => database.drop_component(&name, version).map(|()| Reply::Done),
+        Request::AlterProc { proc, max_concurrency } => {
+            database.set_max_concurrency(&proc, max_concurrency).map(Reply::Proc)
         }
-        Request::Component { name } => {
-            Ok(Reply::Components(vec![ComponentView::try_from(database.component(&name)?)?]))
-        }
+        Request::Components { which } => components(database, database.components(which)?),
+        Request::Component { name } => components(database, [database.component(&name)?]),
         Request::Execute(request) => database.execute(request).map(Reply::Started),
         Request::Follow { run, logs: true } => follow(database, run, Some(0), sink),
         Request::Follow { run, logs: false } => follow(database, run, None, sink),
@@ -82,6 +80,12 @@ fn answer(database: &Database, question: Question, sink: Sink<'_>) -> Result<Rep
         }
         Request::DeleteModel(which) => Ok(Reply::Models(vec![database.delete_model(&which)?])),
     }
+}
+
+fn components(database: &Database, records: impl IntoIterator<Item = ComponentRecord>) -> Result<Reply> {
+    let settings = database.proc_settings()?;
+    let views = records.into_iter().map(|record| ComponentView::new(record, &settings));
+    views.collect::<Result<_>>().map(Reply::Components)
 }
 
 fn sql(database: &Database, text: &str, watch: &Watch, sink: Sink<'_>) -> Result<Reply> {

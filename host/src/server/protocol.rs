@@ -9,11 +9,13 @@ use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
 use serde::{Deserialize, Serialize};
 
-use super::view::{ComponentView, LogView, RunView};
+use super::view::{ComponentView, CreatedView, LogView, RunView};
 use crate::base::{Error, RunId};
-use crate::database::{Import, ImportDone, Model, ModelRef, Replace};
+use crate::database::{Import, ImportDone, Model, ModelRef};
+use crate::proc::Creation;
 use crate::run::{Request as RunRequest, Target};
 use crate::sql::Done;
+use crate::storage::Versions;
 
 /// Version of this protocol. Both sides must speak the same.
 pub const PROTOCOL: u32 = 1;
@@ -64,19 +66,33 @@ pub enum Request {
     /// Reads files into a table. Events: progress.
     Import(Import),
     /// Stores the component in the body.
-    CreateComponent {
-        /// Its name.
+    CreateComponent(Creation),
+    /// Lets a version of a component answer to its name.
+    ActivateComponent {
+        /// The component.
         name: String,
-        /// What happens to one of that name.
-        replace: Replace,
+        /// Which.
+        version: u64,
     },
     /// Lets a component no longer be executed.
     DropComponent {
         /// Its name.
         name: String,
+        /// One of its versions, or all of it.
+        version: Option<u64>,
+    },
+    /// Sets how many runs of a proc may execute at the same time.
+    AlterProc {
+        /// `proc` or `component.proc`.
+        proc: String,
+        /// So many; as many as there are places where absent.
+        max_concurrency: Option<u64>,
     },
     /// The components that can be executed.
-    Components,
+    Components {
+        /// Active versions, or all.
+        which: Versions,
+    },
     /// One component by its name or by a proc's name.
     Component {
         /// `component`, `proc` or `component.proc`.
@@ -181,6 +197,10 @@ pub enum Reply {
     Imported(ImportDone),
     /// Components.
     Components(Vec<ComponentView>),
+    /// What became of a component file.
+    Created(Box<CreatedView>),
+    /// The full name of a proc.
+    Proc(String),
     /// A run was started.
     Started(RunId),
     /// These runs were stopped.

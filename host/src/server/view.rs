@@ -1,21 +1,25 @@
 //! Components, runs, logs and models as they are shown: over the socket, and by
 //! `--json`. Field names are a promise to scripts.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
-use crate::base::{Error, Result, RunId, SnapshotId};
-use crate::catalog::{Catalog, ProcSpec};
-use crate::proc::{Inspection, Receipt};
+use crate::base::{Result, RunId, SnapshotId};
+use crate::catalog::{Catalog, Change, ProcSpec};
+use crate::proc::{Capabilities, Creating, Inspection, Place, Purpose, Receipt};
 use crate::run::RunResults;
-use crate::storage::{ComponentRecord, InstanceRecord, LogLine, RunRecord, RunState};
+use crate::storage::{ComponentRecord, InstanceRecord, LogLine, ProcSetting, RunRecord, RunState};
 
-/// A component.
+/// A version of a component.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ComponentView {
     /// Its name.
     pub name: String,
     /// Counted from 1 for each name.
     pub version: u64,
+    /// Whether this version answers to the name.
+    pub active: bool,
     /// Of its bytes, 64 hex digits.
     pub sha256: String,
     /// Size of its bytes.
@@ -24,16 +28,21 @@ pub struct ComponentView {
     pub created_us: i64,
     /// What it offers.
     pub procs: Vec<ProcSpec>,
+    /// Runs that may execute at the same time, of the procs where that is bounded.
+    pub max_concurrency: BTreeMap<String, u64>,
 }
 
-impl TryFrom<ComponentRecord> for ComponentView {
-    type Error = Error;
-
-    fn try_from(record: ComponentRecord) -> Result<Self> {
+impl ComponentView {
+    /// Of a version, and what is set for procs.
+    pub fn new(record: ComponentRecord, settings: &[ProcSetting]) -> Result<Self> {
+        let own = settings.iter().filter(|setting| setting.component == record.name);
+        let bounds = own.filter_map(|setting| Some((setting.proc.clone(), setting.max_concurrency?)));
         Ok(Self {
             procs: Catalog::declared(&record)?,
+            max_concurrency: bounds.collect(),
             name: record.name,
             version: record.version,
+            active: record.active,
             sha256: record.sha256,
             size_bytes: record.size_bytes,
             created_us: record.created_us,
@@ -42,18 +51,26 @@ impl TryFrom<ComponentRecord> for ComponentView {
 }
 
 /// What a component file is.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct InspectionView {
     /// Of the file, 64 hex digits.
     pub sha256: String,
     /// Size of the file.
     pub size_bytes: u64,
+    /// Size of its machine code.
+    pub code_bytes: u64,
+    /// How long it took to compile it, or to read it from the cache.
+    pub compile_ms: f64,
+    /// `child-process`, `this-process` or `cache`.
+    pub compiled_in: Place,
     /// Imported interfaces.
     pub imports: Vec<String>,
     /// Exported interfaces.
     pub exports: Vec<String>,
-    /// What the imports allow, in words.
-    pub capabilities: String,
+    /// What the imports allow, and what they do not.
+    pub capabilities: Capabilities,
+    /// How long it took to describe itself.
+    pub describe_ms: f64,
     /// The procs it declares.
     pub procs: Vec<ProcSpec>,
 }
@@ -63,10 +80,48 @@ impl From<Inspection> for InspectionView {
         Self {
             sha256: found.sha256,
             size_bytes: found.size_bytes,
+            code_bytes: found.code.code_bytes,
+            compile_ms: found.code.elapsed.as_secs_f64() * 1e3,
+            compiled_in: found.code.place,
             imports: found.imports,
             exports: found.exports,
             capabilities: found.capabilities,
+            describe_ms: found.describe_time.as_secs_f64() * 1e3,
             procs: found.procs,
+        }
+    }
+}
+
+/// What became of a component file.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CreatedView {
+    /// The component.
+    pub name: String,
+    /// The version that has these bytes.
+    pub version: u64,
+    /// Whether this version answers to the name.
+    pub active: bool,
+    /// `created`, `activated` or `unchanged`.
+    pub change: Change,
+    /// `store` or `dry-run`.
+    pub purpose: Purpose,
+    /// The same in one line.
+    pub message: String,
+    /// What the file is.
+    #[serde(flatten)]
+    pub report: InspectionView,
+}
+
+impl From<Creating> for CreatedView {
+    fn from(done: Creating) -> Self {
+        Self {
+            message: done.sentence(),
+            name: done.created.component.name,
+            version: done.created.component.version,
+            active: done.created.component.active,
+            change: done.created.change,
+            purpose: done.purpose,
+            report: done.inspection.into(),
         }
     }
 }

@@ -9,8 +9,7 @@ use super::provider::View;
 use super::session::Session;
 use super::statement::{CreateFunction, CreateTable, Execute, ExecuteInput, Kill, Planned, Show, TableName};
 use crate::base::{Error, Limits, Result, RunId};
-use crate::catalog::NewComponent;
-use crate::proc::{Engine, inspect};
+use crate::proc::{CodeCache, Creation};
 use crate::run::{InputRef, Request, RunStatus, Target};
 use crate::storage::RunState;
 
@@ -29,21 +28,15 @@ pub(super) fn create(view: &View, create: &CreateFunction) -> Result<Done> {
     // Errors shall say where a relative path was looked for.
     let path = std::path::absolute(file).map_err(|e| Error::io("find", file, e))?;
     let bytes = std::fs::read(&path).map_err(|e| Error::io("read", &path, e))?;
-    let inspection = inspect(Engine::get()?, file, &bytes, &view.system.limits)?;
-    let new = NewComponent { name: &create.name, procs: &inspection.procs, sha256: &inspection.sha256, bytes: &bytes };
     let catalog = &view.system.catalog;
     if !create.or_replace && catalog.versions()?.iter().any(|kept| kept.name == create.name) {
         return Err(Error::Exists { kind: "component", name: create.name.clone() });
     }
-    let record = catalog.create(&new)?;
-    let procs: Vec<&str> = inspection.procs.iter().map(|proc| proc.name.as_str()).collect();
-    Ok(Done::message(format!(
-        "created component `{}` version {} with {}: it can use {}",
-        record.name,
-        record.version,
-        procs.join(", "),
-        inspection.capabilities
-    )))
+    let cache = CodeCache::of_user();
+    let done = Creation::new(&create.name).create(catalog, &bytes, &view.system.limits, cache.as_ref())?;
+    let procs: Vec<&str> = done.inspection.procs.iter().map(|proc| proc.name.as_str()).collect();
+    let (sentence, capabilities) = (done.sentence(), &done.inspection.capabilities);
+    Ok(Done::message(format!("{sentence} with {}: it can use {capabilities}", procs.join(", "))))
 }
 
 /// `DROP FUNCTION`.

@@ -21,6 +21,7 @@ use crate::cli::proc::{check, create, follow, start};
 use crate::cli::report::Interrupted;
 use crate::cli::sql::query;
 use crate::database::{Import, ImportMode};
+use crate::proc::Creation;
 use crate::run::{InputRef, Request as RunRequest};
 use crate::server::{Role, RunView};
 
@@ -191,9 +192,10 @@ impl Teller<'_> {
 /// Stores the component; one that is stored already stays as it is.
 fn create_component(context: &Context, file: Option<PathBuf>) -> Result<String> {
     let file = component(context, file)?;
-    let component = create(context, COMPONENT.to_owned(), file, true)?;
-    let procs: Vec<&str> = component.procs.iter().map(|proc| proc.name.as_str()).collect();
-    Ok(format!("{COMPONENT} version {}, {}: {}", component.version, bytes(component.size_bytes), procs.join(", ")))
+    let created = create(context, Creation::new(COMPONENT), file)?;
+    let procs: Vec<&str> = created.report.procs.iter().map(|proc| proc.name.as_str()).collect();
+    let size = bytes(created.report.size_bytes);
+    Ok(format!("{COMPONENT} version {}, {size}: {}", created.version, procs.join(", ")))
 }
 
 fn ingest(context: &Context, table: &str, [images, labels]: [PathBuf; 2]) -> Result<String> {

@@ -5,18 +5,28 @@ use std::path::PathBuf;
 use anyhow::{Result, bail};
 use clap::Args;
 
-use super::inspect::read_component;
+use super::alter::Bound;
+use super::inspect::{read_component, report};
+use crate::catalog::Activation;
+use crate::cli::args::{CreationLimitArg, Pair};
 use crate::cli::context::Context;
 use crate::cli::report::unexpected;
-use crate::database::Replace;
-use crate::server::{ComponentView, Reply, Request};
+use crate::proc::{CodeCache, Creation, Purpose};
+use crate::server::{CreatedView, Reply, Request};
 
 const EXAMPLES: &str = "\
 Examples:
   quern proc create my-proc.wasm
-  quern proc create build/out.wasm --name my-proc --replace";
+  quern proc create my-proc.wasm --dry-run          the same report, nothing is stored
+  quern proc create build/out.wasm --name my-proc   a new version where my-proc exists
+  quern proc create my-proc.wasm --inactive         a version to try: execute PROC --version N
+  quern proc create my-proc.wasm --max-concurrency train=2";
 
 /// Create the procs of a component, so that they can be executed
+///
+/// Checks the file step by step and prints what it found. A component of that
+/// name gets a new version, which becomes the active one; the same bytes again
+/// change nothing.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Create {
@@ -26,9 +36,18 @@ pub(crate) struct Create {
     /// Its name [default: the file's, without .wasm]
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
-    /// Make a new version of the component of that name
+    /// Check everything and store nothing
     #[arg(long)]
-    replace: bool,
+    dry_run: bool,
+    /// Add the version without making it the active one
+    #[arg(long)]
+    inactive: bool,
+    /// Let only N runs of a proc execute at the same time; repeatable
+    #[arg(long, value_name = "PROC=N")]
+    max_concurrency: Vec<Pair>,
+    /// Another value for a limit, for example compile_cpu_ms; repeatable
+    #[arg(long = "limit", value_name = "NAME=VALUE")]
+    limits: Vec<CreationLimitArg>,
 }
 
 impl Create {
@@ -38,31 +57,46 @@ impl Create {
             (None, Some(stem)) => stem.to_owned(),
             (None, None) => bail!("{} gives no name for the component; use --name NAME", self.file.display()),
         };
+        let bounds = self.max_concurrency.into_iter().map(|pair| {
+            let bound: Bound = pair.value.parse().map_err(anyhow::Error::msg)?;
+            Ok((pair.name, bound.runs()))
+        });
+        let creation = Creation {
+            activation: if self.inactive { Activation::Later } else { Activation::Now },
+            purpose: if self.dry_run { Purpose::DryRun } else { Purpose::Store },
+            limits: self.limits.into_iter().map(|CreationLimitArg(limit)| (limit.name, limit.value)).collect(),
+            max_concurrency: bounds.collect::<Result<_>>()?,
+            ..Creation::new(name)
+        };
         let bytes = read_component(&self.file)?;
-        let component = create(context, name, bytes, self.replace)?;
+        let created = create(context, creation, bytes)?;
         if context.json {
-            return context.print_json(&component);
+            return context.print_json(&created);
         }
-        let procs: Vec<String> = component.procs.iter().map(|p| format!("{}.{}", component.name, p.name)).collect();
-        Ok(context.print(&format!(
-            "created component {} version {}: {}\n",
-            component.name,
-            component.version,
-            procs.join(", ")
-        ))?)
+        let mut text = match context.quiet {
+            true => String::new(),
+            false => report(&created.report, context.out) + "\n",
+        };
+        let procs: Vec<String> =
+            created.report.procs.iter().map(|proc| format!("{}.{}", created.name, proc.name)).collect();
+        text.push_str(&format!("{}: {}\n", created.message, procs.join(", ")));
+        Ok(context.print(&text)?)
     }
 }
 
-/// Stores a component.
-pub(crate) fn create(context: &Context, name: String, bytes: Vec<u8>, replace: bool) -> Result<ComponentView> {
-    let progress = context.progress(&format!("compiling {name}"));
-    let replace = if replace { Replace::Yes } else { Replace::No };
-    let reply = context.connection()?.call(Request::CreateComponent { name, replace }, bytes, &mut |_| Ok(()))?;
+/// Stores a component, or only tells what it is.
+pub(crate) fn create(context: &Context, creation: Creation, bytes: Vec<u8>) -> Result<CreatedView> {
+    let progress = context.progress(&format!("compiling {}", creation.name));
+    if creation.purpose == Purpose::DryRun && !context.folder.exists() {
+        // A folder that does not exist is not made for this.
+        let previewed = creation.preview(&bytes, CodeCache::of_user().as_ref())?;
+        progress.finish();
+        return Ok(previewed.into());
+    }
+    let reply = context.connection()?.call(Request::CreateComponent(creation), bytes, &mut |_| Ok(()))?;
     progress.finish();
     match reply {
-        Reply::Components(components) => {
-            components.into_iter().next().ok_or_else(|| unexpected(&Reply::Components(Vec::new())))
-        }
+        Reply::Created(created) => Ok(*created),
         other => Err(unexpected(&other)),
     }
 }

@@ -8,24 +8,30 @@ use crate::server::Request;
 
 const EXAMPLES: &str = "\
 Examples:
-  quern proc delete my-proc";
+  quern proc delete my-proc
+  quern proc delete my-proc --version 1";
 
-/// Delete a component with its procs; past runs stay
+/// Delete a component with its procs, or one version of it; runs stay and go on
 #[derive(Debug, Args)]
 #[command(visible_alias = "rm", after_help = EXAMPLES)]
 pub(crate) struct Delete {
     /// The component
     #[arg(value_name = "COMPONENT")]
     component: String,
+    /// Only this version, which must not be the active one
+    #[arg(long, value_name = "N")]
+    version: Option<u32>,
 }
 
 impl Delete {
     pub(crate) fn run(self, context: &Context) -> Result<()> {
-        let request = Request::DropComponent { name: self.component.clone() };
+        let version = self.version.map(u64::from);
+        let request = Request::DropComponent { name: self.component.clone(), version };
         context.connection()?.call(request, Vec::new(), &mut |_| Ok(()))?;
+        let which = version.map(|version| format!(" version {version}")).unwrap_or_default();
         match context.json {
-            true => context.print_json(&serde_json::json!({ "deleted": self.component })),
-            false => Ok(context.print(&format!("deleted component {}\n", self.component))?),
+            true => context.print_json(&serde_json::json!({ "deleted": self.component, "version": version })),
+            false => Ok(context.print(&format!("deleted component {}{which}\n", self.component))?),
         }
     }
 }

@@ -6,6 +6,7 @@ use anyhow::{Context as _, Result, anyhow};
 use clap::Args;
 
 use crate::base::{LimitChanges, RunId};
+use crate::catalog::at_version;
 use crate::cli::args::{LimitArg, Pair, parse_duration};
 use crate::cli::context::Context;
 use crate::cli::interrupt;
@@ -33,6 +34,9 @@ pub(crate) struct Execute {
     /// `proc` or `component.proc`
     #[arg(value_name = "PROC")]
     proc: String,
+    /// Execute this version of the component, active or not
+    #[arg(long, value_name = "N")]
+    version: Option<u32>,
     /// A table to read, in the proc's order, with the columns it may see; repeatable
     #[arg(long = "input", short, value_name = "TABLE[:COL,…]")]
     inputs: Vec<String>,
@@ -106,7 +110,10 @@ impl Execute {
         }
         let user = std::env::var("USER").ok().filter(|user| !user.is_empty());
         Ok(RunRequest {
-            proc: self.proc,
+            proc: match self.version {
+                Some(version) => at_version(&self.proc, version.into())?,
+                None => self.proc,
+            },
             inputs: self.inputs.iter().map(|text| parse_input(text)).collect::<Result<_>>()?,
             outputs: self.outputs,
             params: self.params.into_iter().map(|pair| (pair.name, pair.value)).collect(),

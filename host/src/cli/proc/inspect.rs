@@ -1,4 +1,5 @@
-//! `quern proc inspect`: what a component file is, before it is created.
+//! `quern proc inspect`: what a component file is, before it is created; and the
+//! report that `quern proc create` prints as well.
 
 use std::path::{Path, PathBuf};
 
@@ -7,9 +8,10 @@ use clap::Args;
 
 use super::show::describe_procs;
 use crate::base::{Error, Limits};
+use crate::cli::args::CreationLimitArg;
 use crate::cli::context::Context;
-use crate::cli::output::bytes;
-use crate::proc::{Engine, inspect};
+use crate::cli::output::{Paint, bytes, duration};
+use crate::proc::{CodeCache, Engine, Place, inspect};
 use crate::server::InspectionView;
 
 const EXAMPLES: &str = "\
@@ -26,17 +28,26 @@ pub(crate) struct Inspect {
     /// The component
     #[arg(value_name = "FILE")]
     file: PathBuf,
+    /// Another value for a limit, for example compile_cpu_ms; repeatable
+    #[arg(long = "limit", value_name = "NAME=VALUE")]
+    limits: Vec<CreationLimitArg>,
 }
 
 impl Inspect {
     pub(crate) fn run(self, context: &Context) -> Result<()> {
         let bytes = read_component(&self.file)?;
-        let found = inspect(Engine::get()?, &self.file.display().to_string(), &bytes, &Limits::default())?;
+        let mut limits = Limits::default();
+        self.limits.iter().try_for_each(|CreationLimitArg(limit)| limits.set(&limit.name, limit.value))?;
+        let progress = context.progress(&format!("compiling {}", self.file.display()));
+        let cache = CodeCache::of_user();
+        let what = self.file.display().to_string();
+        let found = inspect(Engine::get()?, &what, &bytes, &limits, cache.as_ref())?;
+        progress.finish();
         let view = InspectionView::from(found);
         if context.json {
             return context.print_json(&view);
         }
-        Ok(context.print(&describe(&view, context))?)
+        Ok(context.print(&report(&view, context.out))?)
     }
 }
 
@@ -45,22 +56,52 @@ pub(crate) fn read_component(file: &Path) -> Result<Vec<u8>> {
     std::fs::read(file).map_err(|e| Error::io("read", file, e).into())
 }
 
-fn describe(view: &InspectionView, context: &Context) -> String {
-    let paint = context.out;
+/// What each step found: the file, its interfaces, its code, what it may do, its procs.
+pub(crate) fn report(view: &InspectionView, paint: Paint) -> String {
     let mut text = String::new();
     let mut line = |name: &str, value: &str| {
         text.push_str(&format!("{}{value}\n", paint.dim(&format!("{name:<11}"))));
     };
-    line("sha256", &view.sha256);
-    line("size", &bytes(view.size_bytes));
-    line("may", &view.capabilities);
-    for (i, import) in view.imports.iter().enumerate() {
-        line(if i == 0 { "imports" } else { "" }, import);
+    line("file", &format!("{}, sha256 {}", bytes(view.size_bytes), view.sha256));
+    line("imports", &names(&view.imports));
+    line("exports", &names(&view.exports));
+    let time = duration(std::time::Duration::from_secs_f64(view.compile_ms.max(0.0) / 1e3));
+    let how = match view.compiled_in {
+        Place::ChildProcess => format!("compiled in {time} by a process with limits"),
+        Place::ThisProcess => format!("compiled in {time}"),
+        Place::Cache => format!("compiled before, read in {time}"),
+    };
+    line("code", &format!("{}, {how}", bytes(view.code_bytes)));
+    let capabilities = &view.capabilities;
+    let asks = match capabilities.asks.is_empty() {
+        true => "nothing beyond its parameters and results".to_owned(),
+        false => capabilities.asks.join(" · "),
+    };
+    line("asks for", &asks);
+    if !capabilities.asks_not.is_empty() {
+        line("asks not", &capabilities.asks_not.join(", "));
     }
-    for (i, export) in view.exports.iter().enumerate() {
-        line(if i == 0 { "exports" } else { "" }, export);
-    }
+    line("never has", &capabilities.never.join(", "));
     text.push('\n');
     text.push_str(&describe_procs(&view.procs, paint));
     text
+}
+
+/// `quern:udf@0.1.0: job, tables` of full names of interfaces of one package.
+fn names(interfaces: &[String]) -> String {
+    let parts = interfaces.iter().map(|full| {
+        let (package, name) = full.split_once('/').unwrap_or(("", full));
+        let (name, version) = name.split_once('@').unwrap_or((name, ""));
+        (format!("{package}@{version}"), name)
+    });
+    let mut packages: Vec<(String, Vec<&str>)> = Vec::new();
+    for (package, name) in parts {
+        match packages.iter_mut().find(|(known, _)| *known == package) {
+            Some((_, names)) => names.push(name),
+            None => packages.push((package, vec![name])),
+        }
+    }
+    let texts: Vec<String> =
+        packages.iter().map(|(package, names)| format!("{package}: {}", names.join(", "))).collect();
+    texts.join("; ")
 }

@@ -1,5 +1,7 @@
 //! `quern proc`: from a new project to a run.
 
+mod activate;
+mod alter;
 mod build;
 mod create;
 mod delete;
@@ -27,6 +29,8 @@ pub(crate) enum ProcCommand {
     Create(create::Create),
     List(list::List),
     Show(show::Show),
+    Activate(activate::Activate),
+    Alter(alter::Alter),
     Execute(execute::Execute),
     Delete(delete::Delete),
 }
@@ -41,6 +45,8 @@ impl ProcCommand {
             Self::Create(command) => command.run(context),
             Self::List(command) => command.run(context),
             Self::Show(command) => command.run(context),
+            Self::Activate(command) => command.run(context),
+            Self::Alter(command) => command.run(context),
             Self::Execute(command) => command.run(context),
             Self::Delete(command) => command.run(context),
         }

@@ -40,14 +40,24 @@ impl Show {
 
 fn describe(component: &ComponentView, paint: Paint) -> String {
     format!(
-        "{} version {} · {} · created {} UTC\n{}\n\n{}",
+        "{} version {} · {} · created {} UTC\n{}\n{}\n{}",
         paint.bold(&component.name),
         component.version,
         bytes(component.size_bytes),
         timestamp(component.created_us),
         paint.dim(&format!("sha256 {}", component.sha256)),
+        bounds(component),
         describe_procs(&component.procs, paint)
     )
+}
+
+/// A line for each proc of which only so many runs execute at the same time.
+fn bounds(component: &ComponentView) -> String {
+    component
+        .max_concurrency
+        .iter()
+        .map(|(proc, runs)| format!("{proc}: at most {runs} {} at a time\n", if *runs == 1 { "run" } else { "runs" }))
+        .collect()
 }
 
 /// The procs of a component, each with what it reads, writes and takes.

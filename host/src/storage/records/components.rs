@@ -41,7 +41,8 @@ impl ComponentRecord {
 }
 
 /// Which versions of components.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Versions {
     /// Those that answer to their name.
     Active,

@@ -1,25 +1,22 @@
-//! The one WebAssembly engine of the process and the code it has compiled.
-//!
-//! Compiled code is kept in memory, and in a [`CodeCache`] folder when one is
-//! given. Such a file is machine code that is executed as it is: only the holder
-//! of a data folder writes there, files are named by the sha256 of the component
-//! and the engine's version and settings, end with their own checksum, and are
-//! never accepted from users.
+//! The one WebAssembly engine of the process and the components it has ready:
+//! in memory, and as files of code in a [`CodeCache`] when one is given.
+
+mod cache;
 
 use std::collections::HashMap;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+pub use cache::CodeCache;
 use sha2::{Digest, Sha256};
 use wasmtime::component::{self, HasSelf, Linker};
 use wasmtime::{Config, InstanceAllocationStrategy, PoolingAllocationConfig, WasmBacktraceDetails};
 
+use super::compile::{self, Compiled, Interfaces, Place, unusable};
 use super::interfaces::{Proc, ProcPre};
 use super::sandbox::State;
-use crate::base::{Error, Result};
+use crate::base::{Error, Limits, Result};
 
 /// Time between two looks at the kill switch of a guest that computes.
 const TICK: Duration = Duration::from_millis(5);
@@ -38,8 +35,6 @@ const MAX_TABLES: u32 = 8;
 pub(super) const STACK_BYTES: usize = 512 << 10;
 /// Compiled components kept in memory.
 const KEPT_COMPONENTS: usize = 64;
-/// Length of the checksum at the end of a file of compiled code.
-const CHECKSUM_BYTES: usize = 32;
 
 /// Compiles components. One per process, from [`Engine::get`].
 pub struct Engine {
@@ -52,14 +47,20 @@ pub struct Engine {
 /// A component, compiled and linked against the host's interfaces.
 pub struct Component {
     sha256: String,
+    interfaces: Interfaces,
     pre: ProcPre<State>,
-    compiled: component::Component,
+    code: Code,
 }
 
-/// A folder for compiled code, inside a data folder whose holder we are.
-#[derive(Clone, Debug)]
-pub struct CodeCache {
-    folder: PathBuf,
+/// How a component became machine code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Code {
+    /// Size of the machine code.
+    pub code_bytes: u64,
+    /// How long it took to compile it, or to read it.
+    pub elapsed: Duration,
+    /// Where it came from.
+    pub place: Place,
 }
 
 /// Components in memory by sha256, with the time of their last use.
@@ -90,9 +91,9 @@ impl Engine {
     }
 
     /// Compiles a component, or takes it from memory or `cache`.
-    pub fn compile(&self, bytes: &[u8], cache: Option<&CodeCache>) -> Result<Arc<Component>> {
+    pub fn compile(&self, bytes: &[u8], limits: &Limits, cache: Option<&CodeCache>) -> Result<Arc<Component>> {
         let sha256 = sha256_hex(bytes);
-        self.find(&sha256, cache, |engine| engine.compile_now(bytes))
+        self.find(&sha256, cache, || compile::compile(&self.engine, bytes, limits))
     }
 
     /// The component with this checksum, from memory or `cache`; else compiled
@@ -100,10 +101,11 @@ impl Engine {
     pub fn load(
         &self,
         sha256: &str,
+        limits: &Limits,
         cache: Option<&CodeCache>,
         bytes: impl FnOnce() -> Result<Vec<u8>>,
     ) -> Result<Arc<Component>> {
-        self.find(sha256, cache, |engine| {
+        self.find(sha256, cache, || {
             let bytes = bytes()?;
             let found = sha256_hex(&bytes);
             if found != sha256 {
@@ -112,7 +114,7 @@ impl Engine {
                     reason: format!("the stored bytes have sha256 {found}; create the component again"),
                 });
             }
-            engine.compile_now(&bytes)
+            compile::compile(&self.engine, &bytes, limits)
         })
     }
 
@@ -120,56 +122,50 @@ impl Engine {
         &self,
         sha256: &str,
         cache: Option<&CodeCache>,
-        make: impl FnOnce(&Self) -> Result<component::Component>,
+        make: impl FnOnce() -> Result<Compiled>,
     ) -> Result<Arc<Component>> {
-        let file = cache.map(|cache| cache.file(&self.engine, sha256));
         if let Some(component) = self.kept().get(sha256) {
-            if let Some(file) = file.filter(|file| !file.exists()) {
-                write_code(&file, &component.compiled);
-            }
             return Ok(component);
         }
-        let compiled = match file.as_deref().and_then(|file| self.read_code(file)) {
-            Some(compiled) => compiled,
+        let begun = Instant::now();
+        let file = cache.map(|cache| (cache, cache.file(&self.engine, sha256)));
+        let kept = file.as_ref().and_then(|(cache, path)| cache.read(path)).and_then(|(interfaces, code)| {
+            let made = Compiled { interfaces, code, elapsed: begun.elapsed(), place: Place::Cache };
+            self.link(sha256, made).ok()
+        });
+        let component = match kept {
+            Some(component) => component,
             None => {
-                let compiled = make(self)?;
-                if let Some(file) = &file {
-                    write_code(file, &compiled);
+                let made = make()?;
+                if let Some((cache, path)) = &file {
+                    cache.write(path, &made.interfaces, &made.code);
                 }
-                compiled
+                self.link(sha256, made)?
             }
         };
-        let component = Arc::new(self.link(sha256, compiled)?);
+        let component = Arc::new(component);
         self.kept().put(component.clone());
         Ok(component)
     }
 
-    fn compile_now(&self, bytes: &[u8]) -> Result<component::Component> {
-        catch_unwind(AssertUnwindSafe(|| component::Component::from_binary(&self.engine, bytes)))
-            .map_err(|_| unusable("the compiler fails on it".into()))?
-            .map_err(|e| unusable(format!("it does not compile: {}", root_cause(&e))))
-    }
-
-    fn link(&self, sha256: &str, compiled: component::Component) -> Result<Component> {
+    fn link(&self, sha256: &str, made: Compiled) -> Result<Component> {
+        let begun = Instant::now();
+        // SAFETY: the code was made by this process or by a child of it, which is
+        // this program, or read from a file that only this user can have written,
+        // whose checksum holds; `deserialize` checks version and settings again.
+        let compiled = unsafe { component::Component::deserialize(&self.engine, &made.code) }
+            .map_err(|e| Error::Internal(format!("compiled code cannot be used: {}", root_cause(&e))))?;
         let pre = self
             .linker
             .instantiate_pre(&compiled)
             .and_then(ProcPre::new)
-            .map_err(|e| unusable(format!("it does not fit `quern:udf@0.1.0`: {}", root_cause(&e))))?;
-        Ok(Component { sha256: sha256.to_owned(), pre, compiled })
-    }
-
-    /// Code of an earlier process, when the file is whole and fits this engine.
-    fn read_code(&self, file: &Path) -> Option<component::Component> {
-        let bytes = std::fs::read(file).ok()?;
-        let (code, checksum) = bytes.split_at_checked(bytes.len().checked_sub(CHECKSUM_BYTES)?)?;
-        if Sha256::digest(code)[..] != *checksum {
-            return None;
-        }
-        // SAFETY: the file lies in the folder of this process's data, which only
-        // its holder writes, its checksum holds, and its name carries the
-        // engine's compatibility hash, which `deserialize` checks again.
-        unsafe { component::Component::deserialize(&self.engine, code) }.ok()
+            .map_err(|e| unusable(&format!("it does not fit `quern:udf@0.1.0`: {}", root_cause(&e))))?;
+        let elapsed = match made.place {
+            Place::Cache => made.elapsed + begun.elapsed(),
+            _ => made.elapsed,
+        };
+        let code = Code { code_bytes: made.code.len() as u64, elapsed, place: made.place };
+        Ok(Component { sha256: sha256.to_owned(), interfaces: made.interfaces, pre, code })
     }
 
     fn kept(&self) -> std::sync::MutexGuard<'_, Kept> {
@@ -194,23 +190,19 @@ impl Component {
         &self.sha256
     }
 
+    /// How it became machine code.
+    pub fn code(&self) -> Code {
+        self.code
+    }
+
+    /// What it imports and exports.
+    pub(super) fn interfaces(&self) -> &Interfaces {
+        &self.interfaces
+    }
+
     /// Ready to be instantiated.
     pub(super) fn pre(&self) -> &ProcPre<State> {
         &self.pre
-    }
-}
-
-impl CodeCache {
-    /// Uses `folder`, which is made when the first code is written.
-    pub fn new(folder: impl Into<PathBuf>) -> Self {
-        Self { folder: folder.into() }
-    }
-
-    fn file(&self, engine: &wasmtime::Engine, sha256: &str) -> PathBuf {
-        use std::hash::{DefaultHasher, Hash, Hasher};
-        let mut hasher = DefaultHasher::new();
-        engine.precompile_compatibility_hash().hash(&mut hasher);
-        self.folder.join(format!("{sha256}-{:016x}.code", hasher.finish()))
     }
 }
 
@@ -232,19 +224,9 @@ impl Kept {
     }
 }
 
-/// A cache that cannot be written costs time at the next start, nothing else.
-fn write_code(file: &Path, compiled: &component::Component) {
-    let Ok(mut bytes) = compiled.serialize() else { return };
-    let checksum = Sha256::digest(&bytes);
-    bytes.extend_from_slice(&checksum);
-    let beside = file.with_extension(format!("{}.part", std::process::id()));
-    let folder = file.parent().unwrap_or(Path::new("."));
-    let written = std::fs::create_dir_all(folder)
-        .and_then(|()| std::fs::write(&beside, &bytes))
-        .and_then(|()| std::fs::rename(&beside, file));
-    if written.is_err() {
-        let _ = std::fs::remove_file(&beside);
-    }
+/// An engine that compiles as the one of this process does, and executes nothing.
+pub(super) fn compiler() -> Result<wasmtime::Engine> {
+    wasmtime::Engine::new(&language()).map_err(|e| Error::Internal(root_cause(&e)))
 }
 
 /// wasmtime's settings: a pool, so that an instance starts in microseconds; no
@@ -267,9 +249,15 @@ fn config() -> Config {
         .max_memory_size(4 << 30)
         .linear_memory_keep_resident(64 << 10)
         .max_unused_warm_slots(16);
+    let mut config = language();
+    config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
+    config
+}
+
+/// The settings that compiled code depends on.
+fn language() -> Config {
     let mut config = Config::new();
     config
-        .allocation_strategy(InstanceAllocationStrategy::Pooling(pool))
         .concurrency_support(false)
         .epoch_interruption(true)
         .max_wasm_stack(STACK_BYTES)
@@ -337,10 +325,6 @@ pub(super) fn sha256_hex(bytes: &[u8]) -> String {
         let _ = write!(text, "{byte:02x}");
         text
     })
-}
-
-fn unusable(reason: String) -> Error {
-    Error::Component { what: "the file".into(), reason }
 }
 
 /// The innermost cause, without the backtrace that wasmtime adds.

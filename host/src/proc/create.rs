@@ -1,0 +1,123 @@
+//! A component file enters the catalog: it is inspected, then stored as a
+//! version of its name. The report says what each step found.
+
+use serde::{Deserialize, Serialize};
+
+use super::{CodeCache, Engine, Inspection, inspect};
+use crate::base::{Error, Limits, Result};
+use crate::catalog::{Activation, Catalog, Change, Created, NewComponent};
+
+/// What is to be created, beside the file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Creation {
+    /// The component's name.
+    pub name: String,
+    /// Whether this version answers to the name.
+    pub activation: Activation,
+    /// Whether anything is stored.
+    pub purpose: Purpose,
+    /// Other values for limits.
+    pub limits: Vec<(String, u64)>,
+    /// Procs of which only so many runs may execute at the same time.
+    pub max_concurrency: Vec<(String, Option<u64>)>,
+}
+
+/// What a creation is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Purpose {
+    /// The component is stored.
+    Store,
+    /// All is checked and told, nothing is stored.
+    DryRun,
+}
+
+/// What was found and done.
+#[derive(Clone, Debug)]
+pub struct Creating {
+    /// The version, and what became of it; would become, in a dry run.
+    pub created: Created,
+    /// What was done.
+    pub purpose: Purpose,
+    /// What the file is.
+    pub inspection: Inspection,
+}
+
+impl Creation {
+    /// Stores and activates, with the usual limits.
+    pub fn new(name: impl Into<String>) -> Self {
+        Self {
+            name: name.into(),
+            activation: Activation::Now,
+            purpose: Purpose::Store,
+            limits: Vec::new(),
+            max_concurrency: Vec::new(),
+        }
+    }
+
+    /// What [`create`](Self::create) would do in a folder that does not exist yet.
+    pub fn preview(&self, bytes: &[u8], cache: Option<&CodeCache>) -> Result<Creating> {
+        let inspection = self.inspect(bytes, &Limits::default(), cache)?;
+        let new = NewComponent { name: &self.name, procs: &inspection.procs, sha256: &inspection.sha256, bytes };
+        let component = new.record(1, self.activation)?;
+        let created = Created { component, change: Change::Created };
+        Ok(Creating { created, purpose: Purpose::DryRun, inspection })
+    }
+
+    /// Inspects `bytes` and does what is asked for.
+    pub fn create(
+        &self,
+        catalog: &Catalog,
+        bytes: &[u8],
+        limits: &Limits,
+        cache: Option<&CodeCache>,
+    ) -> Result<Creating> {
+        let inspection = self.inspect(bytes, limits, cache)?;
+        let new = NewComponent { name: &self.name, procs: &inspection.procs, sha256: &inspection.sha256, bytes };
+        let created = match self.purpose {
+            Purpose::Store => catalog.add(&new, self.activation)?,
+            Purpose::DryRun => {
+                let (component, change) = catalog.preview(&new, self.activation)?;
+                Created { component, change }
+            }
+        };
+        if self.purpose == Purpose::Store {
+            for (proc, runs) in &self.max_concurrency {
+                catalog.set_max_concurrency(&self.name, proc, *runs)?;
+            }
+        }
+        Ok(Creating { created, purpose: self.purpose, inspection })
+    }
+
+    fn inspect(&self, bytes: &[u8], limits: &Limits, cache: Option<&CodeCache>) -> Result<Inspection> {
+        let mut limits = limits.clone();
+        self.limits.iter().try_for_each(|(name, value)| limits.set(name, *value))?;
+        let inspection = inspect(Engine::get()?, &format!("`{}`", self.name), bytes, &limits, cache)?;
+        for (proc, runs) in &self.max_concurrency {
+            if !inspection.procs.iter().any(|spec| spec.name == *proc) {
+                let within = Some(format!("component `{}`", self.name));
+                return Err(Error::not_found("proc", proc, within, inspection.procs.iter().map(|spec| &spec.name)));
+            }
+            Catalog::check_max_concurrency(&self.name, proc, *runs)?;
+        }
+        Ok(inspection)
+    }
+}
+
+impl Creating {
+    /// One line: what became of which version.
+    pub fn sentence(&self) -> String {
+        let Created { component, change } = &self.created;
+        let version = format!("component `{}` version {}", component.name, component.version);
+        let later = if component.active { "" } else { ", which is not active" };
+        match (self.purpose, change) {
+            (Purpose::Store, Change::Created) => format!("created {version}{later}"),
+            (Purpose::Store, Change::Activated) => format!("these bytes are {version}, which is active again"),
+            (_, Change::Unchanged) => format!("these bytes are {version} already{later}; nothing changes"),
+            (Purpose::DryRun, Change::Created) => format!("would create {version}{later}; nothing was stored"),
+            (Purpose::DryRun, Change::Activated) => {
+                format!("these bytes are {version}, which would be active again; nothing was stored")
+            }
+        }
+    }
+}
