@@ -229,7 +229,7 @@ fn declarations_that_make_no_sense_are_refused() {
     );
     assert_eq!(
         message(d.param("p", "n", "date", None, "")),
-        "parameter type `date` is not one of int, float, bool, string"
+        "parameter type `date` is not one of int, float, bool, string, binary"
     );
     assert_eq!(
         message(d.reducer("p", "r", "median")),

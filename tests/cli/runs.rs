@@ -204,7 +204,7 @@ fn inspection_tells_what_a_component_may_do() {
     let terminal = hostile();
     let file = terminal.path("hostile.wasm").to_str().unwrap().to_owned();
     let text = terminal.ok(&["proc", "inspect", &file]);
-    assert!(text.contains("no files, no network, no clock"), "{text}");
+    assert!(text.contains("never has  SQL, network, files, clock, environment"), "{text}");
     assert!(text.contains("never has  SQL, network, files, clock, environment"), "{text}");
     assert!(text.contains("imports    quern:udf@0.1.0: ") && text.contains("asks not   models"), "{text}");
 }
