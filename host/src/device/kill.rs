@@ -13,7 +13,8 @@ pub struct KillSwitch(Arc<Inner>);
 /// The shared state of a switch.
 struct Inner {
     thrown: AtomicBool,
-    started: Instant,
+    /// By the clock of [`coarse_ms`].
+    started_ms: u64,
     /// Milliseconds after `started`; `u64::MAX` while there is no deadline.
     deadline_ms: AtomicU64,
     state: Mutex<State>,
@@ -33,7 +34,7 @@ impl KillSwitch {
     pub fn new() -> Self {
         Self(Arc::new(Inner {
             thrown: AtomicBool::new(false),
-            started: Instant::now(),
+            started_ms: coarse_ms(),
             deadline_ms: AtomicU64::new(u64::MAX),
             state: Mutex::default(),
             changed: Condvar::new(),
@@ -89,7 +90,7 @@ impl KillSwitch {
     /// Time left before the deadline, if there is one.
     pub fn remaining(&self) -> Option<Duration> {
         let deadline_ms = self.0.deadline_ms.load(Ordering::Relaxed);
-        (deadline_ms != u64::MAX).then(|| Duration::from_millis(deadline_ms).saturating_sub(self.0.started.elapsed()))
+        (deadline_ms != u64::MAX).then(|| Duration::from_millis(deadline_ms.saturating_sub(self.elapsed_ms())))
     }
 
     /// Sleeps for `time`, less when the switch is thrown meanwhile; the answer is
@@ -124,7 +125,7 @@ impl KillSwitch {
     }
 
     fn elapsed_ms(&self) -> u64 {
-        u64::try_from(self.0.started.elapsed().as_millis()).unwrap_or(u64::MAX)
+        coarse_ms().saturating_sub(self.0.started_ms)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -142,6 +143,15 @@ impl std::fmt::Debug for KillSwitch {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "KillSwitch(thrown: {})", self.is_thrown())
     }
+}
+
+/// Milliseconds of a monotonic clock that is a few of them behind at most, and
+/// much cheaper to read than the exact one: kernels look at it between all chunks.
+fn coarse_ms() -> u64 {
+    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the call writes to the struct it is given.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC_COARSE, &raw mut now) };
+    u64::try_from(now.tv_sec).unwrap_or(0) * 1000 + u64::try_from(now.tv_nsec).unwrap_or(0) / 1_000_000
 }
 
 /// Keeps a waker registered; see [`KillSwitch::subscribe`].

@@ -1,15 +1,18 @@
-//! Executes a session's programs: plainly, or by replaying a plan.
+//! Executes one program: plainly, or by replaying a plan.
+//!
+//! Deciding which ([`Engine::prepare`]) is the session's; all memory is counted
+//! there, except that a program executed plainly takes memory as it goes.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::call::{Call, View};
-use super::executor::Executor;
+use super::executor::{Executor, Seen};
 use super::graph::{Binding, Graph, Origin};
 use super::plan::{Arena, Plan};
 use super::session::{Mode, Settings};
-use super::team::Lanes;
+use super::team::{Lanes, Lease};
 use crate::base::Result;
 use crate::device::{Block, Charge, KillSwitch, Owner, Pool, Prepared, Quota};
 
@@ -27,51 +30,71 @@ pub(crate) struct Ran {
     pub(crate) replayed: bool,
 }
 
-/// A session's memory for plans and its rights.
-pub(crate) struct Engine {
-    executor: Arc<Executor>,
+/// What executing a program needs besides the program.
+#[derive(Clone)]
+pub(crate) struct Means {
+    pool: Arc<Pool>,
     quota: Quota,
     kill: KillSwitch,
+    owner: Owner,
+}
+
+/// Decides how a session's programs are executed, and holds the memory of plans.
+pub(crate) struct Engine {
+    executor: Arc<Executor>,
+    means: Means,
     mode: Mode,
     max_plans: u64,
-    owner: Owner,
     /// Memory of prepared programs, by the address of the plan, which the arena keeps.
-    arenas: HashMap<usize, (Arena, Prepared)>,
+    arenas: HashMap<usize, (Arc<Mutex<Arena>>, Prepared)>,
+}
+
+/// A program of which is decided how it is executed.
+pub(crate) struct Work {
+    way: Way,
+    binding: Binding,
+    outputs: Vec<(u32, Arc<Block>)>,
+}
+
+/// How a program is executed.
+enum Way {
+    /// One operation at a time on one thread.
+    Unplanned(Graph),
+    /// One operation at a time.
+    Plainly(Arc<Seen>),
+    /// From its plan.
+    Replayed(Arc<Mutex<Arena>>),
 }
 
 impl Engine {
     pub(crate) fn new(executor: &Arc<Executor>, settings: &Settings, owner: Owner) -> Self {
+        let pool = executor.device().pool.clone();
         Self {
             executor: executor.clone(),
-            quota: settings.quota.clone(),
-            kill: settings.kill.clone(),
+            means: Means { pool, quota: settings.quota.clone(), kill: settings.kill.clone(), owner },
             mode: settings.mode,
             max_plans: settings.limits.programs,
-            owner,
             arenas: HashMap::new(),
         }
     }
 
-    /// Executes one program.
-    pub(crate) fn run(&mut self, job: Job) -> Result<Ran> {
-        let started = Instant::now();
+    /// What [`Work::run`] wants.
+    pub(crate) fn means(&self) -> &Means {
+        &self.means
+    }
+
+    /// Decides how a program is executed. `settle` waits for the programs on
+    /// their way; it is called before plans give their memory to another one.
+    pub(crate) fn prepare(&mut self, job: Job, settle: impl FnOnce()) -> Work {
         let Job { graph, binding, outputs } = job;
-        let mut replayed = false;
-        if self.mode == Mode::Unplanned {
-            self.plainly(&graph, &binding, &outputs, &Lanes::one(&self.kill))?;
+        let way = if self.mode == Mode::Unplanned {
+            Way::Unplanned(graph)
         } else {
-            let (executor, kill) = (self.executor.clone(), self.kill.clone());
-            let lanes = Lanes::of(&executor.team, &kill);
-            let (program, seen_before) = executor.sight(graph);
-            match self.arena(seen_before.then(|| program.plan())) {
-                Some(arena) => {
-                    arena.replay(&binding, &outputs, &lanes)?;
-                    replayed = true;
-                }
-                None => self.plainly(&program.graph, &binding, &outputs, &lanes)?,
-            }
-        }
-        Ok(Ran { time: started.elapsed(), replayed })
+            let (program, seen_before) = self.executor.sight(graph);
+            let arena = if seen_before { self.arena(&program.plan(), settle) } else { None };
+            arena.map_or(Way::Plainly(program), Way::Replayed)
+        };
+        Work { way, binding, outputs }
     }
 
     /// Gives the memory of all plans back.
@@ -81,28 +104,59 @@ impl Engine {
 
     /// This session's memory for a plan; none when the quota has no room for it,
     /// or the run no place, even without this session's other plans.
-    fn arena(&mut self, plan: Option<Arc<Plan>>) -> Option<&mut Arena> {
-        let plan = plan?;
-        let key = Arc::as_ptr(&plan) as usize;
-        if !self.arenas.contains_key(&key) {
-            let pool = &self.executor.device().pool;
-            let place = self.quota.prepare(self.max_plans).or_else(|| {
-                self.arenas.clear();
-                self.quota.prepare(self.max_plans)
-            })?;
-            let arena = Arena::new(plan.clone(), pool, (&self.quota, self.owner)).or_else(|_| {
-                self.arenas.clear();
-                Arena::new(plan, pool, (&self.quota, self.owner))
-            });
-            self.arenas.insert(key, (arena.ok()?, place));
+    fn arena(&mut self, plan: &Arc<Plan>, settle: impl FnOnce()) -> Option<Arc<Mutex<Arena>>> {
+        let key = Arc::as_ptr(plan) as usize;
+        if let Some((arena, _)) = self.arenas.get(&key) {
+            return Some(arena.clone());
         }
-        self.arenas.get_mut(&key).map(|(arena, _)| arena)
+        let made = self.make_arena(plan).or_else(|| {
+            settle();
+            self.arenas.clear();
+            self.make_arena(plan)
+        });
+        let (arena, place) = made?;
+        let arena = Arc::new(Mutex::new(arena));
+        self.arenas.insert(key, (arena.clone(), place));
+        Some(arena)
     }
 
+    fn make_arena(&self, plan: &Arc<Plan>) -> Option<(Arena, Prepared)> {
+        let Means { pool, quota, owner, .. } = &self.means;
+        let place = quota.prepare(self.max_plans)?;
+        Some((Arena::new(plan.clone(), pool, (quota, *owner)).ok()?, place))
+    }
+}
+
+impl Work {
+    /// Whether executing it takes memory that is not counted yet.
+    pub(crate) fn takes_memory(&self) -> bool {
+        !matches!(self.way, Way::Replayed(_))
+    }
+
+    /// Executes it, with helpers if there is a lease.
+    pub(crate) fn run(self, means: &Means, lease: Option<&Lease>) -> Result<Ran> {
+        let started = Instant::now();
+        let Self { way, binding, outputs } = self;
+        let lanes = Lanes::new(lease, &means.kill);
+        let mut replayed = false;
+        match way {
+            Way::Unplanned(graph) => means.plainly(&graph, &binding, &outputs, &Lanes::new(None, &means.kill))?,
+            Way::Plainly(program) => means.plainly(&program.graph, &binding, &outputs, &lanes)?,
+            Way::Replayed(arena) => {
+                let mut arena = arena.lock().unwrap_or_else(PoisonError::into_inner);
+                arena.replay(&binding, &outputs, &lanes)?;
+                replayed = true;
+            }
+        }
+        Ok(Ran { time: started.elapsed(), replayed })
+    }
+}
+
+impl Means {
     /// One operation after the other; memory is taken when a value is made and
     /// given back after its last use.
     fn plainly(&self, graph: &Graph, binding: &Binding, outputs: &[(u32, Arc<Block>)], lanes: &Lanes) -> Result<()> {
-        let pool = &self.executor.device().pool;
+        let pool = &self.pool;
         let last_uses = graph.last_uses();
         let mut views = views(graph);
         bind(graph, binding, outputs, &mut views);

@@ -2,11 +2,12 @@
 //!
 //! A [`Session`] records one operation per call: shapes and types are checked at
 //! once, nothing is computed. At a *flush* (a read, `sync`, `step`, the beginning of a
-//! tape) the program is cleaned to its [`graph`], which is its identity, and executed
-//! by the session's [`engine`]: the first time plainly, one operation after the
-//! other; from the second time on by replaying a [`plan`], in which chains are fused
-//! and every intermediate value has its place. Plans are shared by all sessions of an
-//! [`Executor`].
+//! tape) the program is cleaned to its [`graph`], which is its identity, and goes
+//! through the session's [`pipeline`]: programs are executed in order while the next
+//! one is recorded. The [`engine`] executes a program the first time plainly, one
+//! operation after the other; from the second time on by replaying a [`plan`], in
+//! which chains are fused and every intermediate value has its place. Plans are
+//! shared by all sessions of an [`Executor`].
 //!
 //! What must not happen here: an operation that changes what a handle, column or tape
 //! can still reach (only variables change, and old versions that someone holds are
@@ -20,6 +21,7 @@ mod executor;
 mod graph;
 mod op;
 mod ops;
+mod pipeline;
 mod plan;
 mod program;
 mod session;

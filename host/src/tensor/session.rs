@@ -4,10 +4,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use super::engine::{Engine, Job};
+use super::engine::Job;
 use super::executor::Executor;
 use super::graph::{Binding, Graph, Origin};
 use super::op::{Op, Params};
+use super::pipeline::Pipeline;
 use super::program::Program;
 use super::shape::Shape;
 use super::tape::Notes;
@@ -72,12 +73,11 @@ pub struct Session {
     id: u64,
     settings: Settings,
     executor: Arc<Executor>,
-    engine: Engine,
+    pipeline: Pipeline,
     program: Program,
     next_id: u64,
     random_calls: u64,
     tapes: Vec<Weak<Notes>>,
-    failure: Option<Error>,
     stats: Stats,
 }
 
@@ -88,14 +88,13 @@ impl Session {
         let id = NEXT.fetch_add(1, Ordering::Relaxed);
         Self {
             id,
-            engine: Engine::new(executor, &settings, Owner::instance(id)),
+            pipeline: Pipeline::new(executor, &settings, Owner::instance(id)),
             executor: executor.clone(),
             settings,
             program: Program::default(),
             next_id: 0,
             random_calls: 0,
             tapes: Vec::new(),
-            failure: None,
             stats: Stats::default(),
         }
     }
@@ -222,17 +221,31 @@ impl Session {
 
     /// Executes what is recorded and waits for it.
     pub fn sync(&mut self) -> Result<()> {
-        self.flush()
+        match self.flush()? {
+            Some(job) => self.pipeline.run(job),
+            None => self.pipeline.wait(),
+        }
     }
 
-    /// Executes what is recorded.
+    /// Executes what is recorded, while the caller goes on if a thread is free.
+    /// An error of the execution is that of a later call, at the latest of `sync`.
     pub fn step(&mut self) -> Result<()> {
-        self.flush()
+        match self.flush()? {
+            Some(job) => self.pipeline.send(job),
+            None => Ok(()),
+        }
     }
 
-    /// What was used so far.
+    /// What was used by what has been executed so far.
     pub fn stats(&self) -> Stats {
-        Stats { peak_bytes: self.settings.quota.peak_bytes(), ..self.stats }
+        let used = self.pipeline.used();
+        Stats {
+            peak_bytes: self.settings.quota.peak_bytes(),
+            device_time: used.time,
+            programs: used.programs,
+            replays: used.replays,
+            ..self.stats
+        }
     }
 
     /// The executor.
@@ -312,11 +325,12 @@ impl Session {
         Ok(())
     }
 
-    /// Counts bytes against the quota; plans give theirs back before it is exceeded.
+    /// Counts bytes against the quota; before it is exceeded, programs on their
+    /// way end and plans give their memory back.
     pub fn charge(&mut self, bytes: usize) -> Result<Charge> {
         let quota = &self.settings.quota;
         quota.charge(bytes as u64).or_else(|_| {
-            self.engine.forget_plans();
+            self.pipeline.forget_plans()?;
             quota.charge(bytes as u64)
         })
     }
@@ -326,15 +340,13 @@ impl Session {
         self.settings.kill.check()?;
         self.stats.operations += 1;
         if self.program.weight() as u64 >= self.settings.limits.program_ops {
-            self.flush()?;
+            self.step()?;
         }
         Ok(())
     }
 
     fn check_own(&self, tensors: &[&Tensor]) -> Result<()> {
-        if let Some(failure) = &self.failure {
-            return Err(repeat(failure));
-        }
+        self.pipeline.check()?;
         if tensors.iter().any(|tensor| tensor.0.session != self.id) {
             return Err(Error::Invalid("this tensor belongs to another run".to_owned()));
         }
@@ -353,37 +365,26 @@ impl Session {
         (self.id, self.next_id)
     }
 
-    /// Executes what is recorded. After a failure values are unknown, so every
-    /// later call answers with the same error.
-    fn flush(&mut self) -> Result<()> {
-        if let Some(failure) = &self.failure {
-            return Err(repeat(failure));
-        }
+    /// The program recorded so far, ready to be executed; none when there is
+    /// nothing to do. Values that are held have their memory from now on, which
+    /// later programs may read, because programs are executed in order.
+    fn flush(&mut self) -> Result<Option<Job>> {
+        self.pipeline.check()?;
         self.settings.kill.check()?;
         if self.program.is_empty() {
-            return Ok(());
+            return Ok(None);
         }
-        let result = self.execute();
-        if let Err(error) = &result {
-            self.failure = Some(repeat(error));
-        }
-        result
+        let made = self.job();
+        made.inspect_err(|error| self.pipeline.fail(error))
     }
 
-    fn execute(&mut self) -> Result<()> {
+    fn job(&mut self) -> Result<Option<Job>> {
         let (graph, binding) = std::mem::take(&mut self.program).clean()?;
         let mut outputs = Vec::new();
         for (value, handle) in &binding.held {
             handle.set_place(Place::Stored(self.place(&graph, &binding, &mut outputs, *value)?));
         }
-        if graph.nodes.is_empty() {
-            return Ok(());
-        }
-        let ran = self.engine.run(Job { graph, binding, outputs })?;
-        self.stats.device_time += ran.time;
-        self.stats.programs += 1;
-        self.stats.replays += u64::from(ran.replayed);
-        Ok(())
+        Ok((!graph.nodes.is_empty()).then_some(Job { graph, binding, outputs }))
     }
 
     /// The memory in which a held value will be; `outputs` grows by new blocks.
@@ -412,17 +413,5 @@ impl Session {
             }
             _ => Err(Error::Internal("a variable's memory would be held as a value".to_owned())),
         }
-    }
-}
-
-/// An error once more, as far as it can be copied.
-fn repeat(error: &Error) -> Error {
-    match error {
-        Error::Killed { by } => Error::Killed { by: by.clone() },
-        Error::OutOfRange(message) => Error::OutOfRange(message.clone()),
-        Error::Limit { limit, requested, allowed, unit, hint } => {
-            Error::Limit { limit, requested: *requested, allowed: *allowed, unit, hint: hint.clone() }
-        }
-        other => Error::Internal(other.to_string()),
     }
 }

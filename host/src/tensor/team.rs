@@ -1,11 +1,15 @@
 //! Threads that compute together.
 //!
-//! A program is executed by its session's thread. Each operation cuts its work
-//! into numbered chunks; the thread takes them one after another, and helpers
-//! that happen to be awake take some too. Nobody ever waits for a helper that has
-//! not begun, so a busy machine costs speed and nothing else. Which chunks there
-//! are depends on shapes only: results have the same bits with any number of
-//! threads. One session at a time has the helpers; others compute alone meanwhile.
+//! Each operation of a program cuts its work into numbered chunks; the thread that
+//! executes the program takes them one after another, and helpers that happen to
+//! be awake take some too. Nobody ever waits for a helper that has not begun, so a
+//! busy machine costs speed and nothing else. Which chunks there are depends on
+//! shapes only: results have the same bits with any number of threads. One session
+//! at a time has the helpers, by a [`Lease`]; others compute alone meanwhile.
+//!
+//! A whole program can be handed over as an *errand*: a helper executes it while
+//! the session's thread records the next one. A session that waits for its errand
+//! helps meanwhile, so as many threads compute as there are cores, never more.
 //!
 //! Handing over work costs a fraction of a microsecond because helpers spin
 //! shortly before they sleep; that is why this is not a general thread pool.
@@ -22,17 +26,31 @@ use crate::device::KillSwitch;
 /// How long a helper looks for work before it sleeps.
 const SPIN: Duration = Duration::from_micros(150);
 
+/// Turns of the spinning loop between two looks at the clock.
+const SPINS_PER_LOOK: u32 = 64;
+
 /// Chunks handed over at once.
 const MAX_CHUNKS: usize = 1 << 24;
 
 /// The work of one operation: a function of the chunk's number.
 type Work<'a> = &'a (dyn Fn(usize) + Sync);
 
+/// Something to execute on whichever thread of the team is free first.
+type Errand = Box<dyn FnOnce() + Send>;
+
 /// Helper threads, idle or at work for one session.
 pub(crate) struct Team {
     shared: Arc<Shared>,
     helpers: Vec<std::thread::JoinHandle<()>>,
-    taken: AtomicBool,
+}
+
+/// The right to use the helpers, until it is dropped.
+pub(crate) struct Lease(Arc<Shared>);
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.0.leased.store(false, Ordering::Release);
+    }
 }
 
 /// What helpers see.
@@ -45,6 +63,10 @@ struct Shared {
     panicked: AtomicBool,
     /// Written only while no chunk is unfinished, read only by holders of one.
     work: UnsafeCell<Option<Work<'static>>>,
+    leased: AtomicBool,
+    errand: Mutex<Option<Errand>>,
+    /// There is an errand; so that looking for one costs no lock.
+    has_errand: AtomicBool,
     sleeping: AtomicU32,
     closing: AtomicBool,
     lock: Mutex<()>,
@@ -64,6 +86,9 @@ impl Team {
             done: AtomicU32::new(0),
             panicked: AtomicBool::new(false),
             work: UnsafeCell::new(None),
+            leased: AtomicBool::new(false),
+            errand: Mutex::new(None),
+            has_errand: AtomicBool::new(false),
             sleeping: AtomicU32::new(0),
             closing: AtomicBool::new(false),
             lock: Mutex::new(()),
@@ -71,26 +96,49 @@ impl Team {
         });
         let helper = |i| {
             let shared = shared.clone();
-            std::thread::Builder::new().name(format!("quern-tensor-{i}")).spawn(move || shared.help()).ok()
+            std::thread::Builder::new().name(format!("quern-tensor-{i}")).spawn(move || shared.help_until(|| shared.is_closing())).ok()
         };
-        Self { helpers: (1..cores).filter_map(helper).collect(), shared, taken: AtomicBool::new(false) }
+        Self { helpers: (1..cores).filter_map(helper).collect(), shared }
     }
 
+    /// The helpers, if there are any and nobody has them.
+    pub(crate) fn lease(&self) -> Option<Lease> {
+        let free = !self.helpers.is_empty() && !self.shared.leased.swap(true, Ordering::Acquire);
+        free.then(|| Lease(self.shared.clone()))
+    }
+
+    /// Lets a helper execute `errand`, or whoever waits for it, if that is sooner.
+    /// Only the holder of the lease may have one, and one at a time.
+    pub(crate) fn send(&self, errand: Errand) {
+        *self.shared.errand.lock().unwrap_or_else(PoisonError::into_inner) = Some(errand);
+        self.shared.has_errand.store(true, Ordering::SeqCst);
+        self.shared.nudge();
+    }
+
+    /// Helps until `done`, which must be followed by [`Self::nudge`].
+    pub(crate) fn help_until(&self, done: impl Fn() -> bool) {
+        self.shared.help_until(done);
+    }
+
+    /// Tells those who wait to look again.
+    pub(crate) fn nudge(&self) {
+        self.shared.nudge();
+    }
+}
+
+impl Lease {
     /// Executes `work(0)` … `work(chunks − 1)`, each once, in any order.
     fn run(&self, chunks: usize, work: Work) -> Result<()> {
         // SAFETY: only the lifetime changes. The reference is used by holders of
         // unfinished chunks, and this function does not return before all have
         // finished.
         let work: Work<'static> = unsafe { std::mem::transmute(work) };
-        let shared = &*self.shared;
+        let shared = &*self.0;
         // SAFETY: no chunk is unfinished here, so nobody reads it.
         unsafe { *shared.work.get() = Some(work) };
         shared.done.store(0, Ordering::Relaxed);
         shared.ticket.store((chunks as u64) << 32, Ordering::SeqCst);
-        if shared.sleeping.load(Ordering::SeqCst) > 0 {
-            drop(shared.lock.lock().unwrap_or_else(PoisonError::into_inner));
-            shared.wake.notify_all();
-        }
+        shared.nudge();
         while shared.work_once() {}
         let mut spins = 0u32;
         while (shared.done.load(Ordering::Acquire) as usize) < chunks {
@@ -106,11 +154,13 @@ impl Team {
 impl Drop for Team {
     fn drop(&mut self) {
         self.shared.closing.store(true, Ordering::SeqCst);
-        drop(self.shared.lock.lock().unwrap_or_else(PoisonError::into_inner));
-        self.shared.wake.notify_all();
+        self.shared.nudge();
         for helper in self.helpers.drain(..) {
-            // A helper that panicked has nothing left to clean up.
-            let _ = helper.join();
+            // The last errand may hold what holds the team. A helper that panicked
+            // has nothing left to clean up.
+            if helper.thread().id() != std::thread::current().id() {
+                let _ = helper.join();
+            }
         }
     }
 }
@@ -139,28 +189,57 @@ impl Shared {
         true
     }
 
-    /// A helper's life.
-    fn help(&self) {
+    /// Executes an errand if there is one.
+    fn run_errand(&self) -> bool {
+        if !self.has_errand.load(Ordering::SeqCst) {
+            return false;
+        }
+        let errand = {
+            let mut waiting = self.errand.lock().unwrap_or_else(PoisonError::into_inner);
+            self.has_errand.store(false, Ordering::SeqCst);
+            waiting.take()
+        };
+        errand.map(|errand| errand()).is_some()
+    }
+
+    /// Takes chunks and errands until `done`; sleeps when there are none for long.
+    fn help_until(&self, done: impl Fn() -> bool) {
         loop {
             let mut since = Instant::now();
             let mut spins = 0u32;
-            while since.elapsed() < SPIN {
-                if self.work_once() {
+            loop {
+                if done() {
+                    return;
+                }
+                if self.work_once() || self.run_errand() {
                     since = Instant::now();
                     spins = 0;
                 }
                 pause(&mut spins);
+                if spins.is_multiple_of(SPINS_PER_LOOK) && since.elapsed() >= SPIN {
+                    break;
+                }
             }
             let guard = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
-            if self.closing.load(Ordering::SeqCst) {
-                return;
-            }
             self.sleeping.fetch_add(1, Ordering::SeqCst);
             let ticket = self.ticket.load(Ordering::SeqCst);
-            if ticket & u64::from(u32::MAX) >= ticket >> 32 {
+            let nothing = ticket & u64::from(u32::MAX) >= ticket >> 32;
+            if nothing && !self.has_errand.load(Ordering::SeqCst) && !done() {
                 drop(self.wake.wait(guard).unwrap_or_else(PoisonError::into_inner));
             }
             self.sleeping.fetch_sub(1, Ordering::SeqCst);
+        }
+    }
+
+    fn is_closing(&self) -> bool {
+        self.closing.load(Ordering::SeqCst)
+    }
+
+    /// Wakes those who sleep.
+    fn nudge(&self) {
+        if self.sleeping.load(Ordering::SeqCst) > 0 {
+            drop(self.lock.lock().unwrap_or_else(PoisonError::into_inner));
+            self.wake.notify_all();
         }
     }
 }
@@ -173,20 +252,14 @@ fn pause(spins: &mut u32) {
 
 /// The threads one program may use, and its kill switch.
 pub(crate) struct Lanes<'a> {
-    team: Option<&'a Team>,
+    team: Option<&'a Lease>,
     kill: &'a KillSwitch,
 }
 
 impl<'a> Lanes<'a> {
-    /// The caller's thread alone.
-    pub(crate) fn one(kill: &'a KillSwitch) -> Self {
-        Self { team: None, kill }
-    }
-
-    /// The team if it is free, else the caller's thread alone.
-    pub(crate) fn of(team: &'a Team, kill: &'a KillSwitch) -> Self {
-        let free = !team.helpers.is_empty() && !team.taken.swap(true, Ordering::Acquire);
-        Self { team: free.then_some(team), kill }
+    /// The caller's thread, and the helpers if the caller has them.
+    pub(crate) fn new(team: Option<&'a Lease>, kill: &'a KillSwitch) -> Self {
+        Self { team, kill }
     }
 
     /// Executes `work` for every chunk. Each should take well under 5 ms, since
@@ -229,13 +302,5 @@ impl<'a> Lanes<'a> {
     /// Whether the program should end; for long loops inside a chunk.
     pub(crate) fn killed(&self) -> bool {
         self.kill.is_thrown()
-    }
-}
-
-impl Drop for Lanes<'_> {
-    fn drop(&mut self) {
-        if let Some(team) = self.team {
-            team.taken.store(false, Ordering::Release);
-        }
     }
 }
