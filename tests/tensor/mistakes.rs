@@ -347,3 +347,42 @@ fn operations_with_very_many_inputs_do_not_pile_up() {
     assert!(s.stats().programs > before, "8 operations with 8,000 inputs wait to be executed");
     assert_eq!(s.read(&held[7]).unwrap(), [7; 1000]);
 }
+
+#[test]
+fn memory_that_kernels_take_for_themselves_is_charged() {
+    type Work = fn(&mut Session) -> Result<Tensor>;
+    // The result fits into the quota, what is needed to make it does not.
+    let cases: [(Work, u64, &str); 4] = [
+        (|s| s.random_permutation(1000), 10_000, "sorted keys"),
+        (|s| ones(s, DType::F16, &[40, 40]).and_then(|x| s.matmul(&x, &x, Transposed::default())), 16_000, "widened"),
+        (|s| ones(s, DType::F32, &[1, 600]).and_then(|x| s.softmax(&x, 1)), 12_000, "lanes"),
+        (
+            |s| {
+                let picked = s.range(DType::I64, 0.0, 1000, 0.0)?;
+                let bytes = ones(s, DType::U8, &[2])?;
+                s.gather(&bytes, 0, &picked)
+            },
+            12_000,
+            "checked indices",
+        ),
+    ];
+    for (work, allowed, what) in cases {
+        for mode in [Mode::Planned, Mode::Unplanned] {
+            let settings = quern::tensor::Settings { quota: Quota::new(allowed), ..settings(mode) };
+            let mut s = Session::new(executor(), settings);
+            let made = work(&mut s).unwrap();
+            let error = s.read(&made).unwrap_err();
+            assert_eq!(error.code(), ErrorCode::QuotaExceeded, "{what}: {error}");
+            let settings = quern::tensor::Settings { quota: Quota::new(allowed * 8), ..super::support::settings(mode) };
+            let mut s = Session::new(executor(), settings);
+            for _ in 0..3 {
+                let made = work(&mut s).unwrap();
+                s.read(&made).unwrap();
+            }
+        }
+    }
+}
+
+fn ones(s: &mut Session, dtype: DType, shape: &[usize]) -> Result<Tensor> {
+    s.full(dtype, shape, 1.0)
+}

@@ -5,6 +5,7 @@ mod gradients;
 mod memory;
 mod mistakes;
 mod operations;
+mod pipeline;
 mod plans;
 mod random;
 mod reference;

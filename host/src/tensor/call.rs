@@ -71,6 +71,32 @@ impl View {
     }
 }
 
+/// What an operation works on, without the work.
+pub(crate) struct Operands<'a> {
+    pub(crate) views: &'a [View],
+    pub(crate) inputs: &'a [u32],
+    pub(crate) outputs: &'a [u32],
+    /// Threads that may execute it together.
+    pub(crate) threads: usize,
+}
+
+impl Operands<'_> {
+    /// Type and shape of input `i`.
+    pub(crate) fn input(&self, i: usize) -> &View {
+        &self.views[self.inputs[i] as usize]
+    }
+
+    /// Type and shape of output `i`.
+    pub(crate) fn output(&self, i: usize) -> &View {
+        &self.views[self.outputs[i] as usize]
+    }
+
+    /// Elements of all inputs and outputs.
+    pub(crate) fn elements(&self) -> usize {
+        self.inputs.iter().chain(self.outputs).map(|v| self.views[*v as usize].elements()).sum()
+    }
+}
+
 /// One execution of one operation.
 pub(crate) struct Call<'a> {
     pub(crate) views: &'a [View],

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::call::{Call, View};
+use super::call::{Call, Operands, View};
 use super::executor::{Executor, Seen};
 use super::graph::{Binding, Graph, Origin};
 use super::plan::{Arena, Plan};
@@ -37,6 +37,7 @@ pub(crate) struct Means {
     quota: Quota,
     kill: KillSwitch,
     owner: Owner,
+    threads: usize,
 }
 
 /// Decides how a session's programs are executed, and holds the memory of plans.
@@ -71,7 +72,13 @@ impl Engine {
         let pool = executor.device().pool.clone();
         Self {
             executor: executor.clone(),
-            means: Means { pool, quota: settings.quota.clone(), kill: settings.kill.clone(), owner },
+            means: Means {
+                pool,
+                quota: settings.quota.clone(),
+                kill: settings.kill.clone(),
+                owner,
+                threads: executor.device().cores,
+            },
             mode: settings.mode,
             max_plans: settings.limits.programs,
             arenas: HashMap::new(),
@@ -172,6 +179,9 @@ impl Means {
             for i in node.inputs.iter().chain(&node.outputs) {
                 views[*i as usize].ptr = views[graph.root(*i) as usize].ptr;
             }
+            let operands =
+                Operands { views: &views, inputs: &node.inputs, outputs: &node.outputs, threads: self.threads };
+            let _scratch = self.quota.charge(node.op.scratch_bytes(&operands) as u64)?;
             let params = &binding.params[node.param as usize..];
             node.op.run(&Call { views: &views, inputs: &node.inputs, outputs: &node.outputs, params, lanes })?;
             for value in node.inputs.iter().map(|i| graph.root(*i)).chain(node.outputs.iter().copied()) {

@@ -32,12 +32,13 @@ struct Programs {
 pub(crate) struct Seen {
     pub(crate) graph: Graph,
     plan: OnceLock<Arc<Plan>>,
+    threads: usize,
 }
 
 impl Seen {
     /// The plan, prepared at the first call.
     pub(crate) fn plan(&self) -> Arc<Plan> {
-        self.plan.get_or_init(|| Arc::new(Plan::new(&self.graph))).clone()
+        self.plan.get_or_init(|| Arc::new(Plan::new(&self.graph, self.threads))).clone()
     }
 }
 
@@ -71,7 +72,7 @@ impl Executor {
             return (seen.clone(), true);
         }
         let ops = graph.weight();
-        let seen = Arc::new(Seen { graph, plan: OnceLock::new() });
+        let seen = Arc::new(Seen { graph, plan: OnceLock::new(), threads: self.device.cores });
         same.push((seen.clone(), clock));
         programs.ops += ops;
         if programs.ops > REMEMBERED_OPS {

@@ -1,6 +1,6 @@
 //! The operations of the IR and where each family lives.
 
-use super::call::Call;
+use super::call::{Call, Operands};
 use super::ops::elementwise::Elementwise;
 use super::ops::index::Index;
 use super::ops::layout::Layout;
@@ -48,6 +48,19 @@ impl Op {
             Self::Index(op) => op.run(call),
             Self::Random(op) => op.run(call),
             Self::Update(op) => op.run(call),
+        }
+    }
+
+    /// Memory that executing it takes besides its operands, at most: what grows with
+    /// the sizes that a guest chooses.
+    pub(crate) fn scratch_bytes(&self, operands: &Operands) -> usize {
+        match self {
+            Self::Matrix(_) => Matrix::scratch_bytes(operands),
+            Self::Probability(op) => op.scratch_bytes(operands),
+            Self::Reduce(op) => op.scratch_bytes(operands),
+            Self::Index(op) => op.scratch_bytes(operands),
+            Self::Random(op) => op.scratch_bytes(operands),
+            Self::Elementwise(_) | Self::Layout(_) | Self::Update(_) => 0,
         }
     }
 

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use super::call::{Call, View};
+use super::call::{Call, Operands, View};
 use super::engine::views;
 use super::graph::{Binding, Graph, Origin};
 use super::op::Op;
@@ -19,6 +19,8 @@ pub(crate) struct Plan {
     views: Vec<View>,
     places: Vec<Place>,
     arena_bytes: usize,
+    /// Memory that the greediest operation takes for itself.
+    scratch_bytes: usize,
 }
 
 /// One thing to execute.
@@ -43,8 +45,8 @@ enum Place {
 }
 
 impl Plan {
-    /// Prepares a program.
-    pub(crate) fn new(graph: &Graph) -> Self {
+    /// Prepares a program for `threads` threads.
+    pub(crate) fn new(graph: &Graph, threads: usize) -> Self {
         let groups = group(graph);
         let views = views(graph);
         let kept = kept(graph, &groups);
@@ -79,7 +81,12 @@ impl Plan {
             });
         }
         let (places, arena_bytes) = places(graph, &lives);
-        Self { instructions, views, places, arena_bytes }
+        let scratch = graph.nodes.iter().map(|node| {
+            let operands = Operands { views: &views, inputs: &node.inputs, outputs: &node.outputs, threads };
+            node.op.scratch_bytes(&operands)
+        });
+        let scratch_bytes = scratch.max().unwrap_or(0);
+        Self { instructions, views, places, arena_bytes, scratch_bytes }
     }
 }
 
@@ -244,7 +251,7 @@ pub(crate) struct Arena {
 impl Arena {
     /// Memory for `plan`.
     pub(crate) fn new(plan: Arc<Plan>, pool: &Pool, (quota, owner): (&Quota, Owner)) -> Result<Self> {
-        let charge = quota.charge(plan.arena_bytes as u64)?;
+        let charge = quota.charge((plan.arena_bytes + plan.scratch_bytes) as u64)?;
         let block = pool.take(plan.arena_bytes, owner)?;
         let mut views = plan.views.clone();
         for (view, place) in views.iter_mut().zip(&plan.places) {

@@ -4,7 +4,7 @@ mod cpu;
 mod gradient;
 
 use crate::base::{DType, Error, Result};
-use crate::tensor::call::Call;
+use crate::tensor::call::{Call, Operands};
 use crate::tensor::op::{Op, Params};
 use crate::tensor::session::Session;
 use crate::tensor::shape::Shape;
@@ -36,6 +36,14 @@ impl Index {
     /// Executes it.
     pub(crate) fn run(self, call: &Call) -> Result<()> {
         cpu::run(self, call)
+    }
+
+    /// Gathers check all indices before they move anything.
+    pub(crate) fn scratch_bytes(self, operands: &Operands) -> usize {
+        match self {
+            Self::Gather { .. } | Self::ScatterAdd { .. } => operands.input(1).elements() * size_of::<u32>(),
+            Self::ArgMax { .. } | Self::OneHot => 0,
+        }
     }
 
     /// Whether a gradient can flow through it.

@@ -5,7 +5,7 @@ mod gradient;
 
 use super::elementwise::same_dtype;
 use crate::base::{DType, Error, Result};
-use crate::tensor::call::Call;
+use crate::tensor::call::{Call, Operands};
 use crate::tensor::op::{Op, Params};
 use crate::tensor::session::Session;
 use crate::tensor::shape::Shape;
@@ -66,6 +66,12 @@ impl Matrix {
             Self::MatMul(transposed) => cpu::matmul(call, transposed),
             Self::Linear { activation } => cpu::linear(call, activation),
         }
+    }
+
+    /// Values of half precision are widened before they are multiplied.
+    pub(crate) fn scratch_bytes(operands: &Operands) -> usize {
+        let half = matches!(operands.output(0).dtype, DType::F16 | DType::BF16);
+        if half { operands.elements() * size_of::<f32>() } else { 0 }
     }
 }
 

@@ -15,7 +15,7 @@
 mod cpu;
 
 use crate::base::{DType, Error, Result};
-use crate::tensor::call::Call;
+use crate::tensor::call::{Call, Operands};
 use crate::tensor::op::{Op, Params};
 use crate::tensor::session::Session;
 use crate::tensor::shape::Shape;
@@ -34,6 +34,14 @@ impl Random {
     /// Executes it.
     pub(crate) fn run(self, call: &Call) -> Result<()> {
         cpu::run(self, call)
+    }
+
+    /// A permutation sorts keys with their positions, bucket by bucket.
+    pub(crate) fn scratch_bytes(self, operands: &Operands) -> usize {
+        match self {
+            Self::Permutation => operands.output(0).elements() * 2 * size_of::<(u64, u32)>(),
+            Self::Normal | Self::Uniform => 0,
+        }
     }
 }
 

@@ -14,7 +14,7 @@ use crate::tensor::simd::simd;
 const LONG: usize = 1 << 16;
 
 /// Length of a block where they are not.
-const SHORT: usize = 1 << 12;
+pub(super) const SHORT: usize = 1 << 12;
 
 /// Columns one thread takes at a time.
 const COLUMNS: usize = 128;

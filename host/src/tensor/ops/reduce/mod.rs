@@ -7,7 +7,7 @@ mod cpu;
 mod gradient;
 
 use crate::base::{DType, Error, Result};
-use crate::tensor::call::Call;
+use crate::tensor::call::{Call, Operands};
 use crate::tensor::op::{Op, Params};
 use crate::tensor::session::Session;
 use crate::tensor::shape::Shape;
@@ -43,6 +43,12 @@ impl Reduce {
     /// Executes it.
     pub(crate) fn run(self, call: &Call) -> Result<()> {
         cpu::run(self, call)
+    }
+
+    /// Long reductions are made of partial results.
+    pub(crate) fn scratch_bytes(self, operands: &Operands) -> usize {
+        let (outer, reduced, inner) = operands.input(0).shape.around_range(self.start, self.end);
+        reduced.div_ceil(cpu::SHORT) * outer * inner * size_of::<u128>()
     }
 }
 

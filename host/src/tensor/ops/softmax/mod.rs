@@ -4,7 +4,7 @@ mod cpu;
 mod gradient;
 
 use crate::base::{Error, Result};
-use crate::tensor::call::Call;
+use crate::tensor::call::{Call, Operands};
 use crate::tensor::op::{Op, Params};
 use crate::tensor::session::Session;
 use crate::tensor::shape::Shape;
@@ -43,6 +43,19 @@ impl Probability {
     /// Executes it.
     pub(crate) fn run(self, call: &Call) -> Result<()> {
         cpu::run(self, call)
+    }
+
+    /// Three lanes of the type computed in for each thread.
+    pub(crate) fn scratch_bytes(self, operands: &Operands) -> usize {
+        let lane = match self {
+            Self::Softmax { axis }
+            | Self::LogSoftmax { axis }
+            | Self::SoftmaxGrad { axis }
+            | Self::LogSoftmaxGrad { axis } => operands.input(0).shape.around(axis).1,
+            Self::CrossEntropy => operands.input(0).shape[1],
+            Self::CrossEntropyGrad => operands.input(1).shape[1],
+        };
+        3 * lane * size_of::<f64>() * operands.threads
     }
 }
 
