@@ -96,7 +96,10 @@ impl Team {
         });
         let helper = |i| {
             let shared = shared.clone();
-            std::thread::Builder::new().name(format!("quern-tensor-{i}")).spawn(move || shared.help_until(|| shared.is_closing())).ok()
+            std::thread::Builder::new()
+                .name(format!("quern-tensor-{i}"))
+                .spawn(move || shared.help_until(|| shared.is_closing()))
+                .ok()
         };
         Self { helpers: (1..cores).filter_map(helper).collect(), shared }
     }
