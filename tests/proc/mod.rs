@@ -1,5 +1,6 @@
 //! Procs: components are inspected, executed within their limits, and stopped.
 
+mod crafted;
 mod creating;
 mod database;
 mod fixture;
@@ -7,4 +8,5 @@ mod hostile;
 mod limits;
 mod mistakes;
 mod models;
+mod raw;
 mod training;

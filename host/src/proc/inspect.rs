@@ -129,11 +129,20 @@ fn describe(engine: &Engine, component: &Component, limits: &Limits) -> Result<V
         .pre()
         .instantiate(&mut store)
         .and_then(|instance| instance.quern_udf_entry().call_describe(&mut store));
+    let refused = store.data().refused.as_ref().map(|reason| format!("`declare` refused: {reason}"));
     called.map_err(|error| match trap::explain(error, store.data(), "describe", None) {
-        Error::Trap { reason, .. } => unusable(&format!("`describe` stopped: {reason}")),
+        Error::Trap { reason, .. } => {
+            unusable(&refused.clone().unwrap_or_else(|| format!("`describe` stopped: {reason}")))
+        }
         Error::Denied(reason) => unusable(&format!("`describe` stopped: {reason}")),
+        Error::Limit { limit, requested, allowed, unit, .. } => unusable(&format!(
+            "`describe` stopped: limit `{limit}`: {requested} {unit} asked, {allowed} {unit} allowed"
+        )),
         other => other,
     })?;
+    if let Some(refused) = refused {
+        return Err(unusable(&refused));
+    }
     match store.into_data().phase {
         Phase::Describe(declarations) => declarations.finish().map_err(|error| unusable(&error.to_string())),
         Phase::Run(_) => Err(Error::Internal("`describe` ended in another phase than it began".into())),

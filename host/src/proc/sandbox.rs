@@ -25,7 +25,14 @@ pub(super) struct State {
     pub(super) host_calls: u64,
     /// The last line that it logged as an error: the text of a panic.
     pub(super) last_error: Option<String>,
+    /// Why the first declaration that was refused was.
+    pub(super) refused: Option<String>,
 }
+
+/// A function that was called in `describe`, which stops the guest.
+#[derive(Debug, thiserror::Error)]
+#[error("`{}` is not available in `describe`, where only `declare` and `job.log` are", .0.replace('_', "-"))]
+pub(super) struct Unavailable(&'static str);
 
 /// What the guest is doing.
 pub(super) enum Phase {
@@ -39,19 +46,16 @@ impl State {
     /// Before the guest exists.
     pub(super) fn new(phase: Phase, limits: Limits) -> Self {
         let meter = Meter::new(&limits);
-        Self { phase, meter, limits, host_calls: 0, last_error: None }
+        Self { phase, meter, limits, host_calls: 0, last_error: None, refused: None }
     }
 
     /// The run, for a function that is named as in `wit/`; `describe` has none.
     #[inline]
-    pub(super) fn run(&mut self, function: &'static str) -> Result<&mut Run> {
+    pub(super) fn run(&mut self, function: &'static str) -> Result<&mut Run, Unavailable> {
         self.host_calls += 1;
         match &mut self.phase {
             Phase::Run(run) => Ok(run),
-            Phase::Describe(_) => Err(Error::Denied(format!(
-                "`{}` is not available in `describe`, where only `declare` and `job.log` are",
-                function.replace('_', "-")
-            ))),
+            Phase::Describe(_) => Err(Unavailable(function)),
         }
     }
 

@@ -4,7 +4,7 @@
 use wasmtime::{PoolConcurrencyLimitError, Trap, WasmBacktrace};
 
 use super::engine::{MAX_INSTANCES, STACK_BYTES, root_cause};
-use super::sandbox::State;
+use super::sandbox::{State, Unavailable};
 use crate::base::{Error, Limits};
 
 /// wasmtime's words (its types are private) when one call passes too many bytes.
@@ -19,6 +19,9 @@ pub(super) fn explain(error: wasmtime::Error, state: &State, proc: &str, stopped
         Ok(own) => return own,
         Err(other) => other,
     };
+    if let Some(unavailable) = error.downcast_ref::<Unavailable>() {
+        return Error::Denied(unavailable.to_string());
+    }
     if let Some(stopped) = stopped {
         return stopped;
     }

@@ -2,7 +2,7 @@
 
 use super::bindings::quern::udf::types::{self, Dtype, Error as GuestError, ErrorCode as GuestErrorCode};
 use crate::base::{DType, Error, ErrorCode};
-use crate::proc::sandbox::State;
+use crate::proc::sandbox::{State, Unavailable};
 
 /// Why a host function does not return a value.
 #[derive(Debug)]
@@ -16,7 +16,7 @@ pub enum HostError {
 impl From<Error> for HostError {
     fn from(error: Error) -> Self {
         let stops = match &error {
-            Error::Limit { limit, .. } => *limit == "deadline_ms",
+            Error::Limit { limit, .. } => matches!(*limit, "deadline_ms" | "device_time_ms"),
             Error::Killed { .. } => true,
             other => other.code() == ErrorCode::Internal,
         };
@@ -24,6 +24,12 @@ impl From<Error> for HostError {
             return Self::Stop(error.into());
         }
         Self::Mistake(GuestError { code: code_to_guest(error.code()), message: error.chain() })
+    }
+}
+
+impl From<Unavailable> for HostError {
+    fn from(error: Unavailable) -> Self {
+        Self::Stop(error.into())
     }
 }
 
