@@ -2,7 +2,7 @@
 
 use super::HostError;
 use super::bindings::quern::udf::job::{self, Level};
-use crate::base::{Limits, Result};
+use crate::base::Limits;
 use crate::proc::instance::Run;
 use crate::proc::job::LogLevel;
 use crate::proc::sandbox::State;
@@ -107,7 +107,7 @@ impl job::Host for State {
 
 impl State {
     /// The run, where it may set a result of that name to a value of so many bytes.
-    fn may_set_result(&mut self, name: &str, value_bytes: u64) -> Result<&mut Run> {
+    fn may_set_result(&mut self, name: &str, value_bytes: u64) -> Result<&mut Run, HostError> {
         let Limits { results, results_bytes, .. } = self.limits;
         let run = self.run("job.set-result")?;
         text::name("result", name)?;
@@ -115,13 +115,13 @@ impl State {
         let replaced = text.or_else(|| run.binary_results.get(name).copied());
         let count = (run.results.len() + run.binary_results.len()) as u64 + u64::from(replaced.is_none());
         if count > results {
-            return Err(Limits::exceeded("results", count, results));
+            return Err(Limits::exceeded("results", count, results).into());
         }
         let name_bytes = name.len() as u64;
         let others = run.results_bytes.saturating_sub(replaced.map_or(0, |bytes| bytes + name_bytes));
         let bytes = others.saturating_add(name_bytes).saturating_add(value_bytes);
         if bytes > results_bytes {
-            return Err(Limits::exceeded("results_bytes", bytes, results_bytes));
+            return Err(Limits::exceeded("results_bytes", bytes, results_bytes).into());
         }
         run.results_bytes = bytes;
         Ok(run)

@@ -96,7 +96,7 @@ impl models::Host for State {
         metadata: Vec<(String, String)>,
     ) -> Result<(), HostError> {
         let limits = self.limits.clone();
-        let run = self.run("models")?;
+        let run = self.run("models.checkpoint")?;
         text::name("checkpoint", &name)?;
         check_metadata(&metadata, &limits)?;
         let mut named = Vec::with_capacity(variables.len());
@@ -109,7 +109,7 @@ impl models::Host for State {
     }
 
     fn restore_checkpoint(&mut self, name: String) -> Result<Option<Resource<ModelHandle>>, HostError> {
-        let run = self.run("models")?;
+        let run = self.run("models.resumed")?;
         text::name("checkpoint", &name)?;
         match run.waiting(|run| run.restore_checkpoint(&name))? {
             Some(model) => Ok(Some(run.models.open(&mut run.budget, model)?)),
