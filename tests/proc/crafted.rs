@@ -13,7 +13,7 @@ use super::raw::{ANSWER, FROM_BYTES, INPUTS, NAME, Raw, SET_RESULT, SHAPE, call,
 /// Why the component is refused when it is created.
 fn refusal(raw: &Raw) -> String {
     let bytes = raw.component();
-    let refused = inspect(Engine::get().unwrap(), "raw.wasm", &bytes, &Limits::default());
+    let refused = inspect(Engine::get().unwrap(), "raw.wasm", &bytes, &Limits::default(), None);
     let text = refused.expect_err("it should be refused").chain();
     works_normally();
     text

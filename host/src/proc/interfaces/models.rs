@@ -109,7 +109,7 @@ impl models::Host for State {
     }
 
     fn restore_checkpoint(&mut self, name: String) -> Result<Option<Resource<ModelHandle>>, HostError> {
-        let run = self.run("models.resumed")?;
+        let run = self.run("models.restore-checkpoint")?;
         text::name("checkpoint", &name)?;
         match run.waiting(|run| run.restore_checkpoint(&name))? {
             Some(model) => Ok(Some(run.models.open(&mut run.budget, model)?)),
