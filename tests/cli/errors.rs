@@ -1,6 +1,8 @@
 //! What is said when something is wrong, word for word, and the exit codes.
 
-use super::{Terminal, mnist};
+use std::process::Command;
+
+use super::{Answer, Terminal, mnist};
 
 #[test]
 fn a_wrong_column_is_named_with_the_one_that_was_meant() {
@@ -30,7 +32,7 @@ fn a_missing_file_is_named() {
 
 #[test]
 fn a_data_folder_that_is_a_file_is_named() {
-    let terminal = Terminal::new();
+    let terminal = Terminal::without_folder();
     std::fs::write(terminal.data(), "").unwrap();
     let lines = terminal.error(&["sql", "select 1"]);
     assert_eq!(lines, [format!("error: {} is not a folder; name another with --data", terminal.data().display())]);
@@ -93,7 +95,7 @@ fn a_limit_that_does_not_exist_is_named_with_the_one_that_was_meant() {
 
 #[test]
 fn wrong_usage_has_exit_code_2() {
-    let terminal = Terminal::new();
+    let terminal = Terminal::without_folder();
     for (arguments, said) in [
         (&["improt"][..], "unrecognized subcommand 'improt'"),
         (&["import"], "required arguments were not provided"),
@@ -102,6 +104,7 @@ fn wrong_usage_has_exit_code_2() {
         (&["proc", "execute", "x", "--deadline", "soon"], "write for example 500ms, 10s or 5min"),
         (&["proc", "execute", "x", "--limit", "guest_memory_bytes=lots"], "write for example 1048576, 512MiB or 4GiB"),
         (&["proc", "execute", "x", "--param", "epochs"], "write name=value"),
+        (&["run", "logs", "abc"], "a run has a number; `quern run list` lists the runs"),
     ] {
         let answer = terminal.quern(arguments);
         assert_eq!(answer.code, 2, "{arguments:?}: {answer:?}");
@@ -159,4 +162,64 @@ fn a_table_name_with_a_dot_is_refused() {
         terminal.error(&["import", &file, "--table", "quern.runs"]),
         ["error: table name `quern.runs` cannot be used: there are no schemas, leave out the dot"]
     );
+}
+
+#[test]
+fn only_what_writes_makes_a_folder() {
+    let terminal = Terminal::without_folder();
+    let missing = [
+        format!("error: no folder `{}`", terminal.data().display()),
+        "hint: --data or QUERN_DATA names the folder; import, proc create, serve and CREATE TABLE make one".to_owned(),
+    ];
+    for arguments in [
+        &["sql", "select 1"][..],
+        &["sql", "show tables"],
+        &["proc", "list"],
+        &["proc", "execute", "x"],
+        &["proc", "execute", "x", "--detach"],
+        &["run", "list"],
+        &["run", "kill", "1"],
+        &["model", "list"],
+    ] {
+        assert_eq!(terminal.error(arguments), missing, "{arguments:?}");
+        assert!(!terminal.data().exists(), "{arguments:?}");
+    }
+    let answer = terminal.quern(&["sql", "create table t (a int64)"]);
+    assert_eq!(answer.err, format!("created the folder {}\n", terminal.data().display()));
+    let typo = terminal.path("dta");
+    let output =
+        Command::new(crate::support::quern_binary()).arg("--data").arg(&typo).args(["sql", "select 1"]).output();
+    let said = format!("error: no folder `{}`; did you mean `data`?", typo.display());
+    assert_eq!(Answer::of(output.unwrap()).err.lines().next(), Some(said.as_str()));
+}
+
+#[test]
+fn a_folder_that_cannot_be_written_is_refused() {
+    // Nobody can write here, not even who may do everything.
+    let output = Command::new(crate::support::quern_binary()).args(["--data", "/sys", "sql", "select 1"]).output();
+    let answer = Answer::of(output.unwrap());
+    assert_eq!(answer.code, 1, "{answer:?}");
+    assert_eq!(
+        answer.err.lines().collect::<Vec<_>>(),
+        ["error: folder /sys cannot be written, and also reading it needs that, for its lock, its socket and the \
+             journal of its catalog; change its permissions, or copy it and name the copy with --data"]
+    );
+}
+
+#[test]
+fn a_table_of_too_many_columns_is_refused_by_its_limit() {
+    let terminal = Terminal::new();
+    let wide = |n: usize| {
+        let line = |cell: &dyn Fn(usize) -> String| (0..n).map(cell).collect::<Vec<_>>().join(",");
+        format!("{}\n{}\n", line(&|i| format!("c{i}")), line(&|i| i.to_string()))
+    };
+    let file = terminal.file("wide.csv", wide(2000));
+    assert_eq!(
+        terminal.error(&["import", &file, "--table", "wide"]),
+        ["error: limit `table_columns`: 2000 columns asked, 1600 columns allowed; put numbers that belong together \
+             into one column of type tensor or list"]
+    );
+    let file = terminal.file("widest.csv", wide(1600));
+    terminal.ok(&["import", &file, "--table", "widest"]);
+    assert_eq!(terminal.value("select c0 + c1599 from widest"), 1599);
 }

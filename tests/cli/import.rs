@@ -20,7 +20,7 @@ fn a_csv_file_becomes_a_table_with_inferred_types() {
 
 #[test]
 fn what_was_imported_is_said_with_units() {
-    let terminal = Terminal::new();
+    let terminal = Terminal::without_folder();
     let file = terminal.file("one.csv", "x\n1\n");
     let answer = terminal.quern(&["import", &file, "--table", "one", "--replicated"]);
     let lines: Vec<&str> = answer.out.lines().collect();
@@ -112,4 +112,33 @@ fn parquet_and_arrow_that_sql_wrote_come_back_as_they_were() {
         terminal.json(&["sql", "select * from again order by x"]),
         terminal.json(&["sql", "select * from t order by x"])
     );
+}
+
+#[test]
+fn rows_appended_from_csv_have_the_types_of_the_table() {
+    let terminal = Terminal::new();
+    terminal.ok(&["sql", "create table t (x int32, code utf8)"]);
+    let file = terminal.file("t.csv", "x,code\n1,007\n2,008\n");
+    terminal.ok(&["import", &file, "--table", "t", "--append"]);
+    assert_eq!(terminal.json(&["sql", "select code from t order by x"]), json!([{"code": "007"}, {"code": "008"}]));
+    let file = terminal.file("bad.csv", "x,code\n3,a\n4.5,b\n");
+    assert_eq!(
+        terminal.error(&["import", &file, "--table", "t", "--append"]),
+        [format!("error: {file}: line 3, column `x`: `4.5` is not int32")]
+    );
+    assert_eq!(terminal.value("select count(*) from t"), 2);
+}
+
+#[test]
+fn a_column_without_values_and_type_needs_one() {
+    let terminal = Terminal::new();
+    let stream = terminal.command(&["sql", "select 1 as x, null as note", "--format", "arrow"]).output().unwrap();
+    let file = terminal.file("t.arrow", stream.stdout);
+    assert_eq!(
+        terminal.error(&["import", &file, "--table", "t"]),
+        [format!("error: {file}: column `note` has no values and no type; give it one, as in --column note=int64")]
+    );
+    terminal.ok(&["import", &file, "--table", "t", "--column", "note=utf8"]);
+    terminal.ok(&["import", &file, "--table", "t", "--append"]);
+    assert_eq!(terminal.json(&["sql", "select x, note from t limit 1"]), json!([{"x": 1, "note": null}]));
 }

@@ -30,7 +30,15 @@ struct Answer {
 }
 
 impl Terminal {
+    /// With an empty data folder.
     fn new() -> Self {
+        let terminal = Self::without_folder();
+        std::fs::create_dir(terminal.data()).unwrap();
+        terminal
+    }
+
+    /// With no data folder yet.
+    fn without_folder() -> Self {
         Self { folder: tempfile::tempdir().unwrap() }
     }
 

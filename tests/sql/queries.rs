@@ -117,7 +117,7 @@ fn values_written_twice_get_names_of_their_own() {
     assert_eq!(f.value("SELECT count(*), count(*) FROM n"), "10000|10000");
     assert_eq!(f.rows("SELECT id, id FROM n ORDER BY id LIMIT 2"), ["0|0", "1|1"]);
     assert_eq!(
-        f.rows("SELECT id, id FROM n WHERE id < 1 UNION ALL SELECT grp, grp FROM n WHERE id = 7"),
+        f.rows("SELECT id, id FROM n WHERE id < 1 UNION ALL SELECT grp, grp FROM n WHERE id = 7 ORDER BY 1"),
         ["0|0", "7|7"]
     );
 }

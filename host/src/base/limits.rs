@@ -5,6 +5,10 @@ use std::collections::BTreeMap;
 
 use super::{Error, Result};
 
+/// Columns of one table. SQLite, which keeps rows that wait to be written to a
+/// file, allows 2,000 with its own.
+pub const TABLE_COLUMNS: u64 = 1_600;
+
 /// What one run may use. Fields carry their unit last.
 #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 #[serde(default, deny_unknown_fields)]

@@ -14,5 +14,5 @@ pub use config::{DEFAULT_FOLDER, FOLDER_VARIABLE, data_folder};
 pub use dtype::DType;
 pub use error::{Error, ErrorCode, Result, closest};
 pub use ids::{RunId, SnapshotId, TableId};
-pub use limits::{LimitChanges, Limits};
+pub use limits::{LimitChanges, Limits, TABLE_COLUMNS};
 pub use schema::{Column, DEFAULT_SHARDS, Schema, Sharding, check_name, check_table_name};

@@ -70,6 +70,11 @@ fn limit_value(limit: &Pair) -> Result<u64, String> {
     }
 }
 
+/// The number of a run.
+pub(crate) fn parse_run(text: &str) -> Result<u64, String> {
+    text.parse().map_err(|_| "a run has a number; `quern run list` lists the runs".to_owned())
+}
+
 /// `1048576`, `512KiB`, `256MiB`, `4GiB`.
 pub(crate) fn parse_bytes(text: &str) -> Result<u64, String> {
     let (number, unit) = split_unit(text);

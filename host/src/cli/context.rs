@@ -2,7 +2,7 @@
 
 use std::cell::OnceCell;
 use std::io::{IsTerminal, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -11,12 +11,19 @@ use clap::{ArgAction, Args};
 
 use super::interrupt;
 use super::output::{ColorChoice, Paint, Progress};
-use crate::base::data_folder;
+use crate::base::{Error, closest, data_folder};
 use crate::database::Options;
-use crate::server::{Connection, Patience, Role};
+use crate::server::{Connection, LOCK_FILE, Patience, Role};
 
 /// How long to wait for other terminals before saying so.
 const QUIET_WAIT: Duration = Duration::from_secs(1);
+
+/// What to do where the folder is missing.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Missing {
+    Refuse,
+    Create,
+}
 
 /// Arguments of every subcommand.
 #[derive(Clone, Debug, Args)]
@@ -76,7 +83,8 @@ impl Context {
         }
     }
 
-    /// The connection to the folder's holder, which may be this process.
+    /// The connection to the folder's holder, which may be this process. A folder
+    /// that is missing is an error.
     pub(crate) fn connection(&self) -> Result<&Connection> {
         self.connection_as(Role::Brief)
     }
@@ -90,10 +98,22 @@ impl Context {
     /// The same; where this process becomes the holder, it is so in this role.
     /// The first call decides.
     pub(crate) fn connection_as(&self, role: Role) -> Result<&Connection> {
+        self.connect(role, Missing::Refuse)
+    }
+
+    /// The same, for what writes; the folder is created where it is missing.
+    pub(crate) fn creating_connection(&self, role: Role) -> Result<&Connection> {
+        self.connect(role, Missing::Create)
+    }
+
+    fn connect(&self, role: Role, missing: Missing) -> Result<&Connection> {
         if let Some(connection) = self.connection.get() {
             return Ok(connection);
         }
         let is_new = !self.folder.exists();
+        if is_new && missing == Missing::Refuse {
+            return Err(self.no_folder());
+        }
         let connection = Connection::open(&self.folder, &self.options, role)?;
         if is_new {
             self.note(&format!("created the folder {}", self.folder.display()));
@@ -101,8 +121,22 @@ impl Context {
         Ok(self.connection.get_or_init(|| Arc::new(connection)))
     }
 
+    /// The error for a folder that is not there, with the one beside it that was meant.
+    fn no_folder(&self) -> anyhow::Error {
+        let name = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let parent = self.folder.parent().filter(|parent| !parent.as_os_str().is_empty());
+        let beside = std::fs::read_dir(parent.unwrap_or(Path::new("."))).into_iter().flatten().flatten();
+        let folders = beside.map(|entry| entry.path()).filter(|path| path.join(LOCK_FILE).exists());
+        let suggestion = closest(&name(&self.folder), folders.map(|path| name(&path)));
+        let (kind, within) = ("folder", None);
+        Error::NotFound { kind, name: self.folder.display().to_string(), within, suggestion }.into()
+    }
+
     /// A connection to a holder that outlives this process.
     pub(crate) fn detached(&self) -> Result<Connection> {
+        if !self.folder.exists() {
+            return Err(self.no_folder());
+        }
         Ok(Connection::open_detached(&self.folder, &self.options)?)
     }
 

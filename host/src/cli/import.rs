@@ -125,16 +125,17 @@ impl Import {
 /// Sends an import and draws its progress.
 pub(crate) fn import(context: &Context, request: Request) -> Result<ImportDone> {
     let mut progress = context.progress(&format!("importing {}", request.table));
-    let reply = context.connection_as(Role::Command)?.call(AnyRequest::Import(request), Vec::new(), &mut |event| {
-        if interrupt::asked() {
-            return Err(Error::Killed { by: None });
-        }
-        if let Event::Rows { rows, total } = event {
-            let fraction = total.map(|total| rows as f64 / total.max(1) as f64);
-            progress.set(fraction, &format!("{} rows", count(rows)));
-        }
-        Ok(())
-    });
+    let reply =
+        context.creating_connection(Role::Command)?.call(AnyRequest::Import(request), Vec::new(), &mut |event| {
+            if interrupt::asked() {
+                return Err(Error::Killed { by: None });
+            }
+            if let Event::Rows { rows, total } = event {
+                let fraction = total.map(|total| rows as f64 / total.max(1) as f64);
+                progress.set(fraction, &format!("{} rows", count(rows)));
+            }
+            Ok(())
+        });
     progress.finish();
     if reply.is_err() && interrupt::asked() {
         return Err(Interrupted.into());

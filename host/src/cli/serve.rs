@@ -33,7 +33,7 @@ impl Serve {
     /// Serves.
     pub(crate) fn run(self, context: &Context) -> Result<()> {
         interrupt::listen();
-        let connection = context.connection_as(Role::Server)?;
+        let connection = context.creating_connection(Role::Server)?;
         if let Some(holder) = connection.remote_holder() {
             bail!(
                 "folder {} is held by process {} already; other commands find it by themselves",

@@ -124,6 +124,7 @@ fn planned(import: &Import) -> Result<sql::Import> {
             format: import.format.as_deref().map(str::parse).transpose()?,
             names: import.names.clone(),
             columns: import.columns.iter().map(|text| text.parse()).collect::<Result<_>>()?,
+            table: None,
             csv: CsvOptions {
                 delimiter: import.delimiter.as_deref().map(sql::delimiter).transpose()?,
                 header: import.header,

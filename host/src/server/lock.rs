@@ -4,7 +4,7 @@
 //! serves messages only; who holds the folder is decided by the lock.
 
 use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::path::Path;
 
 use crate::base::{Error, Result};
@@ -30,7 +30,7 @@ impl FolderLock {
             .create(true)
             .truncate(false)
             .open(&path)
-            .map_err(|e| Error::io("open", &path, e))?;
+            .map_err(|e| not_writable(folder, &path, e))?;
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Ok(None),
@@ -41,6 +41,18 @@ impl FolderLock {
             .and_then(|()| writeln!(file, "{}", std::process::id()))
             .map_err(|e| Error::io("write", &path, e))?;
         Ok(Some(Self { _file: file }))
+    }
+}
+
+/// The error of a lock that cannot be opened.
+fn not_writable(folder: &Path, path: &Path, error: std::io::Error) -> Error {
+    match error.kind() {
+        ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => Error::Denied(format!(
+            "folder {} cannot be written, and also reading it needs that, for its lock, its socket and the journal \
+             of its catalog; change its permissions, or copy it and name the copy with --data",
+            folder.display()
+        )),
+        _ => Error::io("open", path, error),
     }
 }
 

@@ -226,6 +226,10 @@ pub struct Failure {
 impl From<&Error> for Failure {
     fn from(error: &Error) -> Self {
         let hint = match error {
+            Error::NotFound { kind: "folder", .. } => {
+                Some("--data or QUERN_DATA names the folder; import, proc create, serve and CREATE TABLE make one")
+            }
+            Error::NotFound { kind: "run state", .. } => Some("there are queued, running, complete, error and killed"),
             Error::NotFound { suggestion: Some(_), .. } => None,
             Error::NotFound { kind: "table", .. } => Some("`quern sql \"show tables\"` lists the tables"),
             Error::NotFound { kind: "proc" | "component", .. } => {
@@ -233,6 +237,7 @@ impl From<&Error> for Failure {
             }
             Error::NotFound { kind: "run", .. } => Some("`quern run list` lists the runs"),
             Error::NotFound { kind: "model", .. } => Some("`quern model list` lists the models"),
+            Error::Exists { kind: "table", .. } => Some("DROP TABLE drops it; CREATE OR REPLACE TABLE does both"),
             _ => None,
         };
         Self { message: error.chain(), hint: hint.map(str::to_owned) }

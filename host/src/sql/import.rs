@@ -54,7 +54,11 @@ pub struct Progress {
 pub fn import(storage: &Storage, import: &Import, progress: &mut dyn FnMut(Progress) -> Result<()>) -> Result<Done> {
     let name = &import.table;
     let table = storage.snapshot()?.table(name);
-    let source = ingest::open(&import.files, &import.options)?;
+    let existing = match (&table, import.mode) {
+        (Ok(table), ImportMode::Append) => Some(table.schema.clone()),
+        _ => None,
+    };
+    let source = ingest::open(&import.files, &Options { table: existing, ..import.options.clone() })?;
     let mut write = storage.begin();
     let mut created = true;
     let source = match (table, import.mode) {

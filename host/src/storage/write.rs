@@ -12,7 +12,7 @@ use rusqlite::Connection;
 
 use super::staging::{self, StagedFile};
 use super::{Snapshot, Storage, TableState};
-use crate::base::{Error, Result, Schema, Sharding, SnapshotId, check_name};
+use crate::base::{Error, Result, Schema, Sharding, SnapshotId, TABLE_COLUMNS, check_name};
 
 /// Which shard appended rows go to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,6 +99,7 @@ impl Write {
     /// Creates a table. `shards` is ignored when it is replicated.
     pub fn create_table(&mut self, name: &str, schema: &Schema, sharding: Sharding, shards: u32) -> Result<()> {
         check_name("table", name)?;
+        check_width(schema)?;
         if shards == 0 || shards > 1 << 16 {
             return Err(Error::OutOfRange(format!("table `{name}`: {shards} shards asked, 1 to 65536 allowed")));
         }
@@ -317,4 +318,19 @@ impl Drop for Write {
     fn drop(&mut self) {
         self.remove(&self.made);
     }
+}
+
+/// Refuses more columns than the catalog can hold.
+fn check_width(schema: &Schema) -> Result<()> {
+    let requested = schema.columns().len() as u64;
+    if requested <= TABLE_COLUMNS {
+        return Ok(());
+    }
+    Err(Error::Limit {
+        limit: "table_columns",
+        requested,
+        allowed: TABLE_COLUMNS,
+        unit: "columns",
+        hint: "put numbers that belong together into one column of type tensor or list".to_owned(),
+    })
 }

@@ -97,7 +97,7 @@ impl Mnist {
         let started = Instant::now();
         interrupt::listen();
         let images = Images::find(self.files)?;
-        context.connection_as(Role::Command)?;
+        context.creating_connection(Role::Command)?;
         let mut teller = Teller { context, steps: Vec::new() };
         teller.title(self.seed)?;
         teller.step("component", |_| create_component(context, self.component))?;

@@ -12,7 +12,7 @@ use crate::cli::args::{CreationLimitArg, Pair};
 use crate::cli::context::Context;
 use crate::cli::report::unexpected;
 use crate::proc::{CodeCache, Creation, Purpose};
-use crate::server::{CreatedView, Reply, Request};
+use crate::server::{CreatedView, Reply, Request, Role};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -93,7 +93,8 @@ pub(crate) fn create(context: &Context, creation: Creation, bytes: Vec<u8>) -> R
         progress.finish();
         return Ok(previewed.into());
     }
-    let reply = context.connection()?.call(Request::CreateComponent(creation), bytes, &mut |_| Ok(()))?;
+    let connection = context.creating_connection(Role::Brief)?;
+    let reply = connection.call(Request::CreateComponent(creation), bytes, &mut |_| Ok(()))?;
     progress.finish();
     match reply {
         Reply::Created(created) => Ok(*created),

@@ -4,6 +4,7 @@ use anyhow::{Result, bail};
 use clap::Args;
 
 use crate::base::RunId;
+use crate::cli::args::parse_run;
 use crate::cli::context::Context;
 use crate::cli::report::unexpected;
 use crate::run::Target;
@@ -21,7 +22,7 @@ Examples:
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Kill {
     /// The runs
-    #[arg(required_unless_present_any = ["tag", "all"], value_name = "RUN")]
+    #[arg(required_unless_present_any = ["tag", "all"], value_name = "RUN", value_parser = parse_run)]
     runs: Vec<u64>,
     /// All runs with this tag
     #[arg(long, value_name = "TAG", conflicts_with = "runs")]

@@ -5,6 +5,7 @@ use clap::Args;
 
 use crate::base::Error;
 use crate::base::RunId;
+use crate::cli::args::parse_run;
 use crate::cli::context::Context;
 use crate::cli::interrupt;
 use crate::cli::output::{Paint, timestamp};
@@ -22,7 +23,7 @@ Examples:
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Logs {
     /// The run
-    #[arg(value_name = "RUN")]
+    #[arg(value_name = "RUN", value_parser = parse_run)]
     run: u64,
     /// Go on until the run ends
     #[arg(long, short)]

@@ -6,6 +6,7 @@ use anyhow::Result;
 use clap::Args;
 
 use crate::base::RunId;
+use crate::cli::args::parse_run;
 use crate::cli::context::Context;
 use crate::cli::output::{Align, Grid, Paint, bytes, count, duration, timestamp};
 use crate::cli::report::unexpected;
@@ -21,7 +22,7 @@ Examples:
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Show {
     /// The run
-    #[arg(value_name = "RUN")]
+    #[arg(value_name = "RUN", value_parser = parse_run)]
     run: u64,
 }
 

@@ -16,6 +16,7 @@ use clap::{Args, ValueEnum};
 use super::context::Context;
 use super::interrupt;
 use crate::base::Error;
+use crate::server::Role;
 use crate::sql::Done;
 use crate::sql::format::{Output, write_rows};
 use answers::{Answers, Item};
@@ -117,6 +118,9 @@ fn execute(context: &Context, text: &str, format: RowFormat) -> Result<()> {
     let statements = crate::sql::parse(text).unwrap_or_default();
     if format == RowFormat::Arrow && statements.iter().filter(|statement| statement.is_query()).count() > 1 {
         bail!("an Arrow stream holds the rows of one query; execute the statements one by one, or use --format json");
+    }
+    if statements.iter().any(|statement| !statement.is_query()) {
+        context.creating_connection(Role::Brief)?;
     }
     let answers = Answers::of(context, text)?;
     let mut out = std::io::BufWriter::new(std::io::stdout().lock());

@@ -29,7 +29,7 @@ const MENU: &str = "completions";
 
 /// Reads statements and executes them until the user leaves.
 pub(crate) fn open(context: &Context, mut format: RowFormat) -> Result<()> {
-    let connection = context.connection_as(Role::Command)?;
+    let connection = context.creating_connection(Role::Command)?;
     if !context.quiet {
         let holder = connection.remote_holder().map(|h| format!(", held by process {}", h.pid)).unwrap_or_default();
         eprintln!("quern {} on {}{holder}", env!("CARGO_PKG_VERSION"), context.folder.display());

@@ -6,14 +6,14 @@ use arrow::error::ArrowError;
 use arrow::ipc::reader::{FileReader, StreamReader};
 
 use super::file::{Content, corrupt};
-use super::{BATCH_ROWS, Source};
+use super::{BATCH_ROWS, Options, Source};
 use crate::base::{Error, Result, Schema};
 
 /// What both readers are behind their header.
 type Batches = Box<dyn Iterator<Item = Result<RecordBatch, ArrowError>> + Send>;
 
 /// The rows of the files in the order given.
-pub(super) fn open(contents: Vec<Content>) -> Result<Source> {
+pub(super) fn open(contents: Vec<Content>, options: &Options) -> Result<Source> {
     let mut readers = Vec::with_capacity(contents.len());
     let mut first: Option<Schema> = None;
     for content in contents {
@@ -22,7 +22,7 @@ pub(super) fn open(contents: Vec<Content>) -> Result<Source> {
             Opening::Arrow(e) => corrupt(&path, unreadable(&e)),
             Opening::File(e) => e,
         })?;
-        let schema = super::file_schema(&path, &arrow)?;
+        let schema = super::file_schema(&path, &arrow, options)?;
         super::check_same(&path, first.get_or_insert_with(|| schema.clone()), &schema)?;
         readers.push((path, batches));
     }

@@ -14,11 +14,11 @@ mod parquet;
 
 use std::path::{Path, PathBuf};
 
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{DataType, SchemaRef};
 use arrow::record_batch::RecordBatch;
 
 use super::convert;
-use crate::base::{ColumnType, Error, Result, Schema};
+use crate::base::{Column, ColumnType, Error, Result, Schema};
 use file::Content;
 
 pub use csv::CsvOptions;
@@ -49,10 +49,28 @@ pub struct Options {
     pub names: Option<Vec<String>>,
     /// Types of columns (by their new names) that shall not be inferred.
     pub columns: Vec<ColumnOverride>,
+    /// The table that the rows go into: its columns have its types, where
+    /// `columns` says nothing else.
+    pub table: Option<Schema>,
     /// For CSV.
     pub csv: CsvOptions,
     /// For IDX.
     pub idx: IdxOptions,
+}
+
+impl Options {
+    /// The type that a column is to have, where something says so.
+    fn wanted(&self, name: &str) -> Option<ColumnOverride> {
+        let given = self.columns.iter().find(|column| column.name == name).cloned();
+        let of_table = || self.table.as_ref()?.columns().iter().find(|column| column.name == name);
+        given.or_else(|| of_table().map(ColumnOverride::from))
+    }
+}
+
+impl From<&Column> for ColumnOverride {
+    fn from(column: &Column) -> Self {
+        Self { name: column.name.clone(), column_type: column.column_type.clone(), nullable: column.nullable }
+    }
 }
 
 /// The type of one column, said by the user.
@@ -150,8 +168,8 @@ pub fn open(paths: &[PathBuf], options: &Options) -> Result<Source> {
     match format {
         Format::Csv => csv::open(contents, options),
         Format::Idx => overridden(idx::open(contents, &options.idx)?, options, &path),
-        Format::Parquet => overridden(parquet::open(contents)?, options, &path),
-        Format::Ipc => overridden(ipc::open(contents)?, options, &path),
+        Format::Parquet => overridden(parquet::open(contents, options)?, options, &path),
+        Format::Ipc => overridden(ipc::open(contents, options)?, options, &path),
     }
 }
 
@@ -191,12 +209,15 @@ fn overridden(source: Source, options: &Options, path: &Path) -> Result<Source> 
         columns.iter_mut().zip(names).for_each(|(column, name)| column.name.clone_from(name));
     }
     for given in &options.columns {
-        let names: Vec<String> = columns.iter().map(|column| column.name.clone()).collect();
-        let Some(column) = columns.iter_mut().find(|column| column.name == given.name) else {
+        if !columns.iter().any(|column| column.name == given.name) {
+            let names: Vec<String> = columns.iter().map(|column| column.name.clone()).collect();
             return Err(Error::not_found("column", &given.name, Some(path.display().to_string()), names));
-        };
-        column.column_type = given.column_type.clone();
-        column.nullable = given.nullable;
+        }
+    }
+    for column in &mut columns {
+        if let Some(wanted) = options.wanted(&column.name) {
+            (column.column_type, column.nullable) = (wanted.column_type, wanted.nullable);
+        }
     }
     let wanted = Schema::new(columns)?;
     if wanted == source.schema {
@@ -232,9 +253,26 @@ pub(super) fn overrides(text: &str) -> Result<Vec<ColumnOverride>> {
     parts.iter().map(|part| part.parse()).collect()
 }
 
-/// The schema that holds what a file has.
-fn file_schema(path: &Path, arrow: &SchemaRef) -> Result<Schema> {
-    Schema::from_arrow(arrow).map_err(|e| file::corrupt(path, e.to_string()))
+/// The schema that holds what a file has. Columns without any value and type
+/// have the one that the options give.
+fn file_schema(path: &Path, arrow: &SchemaRef, options: &Options) -> Result<Schema> {
+    let columns = arrow.fields().iter().enumerate().map(|(position, field)| {
+        if *field.data_type() != DataType::Null {
+            let column_type = ColumnType::from_arrow(field).map_err(|e| file::corrupt(path, e.to_string()))?;
+            return Ok(Column { name: field.name().clone(), column_type, nullable: field.is_nullable() });
+        }
+        let renamed = options.names.as_ref().and_then(|names| names.get(position)).unwrap_or(field.name());
+        match options.wanted(renamed) {
+            Some(wanted) => Ok(Column { name: field.name().clone(), column_type: wanted.column_type, nullable: true }),
+            None => {
+                let reason = format!(
+                    "column `{renamed}` has no values and no type; give it one, as in --column {renamed}=int64"
+                );
+                Err(file::corrupt(path, reason))
+            }
+        }
+    });
+    Schema::new(columns.collect::<Result<_>>()?).map_err(|e| file::corrupt(path, e.to_string()))
 }
 
 /// Refuses a further file with other columns.

@@ -5,11 +5,11 @@ use std::path::PathBuf;
 use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
 
 use super::file::{Content, corrupt};
-use super::{BATCH_ROWS, Source};
+use super::{BATCH_ROWS, Options, Source};
 use crate::base::{Error, Result, Schema};
 
 /// The rows of the files in the order given.
-pub(super) fn open(contents: Vec<Content>) -> Result<Source> {
+pub(super) fn open(contents: Vec<Content>, options: &Options) -> Result<Source> {
     let mut readers = Vec::with_capacity(contents.len());
     let mut rows = 0u64;
     let mut first: Option<Schema> = None;
@@ -17,7 +17,7 @@ pub(super) fn open(contents: Vec<Content>) -> Result<Source> {
         let path = content.path().to_owned();
         let damaged = |e: parquet::errors::ParquetError| corrupt(&path, unreadable(&e));
         let builder = ParquetRecordBatchReaderBuilder::try_new(content.into_plain_file()?).map_err(damaged)?;
-        let schema = super::file_schema(&path, builder.schema())?;
+        let schema = super::file_schema(&path, builder.schema(), options)?;
         super::check_same(&path, first.get_or_insert_with(|| schema.clone()), &schema)?;
         rows += u64::try_from(builder.metadata().file_metadata().num_rows()).unwrap_or_default();
         readers.push((path.clone(), builder.with_batch_size(BATCH_ROWS).build().map_err(damaged)?));

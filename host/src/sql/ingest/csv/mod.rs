@@ -187,15 +187,13 @@ fn columns(reader: &Reader, sample: &Block, options: &Options) -> Result<(Vec<Co
             return Err(Error::not_found("column", name, within, &reader.names));
         }
     }
-    let columns = reader.names.iter().enumerate().map(|(i, name)| {
-        match options.columns.iter().find(|given| given.name == *name) {
-            Some(given) => {
-                (Column { name: name.clone(), column_type: given.column_type.clone(), nullable: given.nullable }, false)
-            }
-            None => {
-                let column_type = infer(&text_column(sample, i, &options.csv.nulls));
-                (Column { name: name.clone(), column_type, nullable: true }, true)
-            }
+    let columns = reader.names.iter().enumerate().map(|(i, name)| match options.wanted(name) {
+        Some(wanted) => {
+            (Column { name: name.clone(), column_type: wanted.column_type, nullable: wanted.nullable }, false)
+        }
+        None => {
+            let column_type = infer(&text_column(sample, i, &options.csv.nulls));
+            (Column { name: name.clone(), column_type, nullable: true }, true)
         }
     });
     Ok(columns.unzip())
