@@ -5,7 +5,7 @@ use super::Terminal;
 
 #[test]
 fn create_tells_what_each_step_found_and_a_dry_run_stores_nothing() {
-    let terminal = Terminal::new();
+    let terminal = Terminal::without_folder();
     let file = terminal.file("mnist.wasm", crate::guest::component("udfs/mnist"));
     let dry = terminal.ok(&["proc", "create", &file, "--dry-run"]);
     for line in [
