@@ -386,3 +386,24 @@ fn memory_that_kernels_take_for_themselves_is_charged() {
 fn ones(s: &mut Session, dtype: DType, shape: &[usize]) -> Result<Tensor> {
     s.full(dtype, shape, 1.0)
 }
+
+#[test]
+fn device_time_is_limited_over_all_sessions_of_a_run() {
+    let quota = Quota::new(1 << 30);
+    let limits = Limits { device_time_ms: 120, ..Limits::default() };
+    let make = || quern::tensor::Settings { quota: quota.clone(), limits: limits.clone(), ..settings(Mode::Planned) };
+    let mut first = Session::new(executor(), make());
+    let x = first.random_normal(DType::F32, &[600, 600], 0.0, 0.01).unwrap();
+    let error = loop {
+        let y = first.matmul(&x, &x, Transposed::default()).unwrap();
+        if let Err(error) = first.read(&y) {
+            break error;
+        }
+    };
+    assert!(matches!(error, quern::base::Error::Limit { limit: "device_time_ms", allowed: 120, .. }), "{error}");
+    let mut second = Session::new(executor(), make());
+    let y = second.full(DType::F32, &[600], 1.0).unwrap();
+    let y = second.exp(&y).unwrap();
+    let error = second.read(&y).map(|bytes| bytes.len()).unwrap_err();
+    assert!(matches!(error, quern::base::Error::Limit { limit: "device_time_ms", .. }), "{error}");
+}

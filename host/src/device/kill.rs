@@ -147,7 +147,7 @@ impl std::fmt::Debug for KillSwitch {
 
 /// Milliseconds of a monotonic clock that is a few of them behind at most, and
 /// much cheaper to read than the exact one: kernels look at it between all chunks.
-fn coarse_ms() -> u64 {
+pub fn coarse_ms() -> u64 {
     let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: the call writes to the struct it is given.
     unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC_COARSE, &raw mut now) };

@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 pub use block::{ALIGNMENT_BYTES, Block, Owner, Pool};
 pub use buffer::{Buffer, ColumnBuffer};
-pub use kill::{KillSwitch, Subscription};
+pub use kill::{KillSwitch, Subscription, coarse_ms};
 pub use quota::{Charge, Prepared, Quota};
 
 /// A description of a device, as shown in `quern.devices` and in receipts.

@@ -1,7 +1,9 @@
-//! What a run holds of a device, against the limits `device_bytes` and `programs`.
+//! What a run uses of a device, against the limits `device_bytes`, `device_time_ms`
+//! and `programs`.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use crate::base::{Limits, Result};
 
@@ -16,6 +18,7 @@ struct Counts {
     peak_bytes: AtomicU64,
     allowed_bytes: u64,
     programs: AtomicU64,
+    spent_us: AtomicU64,
 }
 
 impl Quota {
@@ -26,6 +29,7 @@ impl Quota {
             peak_bytes: AtomicU64::new(0),
             allowed_bytes,
             programs: AtomicU64::new(0),
+            spent_us: AtomicU64::new(0),
         }))
     }
 
@@ -51,6 +55,17 @@ impl Quota {
         let more = |programs: u64| Some(programs + 1).filter(|more| *more <= allowed);
         self.0.programs.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).ok()?;
         Some(Prepared(self.clone()))
+    }
+
+    /// Counts device time.
+    pub fn spend(&self, time: Duration) {
+        let time_us = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+        self.0.spent_us.fetch_add(time_us, Ordering::Relaxed);
+    }
+
+    /// Milliseconds of device time counted.
+    pub fn spent_ms(&self) -> u64 {
+        self.0.spent_us.load(Ordering::Relaxed) / 1000
     }
 
     /// Bytes counted now.

@@ -12,7 +12,7 @@ use super::executor::{Executor, Seen};
 use super::graph::{Binding, Graph, Origin};
 use super::plan::{Arena, Plan};
 use super::session::{Mode, Settings};
-use super::team::{Lanes, Lease};
+use super::team::{Allowance, Lanes, Lease};
 use crate::base::Result;
 use crate::device::{Block, Charge, KillSwitch, Owner, Pool, Prepared, Quota};
 
@@ -37,6 +37,7 @@ pub(crate) struct Means {
     quota: Quota,
     kill: KillSwitch,
     owner: Owner,
+    device_time_ms: u64,
     threads: usize,
 }
 
@@ -77,6 +78,7 @@ impl Engine {
                 quota: settings.quota.clone(),
                 kill: settings.kill.clone(),
                 owner,
+                device_time_ms: settings.limits.device_time_ms,
                 threads: executor.device().cores,
             },
             mode: settings.mode,
@@ -144,18 +146,21 @@ impl Work {
     pub(crate) fn run(self, means: &Means, lease: Option<&Lease>) -> Result<Ran> {
         let started = Instant::now();
         let Self { way, binding, outputs } = self;
-        let lanes = Lanes::new(lease, &means.kill);
-        let mut replayed = false;
-        match way {
-            Way::Unplanned(graph) => means.plainly(&graph, &binding, &outputs, &Lanes::new(None, &means.kill))?,
-            Way::Plainly(program) => means.plainly(&program.graph, &binding, &outputs, &lanes)?,
-            Way::Replayed(arena) => {
-                let mut arena = arena.lock().unwrap_or_else(PoisonError::into_inner);
-                arena.replay(&binding, &outputs, &lanes)?;
-                replayed = true;
+        let allowance = Allowance::new(means.quota.spent_ms(), means.device_time_ms);
+        let lanes = Lanes::new(lease, &means.kill, allowance);
+        let replayed = matches!(way, Way::Replayed(_));
+        let result = match way {
+            Way::Unplanned(graph) => {
+                means.plainly(&graph, &binding, &outputs, &Lanes::new(None, &means.kill, allowance))
             }
-        }
-        Ok(Ran { time: started.elapsed(), replayed })
+            Way::Plainly(program) => means.plainly(&program.graph, &binding, &outputs, &lanes),
+            Way::Replayed(arena) => {
+                arena.lock().unwrap_or_else(PoisonError::into_inner).replay(&binding, &outputs, &lanes)
+            }
+        };
+        let time = started.elapsed();
+        means.quota.spend(time);
+        result.map(|()| Ran { time, replayed })
     }
 }
 

@@ -20,8 +20,8 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::base::{Error, Result};
-use crate::device::KillSwitch;
+use crate::base::{Error, Limits, Result};
+use crate::device::{KillSwitch, coarse_ms};
 
 /// How long a helper looks for work before it sleeps.
 const SPIN: Duration = Duration::from_micros(150);
@@ -253,26 +253,53 @@ fn pause(spins: &mut u32) {
     if (*spins).is_multiple_of(128) { std::thread::yield_now() } else { std::hint::spin_loop() }
 }
 
-/// The threads one program may use, and its kill switch.
+/// The threads one program may use, and what ends it early.
 pub(crate) struct Lanes<'a> {
     team: Option<&'a Lease>,
     kill: &'a KillSwitch,
+    allowance: Allowance,
+}
+
+/// Device time that is left to a run.
+#[derive(Clone, Copy)]
+pub(crate) struct Allowance {
+    /// When it ends, by the clock of [`coarse_ms`].
+    until_ms: u64,
+    allowed_ms: u64,
+}
+
+impl Allowance {
+    /// What is left from now on of `allowed_ms`.
+    pub(crate) fn new(spent_ms: u64, allowed_ms: u64) -> Self {
+        Self { until_ms: coarse_ms().saturating_add(allowed_ms.saturating_sub(spent_ms)), allowed_ms }
+    }
+
+    fn is_over(&self) -> bool {
+        coarse_ms() >= self.until_ms
+    }
+
+    fn check(&self) -> Result<()> {
+        let over_ms = coarse_ms().checked_sub(self.until_ms);
+        over_ms.map_or(Ok(()), |over| {
+            Err(Limits::exceeded("device_time_ms", self.allowed_ms.saturating_add(over.max(1)), self.allowed_ms))
+        })
+    }
 }
 
 impl<'a> Lanes<'a> {
     /// The caller's thread, and the helpers if the caller has them.
-    pub(crate) fn new(team: Option<&'a Lease>, kill: &'a KillSwitch) -> Self {
-        Self { team, kill }
+    pub(crate) fn new(team: Option<&'a Lease>, kill: &'a KillSwitch, allowance: Allowance) -> Self {
+        Self { team, kill, allowance }
     }
 
     /// Executes `work` for every chunk. Each should take well under 5 ms, since
     /// the kill switch is looked at between them.
     pub(crate) fn run(&self, chunks: usize, work: &(dyn Fn(usize) + Sync)) -> Result<()> {
-        self.kill.check()?;
+        self.check()?;
         match self.team {
             Some(team) if chunks > 1 => {
                 let guarded = |chunk| {
-                    if !self.kill.is_thrown() {
+                    if !self.killed() {
                         work(chunk);
                     }
                 };
@@ -282,14 +309,14 @@ impl<'a> Lanes<'a> {
             }
             _ => {
                 for chunk in 0..chunks {
-                    if chunk > 0 && self.kill.is_thrown() {
+                    if chunk > 0 && self.killed() {
                         break;
                     }
                     work(chunk);
                 }
             }
         }
-        self.kill.check()
+        self.check()
     }
 
     /// Cuts `[0, len)` into ranges of at most `per_chunk` and executes `work` on
@@ -302,8 +329,13 @@ impl<'a> Lanes<'a> {
         })
     }
 
+    fn check(&self) -> Result<()> {
+        self.kill.check()?;
+        self.allowance.check()
+    }
+
     /// Whether the program should end; for long loops inside a chunk.
     pub(crate) fn killed(&self) -> bool {
-        self.kill.is_thrown()
+        self.kill.is_thrown() || self.allowance.is_over()
     }
 }
