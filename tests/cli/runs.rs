@@ -111,6 +111,33 @@ fn a_file_is_a_parameter_and_bytes_are_a_result() {
 }
 
 #[test]
+fn an_input_is_a_table_some_of_its_rows_or_a_query() {
+    let terminal = Terminal::new();
+    terminal.create("sum-of-squares", "udfs/sum-of-squares");
+    let file = terminal.file("points.csv", "a,b\n1,2\n3,4\n5,6\n");
+    terminal.ok(&["import", &file, "--table", "points", "--shards", "2"]);
+    let rows = |input: &str, output: &str| {
+        terminal.ok(&["proc", "execute", "sum_of_squares", "--input", input, "--output", output]);
+        terminal.value(&format!("select count(*) from \"{output}\"")).as_i64().unwrap()
+    };
+    assert_eq!(rows("points where a < 4", "filtered"), 2);
+    assert_eq!(rows("points:a,b WHERE b > 4 and a > 0", "projected"), 1);
+    assert_eq!(rows("select a, b from points limit 1", "queried"), 1);
+    let shown = terminal.ok(&["run", "show", "1"]);
+    assert!(shown.contains("inputs     points where a < 4\n"), "{shown}");
+    let error = |input: &str| terminal.error(&["proc", "execute", "sum_of_squares", "--input", input, "--output", "o"]);
+    assert_eq!(error("points where c < 4")[0], "error: no column `c` in table `points`; did you mean `a`?");
+    assert_eq!(error("point where a < 4"), ["error: no table `point`; did you mean `points`?"]);
+    assert_eq!(error("points:x where a < 4")[0], "error: no column `x` in table `points`; did you mean `a`?");
+    assert_eq!(error("points where a < 4; drop table points").len(), 1);
+    assert_eq!(
+        error("select a, b from points; drop table points")[0],
+        "error: an input is a table or one query, not `select a, b from points; drop table points`"
+    );
+    assert_eq!(terminal.value("select count(*) from points"), 3);
+}
+
+#[test]
 fn ctrl_c_kills_the_run_in_the_foreground() {
     let terminal = hostile();
     let first = endless(&terminal);

@@ -8,4 +8,5 @@ mod fixture;
 mod guests;
 mod lifecycle;
 mod limits;
+mod policies;
 mod requests;

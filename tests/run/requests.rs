@@ -79,8 +79,8 @@ fn square_of(table: &str, output: &str) -> Request {
 fn what_does_not_fit_the_declarations_is_refused_by_name() {
     let folder = folder();
     let columns = |names: &[&str]| InputRef {
-        table: "digits".into(),
         columns: Some(names.iter().map(|name| (*name).to_owned()).collect()),
+        ..InputRef::table("digits")
     };
     let cases: Vec<(Request, &str)> = vec![
         (Request::new("trian"), "no proc `trian`; did you mean `train`?"),
@@ -95,12 +95,9 @@ fn what_does_not_fit_the_declarations_is_refused_by_name() {
             "no column `labl` in table `digits`; did you mean `label`?",
         ),
         (Request { inputs: vec![columns(&["data"])], ..train() }, "no column `label` in table `digits`"),
+        (Request { inputs: vec![InputRef::table("digit")], ..train() }, "no table `digit`; did you mean `digits`?"),
         (
-            Request { inputs: vec![InputRef { table: "digit".into(), columns: None }], ..train() },
-            "no table `digit`; did you mean `digits`?",
-        ),
-        (
-            Request { inputs: vec![InputRef { table: "texts".into(), columns: None }], ..train() },
+            Request { inputs: vec![InputRef::table("texts")], ..train() },
             "column `label` of table `texts` is utf8; input `images` of proc `train` takes numeric",
         ),
         (square_of("digits", "out"), "no column `n` in table `digits`"),

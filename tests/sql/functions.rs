@@ -39,13 +39,53 @@ fn an_input_may_be_a_query() {
     );
     assert_eq!(f.rows("SELECT count(*), sum(n2) FROM few"), ["10|110"]);
     assert_eq!(f.rows("SELECT table_name FROM quern.tables"), ["few", "numbers"]);
-    assert_eq!(
-        f.error(
-            "EXECUTE FUNCTION double (INPUT_TABLE_NAMES => INPUT_TABLE(SELECT n FROM numbers LIMIT 5), \
-             OPTIONS => KV_PAIRS(wait = false))"
-        ),
-        "an input that is a query needs wait = true: its rows are kept while the run lasts"
+    // Those of a run that nobody waits for stay until it has ended.
+    f.run(
+        "EXECUTE FUNCTION double (INPUT_TABLE_NAMES => INPUT_TABLE(SELECT n FROM numbers ORDER BY n LIMIT 5), \
+         OUTPUT_TABLE_NAMES => OUTPUT_TABLES('five'), OPTIONS => KV_PAIRS(wait = false))",
     );
+    let status = f.runs.wait(quern::base::RunId(2), Some(Duration::from_secs(10))).unwrap();
+    assert_eq!(status.run.error, None);
+    assert_eq!(f.rows("SELECT count(*), sum(n2) FROM five"), ["5|30"]);
+    assert_eq!(f.rows("SELECT table_name FROM quern.tables"), ["few", "five", "numbers"]);
+    assert_eq!(
+        f.rows("SELECT inputs FROM quern.runs"),
+        [
+            "[{\"columns\":null,\"query\":\"SELECT n FROM numbers WHERE n <= 10\"}]",
+            "[{\"columns\":null,\"query\":\"SELECT n FROM numbers ORDER BY n LIMIT 5\"}]"
+        ]
+    );
+}
+
+#[test]
+fn a_filter_keeps_the_shards_of_its_table_any_other_query_is_dealt_anew() {
+    let f = numbers();
+    f.run("CREATE TABLE seven (n bigint) SHARD BY (n) SHARDS 7");
+    f.run("INSERT INTO seven SELECT x FROM generate_series(1, 50) AS g(x)");
+    let execute = |input: &str, output: &str| {
+        f.run(&format!(
+            "EXECUTE FUNCTION double (INPUT_TABLE_NAMES => INPUT_TABLE({input}), \
+             OUTPUT_TABLE_NAMES => OUTPUT_TABLES('{output}'))"
+        ));
+    };
+    execute("SELECT * FROM seven", "whole");
+    execute("SELECT n FROM seven WHERE n > 20", "filtered");
+    execute("SELECT n + 1 AS n FROM seven WHERE n > 20", "moved");
+    execute("SELECT n FROM seven WHERE n > 20 ORDER BY n LIMIT 10", "dealt");
+    execute("SELECT a.n FROM seven a JOIN seven b ON a.n = b.n", "joined");
+    let shards = "SELECT table_name, shards FROM quern.tables WHERE table_name IN \
+                  ('whole', 'filtered', 'moved', 'dealt', 'joined') ORDER BY table_name";
+    assert_eq!(f.rows(shards), ["dealt|4", "filtered|7", "joined|4", "moved|7", "whole|7"]);
+    let of = |table: &str| {
+        let text = format!("SELECT rows FROM quern.shards WHERE table_name = '{table}' ORDER BY shard");
+        f.rows(&text).iter().map(|rows| rows.parse::<u64>().unwrap()).collect::<Vec<_>>()
+    };
+    let (whole, filtered) = (of("whole"), of("filtered"));
+    assert!(whole.iter().zip(&filtered).all(|(all, some)| some <= all), "{whole:?} {filtered:?}");
+    assert_eq!(f.rows("SELECT sum(n2), count(*) FROM filtered"), ["2130|30"]);
+    assert_eq!(f.rows("SELECT sum(n2) FROM moved"), ["2190"]);
+    assert_eq!(f.rows("SELECT count(*) FROM joined"), ["50"]);
+    assert_eq!(f.rows("SELECT count(*) FROM quern.tables WHERE table_name LIKE 'quern_input%'"), ["0"]);
 }
 
 #[test]

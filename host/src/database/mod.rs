@@ -121,7 +121,7 @@ impl Database {
 
     /// Starts a run.
     pub fn execute(&self, request: Request) -> Result<RunId> {
-        self.runs.execute(request)
+        self.sql.submit(request)
     }
 
     /// How a run stands.

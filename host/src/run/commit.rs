@@ -25,6 +25,7 @@ pub(super) fn commit(inner: &Inner, live: &Live, plan: &Plan, made: &[Made]) -> 
         live.store(&concluded, &mut write);
         match write.commit() {
             Ok(_) => {
+                inner.drop_inputs(live);
                 live.end(concluded);
                 inner.dispatch.forget(live.id);
                 return Ok(());
@@ -47,6 +48,7 @@ pub(super) fn record_failure(inner: &Inner, live: &Live, error: &Error) {
         let told = concluded.run.error.get_or_insert_default();
         *told = format!("{told}; this could not be stored: {}", refused.chain());
     }
+    inner.drop_inputs(live);
     live.end(concluded);
     if stored.is_ok() {
         inner.dispatch.forget(live.id);

@@ -1,9 +1,10 @@
 //! Who may execute when. There are as many places as the limit
-//! `running_instances` says. A run leaves the queue, first come first served,
-//! when a place is free; its further instances take the next free places,
-//! before other runs begin.
+//! `running_instances` says, and a proc may have a bound of its own over all its
+//! runs. A run leaves the queue, first come first served among those whose proc
+//! has room, when a place is free; its further instances take the next free
+//! places, before other runs begin.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::backend::{Contact, Descriptor, Done};
@@ -20,6 +21,15 @@ struct State {
     live: BTreeMap<RunId, Arc<Live>>,
     queue: VecDeque<Arc<Live>>,
     waiting: VecDeque<Start>,
+    /// Of each proc that has a bound or runs.
+    procs: HashMap<String, Proc>,
+}
+
+/// How many places a proc has taken, and may take.
+#[derive(Clone, Copy, Debug, Default)]
+struct Proc {
+    running: u64,
+    allowed: Option<u64>,
 }
 
 /// An instance that waits for a place.
@@ -38,14 +48,21 @@ pub(super) enum Next {
 
 impl Dispatch {
     pub(super) fn new(places: u64) -> Self {
-        let state =
-            State { free: places.max(1), live: BTreeMap::new(), queue: VecDeque::new(), waiting: VecDeque::new() };
+        let state = State {
+            free: places.max(1),
+            live: BTreeMap::new(),
+            queue: VecDeque::new(),
+            waiting: VecDeque::new(),
+            procs: HashMap::new(),
+        };
         Self { state: Mutex::new(state) }
     }
 
-    /// Adds a run at the end of the queue.
-    pub(super) fn enqueue(&self, live: &Arc<Live>) {
+    /// Adds a run at the end of the queue. `allowed` places are for its proc
+    /// from now on.
+    pub(super) fn enqueue(&self, live: &Arc<Live>, allowed: Option<u64>) {
         let mut state = self.state();
+        state.procs.entry(live.proc.clone()).or_default().allowed = allowed;
         state.live.insert(live.id, Arc::clone(live));
         state.queue.push_back(Arc::clone(live));
     }
@@ -61,15 +78,31 @@ impl Dispatch {
         if state.free == 0 {
             return None;
         }
-        let waiting = state.waiting.pop_front().map(|start| Next::Instance(Box::new(start)));
-        let next = waiting.or_else(|| state.queue.pop_front().map(Next::Run))?;
+        let State { waiting, queue, procs, .. } = &mut *state;
+        let has_room = |proc: &str| procs.get(proc).is_none_or(|p| p.allowed.is_none_or(|allowed| p.running < allowed));
+        let next = match waiting.iter().position(|start| has_room(&start.live.proc)) {
+            Some(at) => waiting.remove(at).map(|start| Next::Instance(Box::new(start))),
+            None => {
+                let at = queue.iter().position(|live| has_room(&live.proc))?;
+                queue.remove(at).map(Next::Run)
+            }
+        }?;
+        let proc = match &next {
+            Next::Run(live) => &live.proc,
+            Next::Instance(start) => &start.live.proc,
+        };
+        procs.entry(proc.clone()).or_default().running += 1;
         state.free -= 1;
         Some(next)
     }
 
-    /// Takes a place back.
-    pub(super) fn release(&self) {
-        self.state().free += 1;
+    /// Takes the place of an instance of `proc` back.
+    pub(super) fn release(&self, proc: &str) {
+        let mut state = self.state();
+        state.free += 1;
+        if let Some(taken) = state.procs.get_mut(proc) {
+            taken.running = taken.running.saturating_sub(1);
+        }
     }
 
     /// Takes a run's instances that still wait out; answers how many.

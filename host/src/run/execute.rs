@@ -12,6 +12,7 @@ use std::time::Duration;
 use super::backend::{Contact, Descriptor, InputShard, Made, Manifest};
 use super::commit;
 use super::dispatch::Start;
+use super::failures::Failures;
 use super::live::{Live, Voice};
 use super::plan::Plan;
 use super::runs::Inner;
@@ -27,7 +28,7 @@ enum Event {
 /// Executes a run that got a place, which is given back.
 pub(super) fn execute(inner: &Arc<Inner>, live: &Arc<Live>) {
     let Some(kill) = live.begin() else {
-        inner.release();
+        inner.release(live);
         return;
     };
     let done = catch_unwind(AssertUnwindSafe(|| run(inner, live, &kill)));
@@ -42,7 +43,7 @@ fn run(inner: &Arc<Inner>, live: &Arc<Live>, kill: &KillSwitch) -> Result<()> {
     let plan = match planned {
         Ok(plan) => plan,
         Err(error) => {
-            inner.release();
+            inner.release(live);
             return Err(error);
         }
     };
@@ -50,9 +51,10 @@ fn run(inner: &Arc<Inner>, live: &Arc<Live>, kill: &KillSwitch) -> Result<()> {
     let on_kill = sender.clone();
     // Who listens no more has ended, and needs no waking.
     let subscription = kill.subscribe(move || drop(on_kill.send(Event::Killed)));
-    start(inner, live, &plan, (kill, &sender));
-    drop(sender);
-    let made = gather(inner, live, plan.instances, (kill, &events));
+    let quota = Quota::new(live.limits.device_bytes);
+    let instances = Instances { inner, live, plan: &plan, kill, quota, sender };
+    instances.start_all();
+    let made = gather(&instances, &events);
     drop(subscription);
     commit::commit(inner, live, &plan, &made?)
 }
@@ -68,25 +70,49 @@ fn plan(inner: &Inner, live: &Live) -> Result<Plan> {
     Ok(plan)
 }
 
-/// Starts the first instance at the place of the run; the others queue for theirs.
-fn start(inner: &Arc<Inner>, live: &Arc<Live>, plan: &Plan, (kill, events): (&KillSwitch, &Sender<Event>)) {
-    let quota = Quota::new(live.limits.device_bytes);
-    for shard in 0..plan.instances {
-        let events = events.clone();
-        let start = Start {
-            live: Arc::clone(live),
-            descriptor: descriptor(live, plan, shard),
+/// What is needed to start the instances of a run, again where that is asked for.
+struct Instances<'a> {
+    inner: &'a Arc<Inner>,
+    live: &'a Arc<Live>,
+    plan: &'a Plan,
+    kill: &'a KillSwitch,
+    quota: Quota,
+    sender: Sender<Event>,
+}
+
+impl Instances<'_> {
+    /// Starts the first instance at the place of the run; the others queue for theirs.
+    fn start_all(&self) {
+        for shard in 0..self.plan.instances {
+            match shard {
+                0 => self.inner.launch(self.prepared(shard)),
+                _ => self.inner.dispatch.wait(self.prepared(shard)),
+            }
+        }
+        self.inner.pump();
+    }
+
+    /// Lets an instance that failed queue for a place once more.
+    fn start_again(&self, shard: u32, why: &str) {
+        self.live.instance_again(shard, why);
+        self.inner.dispatch.wait(self.prepared(shard));
+        self.inner.pump();
+    }
+
+    fn prepared(&self, shard: u32) -> Start {
+        let events = self.sender.clone();
+        Start {
+            live: Arc::clone(self.live),
+            descriptor: descriptor(self.live, self.plan, shard),
             contact: Contact {
-                kill: kill.clone(),
-                quota: quota.clone(),
-                observer: Arc::new(Voice { live: Arc::clone(live), shard }),
+                kill: self.kill.clone(),
+                quota: self.quota.clone(),
+                observer: Arc::new(Voice { live: Arc::clone(self.live), shard }),
             },
             // The run listens until every instance it started has ended.
             done: Box::new(move |manifest| drop(events.send(Event::Ended(Box::new(manifest))))),
-        };
-        if shard == 0 { inner.launch(start) } else { inner.dispatch.wait(start) }
+        }
     }
-    inner.pump();
 }
 
 fn descriptor(live: &Live, plan: &Plan, shard: u32) -> Descriptor {
@@ -113,21 +139,19 @@ fn descriptor(live: &Live, plan: &Plan, shard: u32) -> Descriptor {
     }
 }
 
-/// What all instances made, by number; the first error otherwise, once all have ended.
-fn gather(
-    inner: &Arc<Inner>,
-    live: &Live,
-    instances: u32,
-    (kill, events): (&KillSwitch, &Receiver<Event>),
-) -> Result<Vec<Made>> {
-    let mut running = instances as usize;
-    let mut made: Vec<Option<Made>> = (0..instances).map(|_| None).collect();
-    let mut failure = None;
+/// What all instances made, by number; why the run failed otherwise, once all have ended.
+fn gather(instances: &Instances<'_>, events: &Receiver<Event>) -> Result<Vec<Made>> {
+    let Instances { inner, live, plan, kill, .. } = instances;
+    let mut running = plan.instances as usize;
+    let mut made: Vec<Option<Made>> = (0..plan.instances).map(|_| None).collect();
+    let mut failures = Failures::new(live);
     while running > 0 {
-        let stopping = failure.is_some() || kill.is_thrown();
+        let stopping = failures.stop() || kill.is_thrown();
         if stopping {
             running -= inner.dispatch.withdraw(live.id);
-            failure = failure.or_else(|| kill.check().err());
+            if let Err(killed) = kill.check() {
+                failures.killed(killed);
+            }
             if running == 0 {
                 break;
             }
@@ -136,17 +160,26 @@ fn gather(
         let patience = kill.remaining().filter(|_| !stopping).unwrap_or(Duration::MAX);
         match events.recv_timeout(patience) {
             Ok(Event::Ended(manifest)) => {
-                inner.release();
+                inner.release(live);
+                let shard = manifest.shard;
+                if let Err(error) = &manifest.made
+                    && !stopping
+                    && let Some(why) = failures.again(shard, error)
+                {
+                    instances.start_again(shard, &why);
+                    continue;
+                }
                 running -= 1;
-                live.instance_ended(manifest.shard, manifest.made.as_ref().map(drop), &manifest.receipt);
-                match (manifest.made, made.get_mut(manifest.shard as usize)) {
+                live.instance_ended(shard, manifest.made.as_ref().map(drop), &manifest.receipt);
+                match (manifest.made, made.get_mut(shard as usize)) {
                     (Ok(rows), Some(slot)) => *slot = Some(rows),
-                    (Ok(_), None) => failure = Some(Error::Internal("an instance that nobody started".into())),
-                    (Err(error), _) if failure.is_none() => {
-                        kill.kill(format!("instance {} of its run, which failed", manifest.shard));
-                        failure = Some(error);
+                    (Ok(_), None) => failures.add(shard, Error::Internal("an instance that nobody started".into())),
+                    (Err(error), _) => {
+                        failures.add(shard, error);
+                        if failures.stop() {
+                            kill.kill(format!("instance {shard} of its run, which failed"));
+                        }
                     }
-                    (Err(_), _) => {}
                 }
             }
             Ok(Event::Killed) | Err(RecvTimeoutError::Timeout) => {}
@@ -155,8 +188,5 @@ fn gather(
             }
         }
     }
-    match failure {
-        Some(error) => Err(error),
-        None => Ok(made.into_iter().flatten().collect()),
-    }
+    failures.into_result().map(|()| made.into_iter().flatten().collect())
 }

@@ -15,7 +15,10 @@ pub(super) struct History {
     limits: Limits,
     said: Vec<Said>,
     last_log: u64,
+    last_metric: u64,
     metrics: Vec<MetricPoint>,
+    /// Whether the log says how many lines are missing from it.
+    noted_dropped: bool,
 }
 
 /// What one instance said.
@@ -33,7 +36,15 @@ struct Said {
 impl History {
     pub(super) fn new(run: RunId, limits: &Limits, instances: u32) -> Self {
         let said = (0..instances).map(|_| Said::default()).collect();
-        Self { run, limits: limits.clone(), said, last_log: 0, metrics: Vec::new() }
+        Self {
+            run,
+            limits: limits.clone(),
+            said,
+            last_log: 0,
+            last_metric: 0,
+            metrics: Vec::new(),
+            noted_dropped: false,
+        }
     }
 
     pub(super) fn status(&mut self, shard: u32, message: &str, fraction: Option<f32>) {
@@ -59,9 +70,10 @@ impl History {
     }
 
     pub(super) fn metric(&mut self, shard: u32, name: &str, step: u64, value: f64) {
-        let (run, kept, seq) = (self.run, self.limits.metric_points, self.metrics.len() as u64 + 1);
+        let (run, kept, seq) = (self.run, self.limits.metric_points, self.last_metric + 1);
         let Some(said) = self.of(shard).filter(|said| said.metric_points < kept) else { return };
         said.metric_points += 1;
+        self.last_metric = seq;
         self.metrics.push(MetricPoint { run, shard, seq, time_us: now_us(), name: name.to_owned(), step, value });
     }
 
@@ -119,8 +131,20 @@ impl History {
         self.metrics.iter().skip(from).take(limit as usize).cloned().collect()
     }
 
-    /// Says in the log how many lines are missing from it.
+    /// Forgets what an instance has set and reported; its log stays.
+    pub(super) fn forget(&mut self, shard: u32) {
+        if let Some(said) = self.of(shard) {
+            let lines = std::mem::take(&mut said.lines);
+            *said = Said { lines, line_bytes: said.line_bytes, dropped_lines: said.dropped_lines, ..Said::default() };
+        }
+        self.metrics.retain(|point| point.shard != shard);
+    }
+
+    /// Says in the log how many lines are missing from it, once.
     pub(super) fn note_dropped(&mut self) {
+        if std::mem::replace(&mut self.noted_dropped, true) {
+            return;
+        }
         let dropped: Vec<_> = (0..).zip(&self.said).map(|(shard, said)| (shard, said.dropped_lines)).collect();
         for (shard, lines) in dropped.into_iter().filter(|(_, lines)| *lines > 0) {
             let text = format!("{lines} earlier lines were dropped (limit log_lines {})", self.limits.log_lines);

@@ -26,6 +26,8 @@ pub(super) struct Live {
     pub(super) id: RunId,
     pub(super) request: Request,
     pub(super) resolved: Resolved,
+    /// `component.proc`.
+    pub(super) proc: String,
     /// The folder's limits, changed for the proc, changed for the run.
     pub(super) limits: Limits,
     state: Mutex<State>,
@@ -65,7 +67,8 @@ impl Live {
         let history = History::new(record.id, &limits, 0);
         let id = record.id;
         let state = State { record, instances: Vec::new(), history, kill: None, phase: Phase::Queued, changes: 1 };
-        Arc::new(Self { id, request, resolved, limits, state: Mutex::new(state), changed: Condvar::new() })
+        let proc = format!("{}.{}", resolved.component.name, resolved.proc.name);
+        Arc::new(Self { id, request, resolved, proc, limits, state: Mutex::new(state), changed: Condvar::new() })
     }
 
     /// Leaves the queue; none when the run was killed there. The deadline counts from now.
@@ -101,6 +104,17 @@ impl Live {
             if let Some(instance) = state.instances.get_mut(shard as usize) {
                 instance.state = RunState::Running;
             }
+        });
+    }
+
+    /// Notes that an instance starts anew: what it set and reported is forgotten.
+    pub(super) fn instance_again(&self, shard: u32, why: &str) {
+        self.change(|state| {
+            if let Some(instance) = state.instances.get_mut(shard as usize) {
+                instance.state = RunState::Queued;
+            }
+            state.history.forget(shard);
+            state.history.log(shard, LogLevel::Warn, why);
         });
     }
 

@@ -84,7 +84,7 @@ impl Plan {
         check_count(proc, "appends to", proc.outputs.iter().map(|o| &o.name), request.outputs.len())?;
         let mut inputs = Vec::new();
         for (spec, given) in proc.inputs.iter().zip(&request.inputs) {
-            let table = snapshot.table(&given.table)?;
+            let table = snapshot.table(given.source())?;
             let share = share(proc, spec, inputs.first().map(|first: &Input| first.table.as_ref()), &table)?;
             inputs.push(input(proc, spec, given, table, share)?);
         }
@@ -153,17 +153,22 @@ fn input(proc: &ProcSpec, spec: &InputSpec, given: &InputRef, table: Arc<TableSt
     let columns: Vec<usize> = match &given.columns {
         None => (0..all.len()).collect(),
         Some(names) => {
-            let places = names.iter().map(|name| table.schema.column(&table.name, name).map(|(place, _)| place));
+            let places = names.iter().map(|name| table.schema.column(given.shown(), name).map(|(place, _)| place));
             places.collect::<Result<_>>()?
         }
     };
     let schema = Schema::new(columns.iter().filter_map(|place| all.get(*place).cloned()).collect())?;
     for column in &spec.columns {
-        let (_, found) = schema.column(&table.name, &column.name)?;
+        let (_, found) = schema.column(given.shown(), &column.name)?;
         if !column.class.accepts(&found.column_type) {
             return Err(Error::TypeMismatch(format!(
                 "column `{}` of table `{}` is {}; input `{}` of proc `{}` takes {}",
-                found.name, table.name, found.column_type, spec.name, proc.name, column.class
+                found.name,
+                given.shown(),
+                found.column_type,
+                spec.name,
+                proc.name,
+                column.class
             )));
         }
     }

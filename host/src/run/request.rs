@@ -39,6 +39,24 @@ pub struct Request {
     /// The run whose checkpoints it is handed, and whose seed it takes over.
     #[serde(default)]
     pub resume: Option<RunId>,
+    /// What the failure of an instance means for the others.
+    #[serde(default)]
+    pub on_failure: OnFailure,
+    /// How often an instance is tried again after a fault of the host.
+    #[serde(default)]
+    pub retries: u32,
+}
+
+/// What the failure of an instance means for the others of its run. Nothing is
+/// committed in either case.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnFailure {
+    /// They are stopped.
+    #[default]
+    Stop,
+    /// They go on, so that the run reports every error.
+    KeepGoing,
 }
 
 /// Bytes that a caller passes; hexadecimal digits in JSON.
@@ -72,14 +90,42 @@ impl<'de> Deserialize<'de> for Bytes {
     }
 }
 
-/// A table to read.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// Rows to read: a table's, those of a table that pass a filter, or a query's.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InputRef {
-    /// Its name.
+    /// The table's name; empty for a query.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub table: String,
     /// The columns that the proc may see, in this order; all when absent.
     #[serde(default)]
     pub columns: Option<Vec<String>>,
+    /// The rows that the proc may see: a condition in SQL; all when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub filter: Option<String>,
+    /// A query in SQL, whose rows are read instead of a table's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub query: Option<String>,
+    /// The table that holds the rows of a filter or query while the run lasts;
+    /// whoever knows SQL makes it, the run drops it.
+    #[serde(skip)]
+    pub stored: Option<String>,
+}
+
+impl InputRef {
+    /// All rows and columns of a table.
+    pub fn table(name: impl Into<String>) -> Self {
+        Self { table: name.into(), ..Self::default() }
+    }
+
+    /// The table that is read.
+    pub(super) fn source(&self) -> &str {
+        self.stored.as_deref().unwrap_or(&self.table)
+    }
+
+    /// What errors call it.
+    pub(super) fn shown(&self) -> &str {
+        if self.table.is_empty() { "the query" } else { &self.table }
+    }
 }
 
 impl Request {
@@ -96,13 +142,15 @@ impl Request {
             seed: None,
             limits: LimitChanges::new(),
             resume: None,
+            on_failure: OnFailure::Stop,
+            retries: 0,
         }
     }
 
     /// Adds an input: all columns of `table`.
     #[must_use]
     pub fn input(mut self, table: impl Into<String>) -> Self {
-        self.inputs.push(InputRef { table: table.into(), columns: None });
+        self.inputs.push(InputRef::table(table));
         self
     }
 

@@ -49,6 +49,10 @@ pub struct RunResults {
     pub merged: Vec<(String, Value)>,
 }
 
+/// What the names of tables begin with that hold the rows of filters and queries
+/// while a run reads them. Those that a crash left go when the folder is opened.
+pub const TEMPORARY: &str = "quern_input_";
+
 /// What became of runs that were executing when their process ended.
 const ENDED_WITH_PROCESS: &str = "the process that executed it ended first; nothing was committed, execute it again";
 
@@ -71,6 +75,8 @@ impl Runs {
             }
             write.commit()?;
         }
+        let snapshot = storage.snapshot()?;
+        drop_tables(storage, snapshot.tables().map(|table| table.name.as_str()).filter(|name| is_temporary(name)))?;
         storage.sweep_checkpoints()?;
         Ok(Self(Arc::new(Inner {
             storage: storage.clone(),
@@ -119,7 +125,7 @@ impl Runs {
         };
         let id = self.0.storage.create_run(&record)?;
         let live = Live::new(RunRecord { id, ..record }, request, resolved, limits);
-        self.0.dispatch.enqueue(&live);
+        self.0.dispatch.enqueue(&live, setting.max_concurrency);
         self.0.pump();
         Ok(id)
     }
@@ -277,7 +283,29 @@ impl Runs {
     }
 }
 
+/// Whether a table was made for the inputs of a run.
+fn is_temporary(name: &str) -> bool {
+    let digits = name.strip_prefix(TEMPORARY);
+    digits.is_some_and(|digits| digits.len() == 32 && digits.bytes().all(|digit| digit.is_ascii_hexdigit()))
+}
+
+fn drop_tables<'a>(storage: &Storage, tables: impl Iterator<Item = &'a str>) -> Result<()> {
+    let mut write = storage.begin();
+    let mut dropped = 0;
+    for table in tables {
+        write.drop_table(table)?;
+        dropped += 1;
+    }
+    if dropped == 0 { Ok(()) } else { write.commit().map(drop) }
+}
+
 impl Inner {
+    /// Drops the tables that only this run read. One that cannot be dropped now
+    /// goes when the folder is opened again.
+    pub(super) fn drop_inputs(&self, live: &Live) {
+        drop(drop_tables(&self.storage, live.request.inputs.iter().filter_map(|input| input.stored.as_deref())));
+    }
+
     /// Gives free places to those who wait.
     pub(super) fn pump(self: &Arc<Self>) {
         while let Some(next) = self.dispatch.next() {
@@ -288,9 +316,9 @@ impl Inner {
         }
     }
 
-    /// Takes a place back and gives it to the next.
-    pub(super) fn release(self: &Arc<Self>) {
-        self.dispatch.release();
+    /// Takes the place of a run's instance back and gives it to the next.
+    pub(super) fn release(self: &Arc<Self>, live: &Live) {
+        self.dispatch.release(&live.proc);
         self.pump();
     }
 
@@ -308,7 +336,7 @@ impl Inner {
         let thread = std::thread::Builder::new().name(format!("run {}", live.id));
         if let Err(e) = thread.spawn(move || execute::execute(&this, &run)) {
             commit::record_failure(self, &live, &Error::library("start a thread for a run", e));
-            self.dispatch.release();
+            self.dispatch.release(&live.proc);
         }
     }
 }

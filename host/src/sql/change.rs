@@ -94,7 +94,7 @@ pub(super) fn default_sharding(schema: &Schema) -> Sharding {
 }
 
 /// The columns that hold the rows of a query.
-fn query_schema(arrow: &SchemaRef) -> Result<Schema> {
+pub(super) fn query_schema(arrow: &SchemaRef) -> Result<Schema> {
     let columns = arrow.fields().iter().map(|field| {
         // Text that came from a uuid or an address becomes one again.
         let exact = field.metadata().get(ColumnType::TYPE_KEY).and_then(|text| text.parse::<ColumnType>().ok());
@@ -108,7 +108,7 @@ fn query_schema(arrow: &SchemaRef) -> Result<Schema> {
 }
 
 /// The rows of a query as batches of `schema`, column by column in order.
-fn typed(rows: Rows, schema: Schema, place: String) -> impl Iterator<Item = Result<RecordBatch>> {
+pub(super) fn typed(rows: Rows, schema: Schema, place: String) -> impl Iterator<Item = Result<RecordBatch>> {
     let positions: Vec<Option<usize>> = (0..schema.columns().len()).map(Some).collect();
     mapped(rows, positions, schema, place)
 }

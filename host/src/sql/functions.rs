@@ -4,17 +4,18 @@ use std::time::Duration;
 
 use super::answer::{Answer, Done};
 use super::change::{self, counted};
+use super::inputs;
 use super::parse;
 use super::provider::View;
 use super::session::Session;
-use super::statement::{CreateFunction, CreateTable, Execute, ExecuteInput, Kill, Planned, Show, TableName};
+use super::statement::{CreateFunction, Execute, ExecuteInput, Kill, Show, TableName};
 use crate::base::{Error, Limits, Result, RunId};
 use crate::proc::{CodeCache, Creation};
-use crate::run::{InputRef, Request, RunStatus, Target};
+use crate::run::{InputRef, OnFailure, Request, RunStatus, Target};
 use crate::storage::RunState;
 
 /// Options of `EXECUTE FUNCTION` beside the limits.
-const OPTIONS: [&str; 5] = ["run_tag", "seed", "user", "wait", "resume"];
+const OPTIONS: [&str; 7] = ["run_tag", "seed", "user", "wait", "resume", "keep_going", "retries"];
 /// How often to look whether somebody still waits for a run.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// Who kills, in the run's record.
@@ -134,22 +135,27 @@ pub(super) fn execute(session: &Session, view: &View, execute: &Execute) -> Resu
             option(&mut request, name, value)?;
         }
     }
-    let mut made = Vec::new();
-    let ended = inputs(session, view, execute, wait, &mut request.inputs, &mut made)
-        .and_then(|()| view.system.runs.execute(request))
-        .and_then(|run| if wait { finish(view, run) } else { Ok(started(run)) });
-    for table in made {
-        let mut write = view.storage.begin();
-        write.drop_table(&table)?;
-        write.commit()?;
+    for input in &execute.inputs {
+        request.inputs.push(match input {
+            ExecuteInput::Table(table, columns) => {
+                InputRef { columns: columns.clone(), ..InputRef::table(&change::existing(view, table)?.name) }
+            }
+            ExecuteInput::Query(query) => inputs::of_query(query),
+        });
     }
-    ended
+    let run = inputs::submit(session, view, request)?;
+    if wait { finish(view, run) } else { Ok(started(run)) }
 }
 
 /// Applies one option.
 fn option(request: &mut Request, name: &str, value: &str) -> Result<()> {
     match name {
         "run_tag" => request.tag = Some(value.to_owned()),
+        "keep_going" => {
+            let keep_going = value.parse().map_err(|_| not_a(name, value, "true or false"))?;
+            request.on_failure = if keep_going { OnFailure::KeepGoing } else { OnFailure::Stop };
+        }
+        "retries" => request.retries = value.parse().map_err(|_| not_a(name, value, "a whole number"))?,
         "user" => request.user = Some(value.to_owned()),
         "resume" => request.resume = Some(RunId(value.parse().map_err(|_| not_a(name, value, "the number of a run"))?)),
         "seed" => request.seed = Some(value.parse().map_err(|_| not_a(name, value, "a whole number"))?),
@@ -167,50 +173,6 @@ fn option(request: &mut Request, name: &str, value: &str) -> Result<()> {
 
 fn not_a(name: &str, value: &str, wanted: &str) -> Error {
     Error::Invalid(format!("option {name}: `{value}` is not {wanted}"))
-}
-
-/// The inputs of the request. Rows of a query become a table for as long as the
-/// run lasts; the names of those are added to `made`.
-fn inputs(
-    session: &Session,
-    view: &View,
-    execute: &Execute,
-    wait: bool,
-    inputs: &mut Vec<InputRef>,
-    made: &mut Vec<String>,
-) -> Result<()> {
-    for input in &execute.inputs {
-        let (table, columns) = match input {
-            ExecuteInput::Table(table, columns) => (change::existing(view, table)?.name.clone(), columns.clone()),
-            ExecuteInput::Query(_) if !wait => {
-                let reason = "an input that is a query needs wait = true: its rows are kept while the run lasts";
-                return Err(Error::Unsupported(reason.into()));
-            }
-            ExecuteInput::Query(query) => {
-                let name = format!("quern_input_{}", uuid::Uuid::new_v4().simple());
-                materialise(session, view, &name, query)?;
-                made.push(name.clone());
-                (name, None)
-            }
-        };
-        inputs.push(InputRef { table, columns });
-    }
-    Ok(())
-}
-
-/// Stores the rows of a query.
-fn materialise(session: &Session, view: &View, name: &str, query: &Planned) -> Result<()> {
-    let table = TableName { schema: parse::MAIN.to_owned(), name: name.to_owned() };
-    let create = CreateTable {
-        table,
-        schema: None,
-        query: Some(Box::new(query.clone())),
-        sharding: None,
-        shards: None,
-        if_not_exists: false,
-        or_replace: false,
-    };
-    change::create_table(session, view, &create).map(|_| ())
 }
 
 fn started(run: RunId) -> Done {

@@ -18,6 +18,7 @@ pub mod format;
 mod functions;
 mod import;
 pub mod ingest;
+mod inputs;
 mod interruptible;
 mod nested;
 mod parse;
@@ -37,10 +38,10 @@ pub use import::{Import, ImportMode, Progress, delimiter, import};
 pub use statement::Statement;
 pub use watch::Watch;
 
-use crate::base::{Limits, Result};
+use crate::base::{Limits, Result, RunId};
 use crate::catalog::Catalog;
 use crate::device::Device;
-use crate::run::Runs;
+use crate::run::{Request, Runs};
 use crate::storage::Storage;
 use provider::View;
 use session::Session;
@@ -115,6 +116,11 @@ impl Sql {
         done.map(Answer::Done)
     }
 
+    /// Queues a run; its inputs may be filters and queries.
+    pub fn submit(&self, request: Request) -> Result<RunId> {
+        inputs::submit(&self.0.session, &self.view(&Watch::default())?, request)
+    }
+
     /// Names that a shell completes: tables, their columns, system tables, procs.
     pub fn names(&self) -> Result<Vec<String>> {
         let view = self.view(&Watch::default())?;
@@ -138,6 +144,7 @@ impl Sql {
             snapshot: self.0.storage.snapshot()?,
             system: self.0.system.clone(),
             row_ids_of: None,
+            only_shard: None,
             watch: watch.clone(),
         })
     }

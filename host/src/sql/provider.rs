@@ -31,6 +31,8 @@ pub(super) struct View {
     pub(super) system: Arc<System>,
     /// The table that shows row ids as its last column.
     pub(super) row_ids_of: Option<String>,
+    /// A table of which only the rows of one shard are seen.
+    pub(super) only_shard: Option<(String, u32)>,
     /// Whether the statement is still wanted.
     pub(super) watch: Watch,
 }
@@ -229,6 +231,7 @@ impl TableProvider for StoredTable {
             storage: self.view.storage.clone(),
             snapshot: self.snapshot.clone(),
             table: self.table.clone(),
+            shard: self.view.only_shard.as_ref().filter(|(name, _)| *name == self.table.name).map(|(_, shard)| *shard),
         };
         ScanExec::plan(source, &self.schema, projection, limit)
     }

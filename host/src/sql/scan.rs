@@ -29,7 +29,7 @@ const AHEAD: usize = 2;
 /// Where rows come from.
 #[derive(Clone)]
 pub(super) enum Source {
-    Table { storage: Storage, snapshot: Arc<Snapshot>, table: Arc<TableState> },
+    Table { storage: Storage, snapshot: Arc<Snapshot>, table: Arc<TableState>, shard: Option<u32> },
     System { view: View, kind: system::Table },
 }
 
@@ -44,15 +44,15 @@ impl Source {
     /// Rows, when they are known before reading.
     fn rows(&self) -> Option<usize> {
         match self {
-            Self::Table { table, .. } => usize::try_from(table.rows).ok(),
-            Self::System { .. } => None,
+            Self::Table { table, shard: None, .. } => usize::try_from(table.rows).ok(),
+            Self::Table { .. } | Self::System { .. } => None,
         }
     }
 
     /// Batches of these columns; the position behind the last is the row id.
     fn batches(&self, columns: &[usize], schema: SchemaRef) -> Result<Batches> {
         match self {
-            Self::Table { storage, snapshot, table } => {
+            Self::Table { storage, snapshot, table, shard } => {
                 let known = table.schema.columns().len();
                 let read: Vec<usize> = columns.iter().copied().filter(|column| *column < known).collect();
                 let row_ids = read.len() < columns.len();
@@ -64,7 +64,8 @@ impl Source {
                 let places: Vec<usize> = columns.iter().enumerate().map(place).collect();
                 let types: Vec<_> = table.schema.columns().iter().map(|column| column.column_type.clone()).collect();
                 let wanted: Vec<_> = columns.iter().map(|column| types.get(*column).cloned()).collect();
-                let options = ScanOptions { columns: Some(read.clone()), row_ids, ..ScanOptions::default() };
+                let options =
+                    ScanOptions { shard: *shard, columns: Some(read.clone()), row_ids, ..ScanOptions::default() };
                 let scan = storage.scan_with(snapshot, table, &options)?;
                 Ok(Box::new(scan.map(move |batch| {
                     let batch = batch?;

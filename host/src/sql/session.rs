@@ -75,6 +75,11 @@ impl Session {
         })
     }
 
+    /// The logical plan of a query.
+    pub(super) fn logical_plan(&self, view: &View, query: &Planned) -> Result<LogicalPlan> {
+        self.runtime.block_on(async { Ok(self.plan(view, query).await?.logical_plan().clone()) })
+    }
+
     /// Plans a query over the tables of `view`.
     async fn plan(&self, view: &View, query: &Planned) -> Result<DataFrame> {
         let state = SessionStateBuilder::new_from_existing(self.context.state())

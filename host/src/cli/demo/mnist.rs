@@ -220,7 +220,7 @@ fn ingest(context: &Context, table: &str, [images, labels]: [PathBuf; 2]) -> Res
 fn training(seed: u64) -> RunRequest {
     let mut request = RunRequest::new(format!("{COMPONENT}.train")).output(MODELS);
     let columns = ["data", "readable_label"].map(str::to_owned).to_vec();
-    request.inputs.push(InputRef { table: TRAINING.to_owned(), columns: Some(columns) });
+    request.inputs.push(InputRef { columns: Some(columns), ..InputRef::table(TRAINING) });
     request.seed = Some(seed);
     request.tag = Some("demo".to_owned());
     request

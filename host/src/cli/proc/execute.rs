@@ -13,7 +13,7 @@ use crate::cli::interrupt;
 use crate::cli::output::Progress;
 use crate::cli::report::{Interrupted, unexpected};
 use crate::cli::run::{kill, log_line, plain, receipts};
-use crate::run::{Bytes, InputRef, Request as RunRequest, Target};
+use crate::run::{Bytes, InputRef, OnFailure, Request as RunRequest, Target};
 use crate::server::{Connection, Event, Reply, Request, Role, RunView};
 use crate::storage::RunState;
 
@@ -21,6 +21,7 @@ const EXAMPLES: &str = "\
 Examples:
   quern proc execute sum-of-squares --input points --output sums
   quern proc execute mnist.train --input digits:data,label --output models --param epochs=3 --seed 1
+  quern proc execute mnist.train --input 'digits where label < 5' --output models
   quern proc execute slow --input t --deadline 10s --limit guest_memory_bytes=512MiB
   quern proc execute slow --input t --detach      goes on when this terminal is closed
 
@@ -37,8 +38,8 @@ pub(crate) struct Execute {
     /// Execute this version of the component, active or not
     #[arg(long, value_name = "N")]
     version: Option<u32>,
-    /// A table to read, in the proc's order, with the columns it may see; repeatable
-    #[arg(long = "input", short, value_name = "TABLE[:COL,…]")]
+    /// A table to read, in the proc's order, with the columns and rows it may see, or a query; repeatable
+    #[arg(long = "input", short, value_name = "TABLE[:COL,…] [where …]")]
     inputs: Vec<String>,
     /// A table to append to, in the proc's order, created where missing; repeatable
     #[arg(long = "output", short, value_name = "TABLE")]
@@ -64,6 +65,12 @@ pub(crate) struct Execute {
     /// Go on from the checkpoints of this run, with its seed
     #[arg(long, value_name = "RUN")]
     resume: Option<u64>,
+    /// Let the other instances go on when one fails, to report every error; nothing is committed either way
+    #[arg(long)]
+    keep_going: bool,
+    /// Try an instance again after a fault of the host, at most so often
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    retries: u32,
     /// Stay until the run ends, also where a server executes it
     #[arg(long, conflicts_with = "detach")]
     wait: bool,
@@ -123,6 +130,8 @@ impl Execute {
             seed: self.seed,
             limits,
             resume: self.resume.map(RunId),
+            on_failure: if self.keep_going { OnFailure::KeepGoing } else { OnFailure::Stop },
+            retries: self.retries,
         })
     }
 }
@@ -219,16 +228,30 @@ fn read_file(pair: &Pair) -> Result<(String, Bytes)> {
     Ok((pair.name.clone(), Bytes(bytes.into())))
 }
 
-/// `table` or `table:column,column`.
+/// `table`, `table:column,column`, either with `where condition` behind it; or a query.
 fn parse_input(text: &str) -> Result<InputRef> {
-    let (table, columns) = match text.split_once(':') {
+    let first = text.trim_start().split(|c: char| !c.is_ascii_alphabetic()).next().unwrap_or_default();
+    if ["select", "with", "values"].iter().any(|word| first.eq_ignore_ascii_case(word)) && text.contains(' ') {
+        return Ok(InputRef { query: Some(text.to_owned()), ..InputRef::default() });
+    }
+    let lower = text.to_ascii_lowercase();
+    let (place, filter) = match lower.find(" where ") {
+        Some(at) => (text.get(..at).unwrap_or(text), text.get(at + " where ".len()..).map(|f| f.trim().to_owned())),
+        None => (text, None),
+    };
+    let (table, columns) = match place.split_once(':') {
         Some((table, columns)) => {
             (table, Some(columns.split(',').map(|name| name.trim().to_owned()).collect::<Vec<_>>()))
         }
-        None => (text, None),
+        None => (place, None),
     };
-    if table.is_empty() || columns.iter().flatten().any(String::is_empty) {
-        return Err(anyhow!("input `{text}` names no table or column; write TABLE or TABLE:COLUMN,COLUMN"));
+    let table = table.trim();
+    if table.is_empty()
+        || columns.iter().flatten().any(String::is_empty)
+        || filter.as_ref().is_some_and(String::is_empty)
+    {
+        let write = "write TABLE, TABLE:COLUMN,COLUMN, either with `where CONDITION` behind it, or a query";
+        return Err(anyhow!("input `{text}` names no table or column; {write}"));
     }
-    Ok(InputRef { table: table.to_owned(), columns })
+    Ok(InputRef { columns, filter, ..InputRef::table(table) })
 }

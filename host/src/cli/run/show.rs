@@ -117,11 +117,14 @@ fn describe(run: &RunView, paint: Paint) -> String {
 /// Inputs, outputs or parameters on one line.
 fn brief(value: &serde_json::Value) -> String {
     let of = |item: &serde_json::Value| match item {
-        serde_json::Value::Object(map) => match (map.get("table"), map.get("columns")) {
-            (Some(table), Some(serde_json::Value::Array(columns))) => {
-                format!("{}({})", plain(table), columns.iter().map(plain).collect::<Vec<_>>().join(", "))
+        serde_json::Value::Object(map) => match (map.get("table"), map.get("columns"), map.get("query")) {
+            (_, _, Some(query)) => plain(query),
+            (Some(table), columns, _) => {
+                let filter = map.get("filter").map(|filter| format!(" where {}", plain(filter))).unwrap_or_default();
+                let columns = columns.and_then(serde_json::Value::as_array);
+                let columns = columns.map(|all| format!("({})", all.iter().map(plain).collect::<Vec<_>>().join(", ")));
+                format!("{}{}{filter}", plain(table), columns.unwrap_or_default())
             }
-            (Some(table), _) => plain(table),
             _ => map.iter().map(|(k, v)| format!("{k} = {}", plain(v))).collect::<Vec<_>>().join(", "),
         },
         serde_json::Value::Array(pair) => pair.iter().map(plain).collect::<Vec<_>>().join(" = "),
