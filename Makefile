@@ -42,6 +42,11 @@ bench: guest ## Time training, inference, ingest, host calls and replay (BENCH=n
 soak: build procs python ## The long runs at full size
 	QUERN_SOAK=1 cargo test --quiet -p quern-tests -- $(TEST)
 
+FUZZ_SECONDS ?= 60
+.PHONY: fuzz
+fuzz: build procs ## Arbitrary sequences of calls of the host for a minute (FUZZ_SECONDS=n)
+	QUERN_FUZZ_SECONDS=$(FUZZ_SECONDS) cargo test --quiet -p quern-tests -- proc::sequences --nocapture
+
 .PHONY: build
 build: machine ## Build the `quern` binary
 	cargo build --quiet -p quern

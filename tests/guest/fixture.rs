@@ -96,6 +96,7 @@ impl Bench {
             limits,
             observer: journal.clone(),
             executor: self.executor.clone(),
+            mode: quern::tensor::Mode::Planned,
             models: self.models.clone(),
             model_sha256: Arc::new(|_| Ok(None)),
             checkpoints: journal.clone(),

@@ -12,7 +12,7 @@ use quern::catalog::ProcSpec;
 use quern::device::{Device, KillSwitch, Quota};
 use quern::proc::{Component, Engine, InstanceJob, InstanceOutcome, ModelCache, build, inspect, instance};
 use quern::table::{OutputBudget, OutputTable, TableView};
-use quern::tensor::Executor;
+use quern::tensor::{Executor, Mode};
 
 use crate::journal::Journal;
 
@@ -51,7 +51,9 @@ pub(super) struct Trial {
     pub(super) component: Arc<Component>,
     pub(super) spec: ProcSpec,
     pub(super) params: Vec<(String, String)>,
+    pub(super) binary_params: Vec<(String, Arc<[u8]>)>,
     pub(super) inputs: Vec<(String, TableView)>,
+    pub(super) mode: Mode,
     pub(super) limits: Limits,
     pub(super) kill: KillSwitch,
     pub(super) seed: u64,
@@ -67,18 +69,25 @@ impl Trial {
         let limits = Limits::default();
         let found = inspect(engine, "the test's component", bytes, &limits, None).unwrap();
         let spec = found.procs.into_iter().find(|p| p.name == proc).unwrap();
+        Self::of(engine.compile(bytes, &limits, None).unwrap(), spec)
+    }
+
+    /// The same, of a component that is compiled already.
+    pub(super) fn of(component: Arc<Component>, spec: ProcSpec) -> Self {
         let defaults = spec.params.iter().filter_map(|p| Some((p.name.clone(), p.default.clone()?)));
         Self {
-            component: engine.compile(bytes, &limits, None).unwrap(),
+            component,
             params: defaults.collect(),
             spec,
+            binary_params: Vec::new(),
             inputs: Vec::new(),
+            mode: Mode::Planned,
             kill: KillSwitch::with_deadline(60_000),
             seed: 1,
             journal: Arc::default(),
             models: Arc::new(ModelCache::new(executor().device().clone(), 1 << 28)),
             sha256_of_models: None,
-            limits,
+            limits: Limits::default(),
         }
     }
 
@@ -98,8 +107,15 @@ impl Trial {
         self
     }
 
-    /// Executes it on this thread.
+    /// Executes it on this thread; whatever it does, its device memory returns.
     pub(super) fn run(&self) -> InstanceOutcome {
+        let quota = Quota::new(self.limits.device_bytes);
+        let outcome = self.run_within(&quota);
+        assert_eq!(quota.used_bytes(), 0, "device memory that the instance has not given back");
+        outcome
+    }
+
+    fn run_within(&self, quota: &Quota) -> InstanceOutcome {
         let budget = OutputBudget::new(self.limits.output_bytes);
         let outputs = self.spec.outputs.iter().map(|output| {
             let mut columns: Vec<Column> = output.columns.iter().map(|c| c.to_column()).collect();
@@ -118,14 +134,15 @@ impl Trial {
             shards: 1,
             seed: self.seed,
             params: self.params.clone(),
-            binary_params: Vec::new(),
+            binary_params: self.binary_params.clone(),
             inputs: self.inputs.clone(),
             outputs: outputs.collect(),
             limits: self.limits.clone(),
             kill: self.kill.clone(),
-            quota: Quota::new(self.limits.device_bytes),
+            quota: quota.clone(),
             observer: self.journal.clone(),
             executor: executor().clone(),
+            mode: self.mode,
             models: self.models.clone(),
             model_sha256: Arc::new(move |_| Ok(sha256.clone())),
             checkpoints: self.journal.clone(),

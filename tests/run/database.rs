@@ -27,7 +27,7 @@ pub(super) struct Database {
 }
 
 /// The component of the crate in `folder` of the repository.
-fn component(folder: &str) -> Vec<u8> {
+pub(super) fn component(folder: &str) -> Vec<u8> {
     static BUILDING: Mutex<()> = Mutex::new(());
     let _one_at_a_time = BUILDING.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();

@@ -20,7 +20,7 @@ use super::{Component, text, trap};
 use crate::base::{Error, Result, RunId};
 use crate::device::{KillSwitch, Quota};
 use crate::table::{OutputTable, TableView};
-use crate::tensor::{Executor, Mode, Session, Settings, Tensor};
+use crate::tensor::{Executor, Session, Settings, Tensor};
 
 /// What a running guest can reach.
 pub(super) struct Run {
@@ -72,7 +72,7 @@ impl Run {
             limits: job.limits.clone(),
             seed: job.seed,
             stream: u64::from(job.shard),
-            mode: Mode::Planned,
+            mode: job.mode,
         };
         let run = Self {
             id: job.run,

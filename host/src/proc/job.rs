@@ -7,7 +7,7 @@ use super::{Component, ModelCache, Receipt};
 use crate::base::{Limits, Result, RunId};
 use crate::device::{KillSwitch, Quota};
 use crate::table::{OutputTable, TableView};
-use crate::tensor::Executor;
+use crate::tensor::{Executor, Mode};
 
 /// One instance to be executed by [`super::instance`].
 pub struct InstanceJob {
@@ -41,6 +41,8 @@ pub struct InstanceJob {
     pub observer: Arc<dyn Observer>,
     /// Executes tensor programs.
     pub executor: Arc<Executor>,
+    /// How they are executed: planned, but for comparisons.
+    pub mode: Mode,
     /// Models that are on the device already.
     pub models: Arc<ModelCache>,
     /// The sha256 (64 hex digits) that storage keeps for the model with this

@@ -9,7 +9,7 @@ use crate::catalog::Catalog;
 use crate::proc::{CodeCache, Component, Engine, InstanceJob, InstanceOutcome, ModelCache, ModelChecksums};
 use crate::storage::{CheckpointBounds, ComponentRecord, Storage};
 use crate::table::{OutputBudget, OutputTable, TableView, Tables};
-use crate::tensor::Executor;
+use crate::tensor::{Executor, Mode};
 
 /// How much nicer than the rest of the process instances are (`man 2 setpriority`).
 const NICENESS: i32 = 5;
@@ -95,6 +95,7 @@ impl LocalThreads {
             quota: contact.quota,
             observer: contact.observer,
             executor: Arc::clone(&self.0.executor),
+            mode: Mode::Planned,
             models: Arc::clone(&self.0.models),
             model_sha256,
             checkpoints,

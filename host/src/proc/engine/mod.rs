@@ -177,6 +177,11 @@ impl Engine {
         &self.engine
     }
 
+    /// Instances that exist in this process now.
+    pub fn instances(&self) -> u64 {
+        self.ticker.instances.load(Ordering::Acquire)
+    }
+
     /// Keeps time ticking while the guard lives.
     pub(super) fn ticking(&self) -> Ticking {
         self.ticker.hold();

@@ -1,8 +1,16 @@
 //! One proc per way in which a guest can fail or misbehave. What each must lead
 //! to is said beside it; the tests of `proc` and `run` hold the host to it.
 
+mod floods;
+mod handles;
+
 use std::hint::black_box;
 
+use floods::{
+    answers_forever, asks_for_too_much, calls_forever, ignores_the_end, injects, never_repeats, panics_in_drop,
+    saves_forever, shouts_forever,
+};
+use handles::{drops_twice, mixes_handles, uses_what_is_gone};
 use quern_udf::prelude::*;
 
 procs! {
@@ -15,7 +23,7 @@ procs! {
     /// Ends at the deadline or a kill, and in no other way.
     nondistributed loops_forever {}
     /// As `loops_forever`, but spends its time in the host's matrix products.
-    nondistributed computes_forever {}
+    nondistributed computes_forever { param size: int = 1000; }
     /// Fails with `out-of-range` or `invalid-argument`, and both shapes in the text.
     nondistributed shape_mismatch {}
     /// Fails after all of `rows` were written: none may be seen.
@@ -36,6 +44,31 @@ procs! {
     nondistributed recurses {}
     /// Completes; no more than `log_lines` lines are kept.
     nondistributed talks_too_much { param lines: int = 20000; }
+
+    /// Logs, counts and reports without end.
+    nondistributed shouts_forever {}
+    /// Calls the host without end.
+    nondistributed calls_forever {}
+    /// Sets results until one is refused.
+    nondistributed answers_forever {}
+    /// Saves models until one is refused.
+    nondistributed saves_forever { output kept: models {} }
+    /// Completes; every step was a program that was not seen before.
+    nondistributed never_repeats { param steps: int = 500; }
+    /// Fails with `quota-exceeded`: shapes that are far too large.
+    nondistributed asks_for_too_much {}
+    /// Panics once more while it returns an error.
+    nondistributed panics_in_drop {}
+    /// Waits to be cancelled, then goes on as if it had not been.
+    nondistributed ignores_the_end {}
+    /// Uses a table as a tensor.
+    nondistributed mixes_handles { output rows { n: int64 } }
+    /// Uses a tensor that it has dropped.
+    nondistributed uses_what_is_gone {}
+    /// Drops a tensor twice.
+    nondistributed drops_twice {}
+    /// Completes; names and texts are SQL and escapes.
+    nondistributed injects { output kept: models {} }
 }
 
 fn returns_error(p: &Proc) -> Result {
@@ -56,8 +89,9 @@ fn loops_forever(_: &Proc) -> Result {
     }
 }
 
-fn computes_forever(_: &Proc) -> Result {
-    let mut a = Tensor::random_normal(&[1000, 1000], 0.0, 0.03)?;
+fn computes_forever(p: &Proc) -> Result {
+    let size: u32 = p.param("size")?;
+    let mut a = Tensor::random_normal(&[size, size], 0.0, 0.03)?;
     loop {
         a = a.matmul(&a)?.tanh()?;
         quern_udf::step()?;

@@ -1,0 +1,34 @@
+//! Makes the calls that a sequence of bytes spells, whatever they are, and sums
+//! up every answer of the host in one number: the fuzzer compares it between ways
+//! of execution.
+
+mod bytes;
+mod calls;
+
+use bytes::Bytes;
+use calls::Caller;
+use quern_udf::bindings::quern::udf::{job, tensors};
+use quern_udf::prelude::*;
+
+procs! {
+    /// Makes the calls of the binary parameter `program`.
+    nondistributed call {
+        input digits { id: int64, flag: bool, text: utf8 }
+        output rows { n: int64, word: utf8 null, x: float32 }
+        output kept: models { loss: float64 }
+    }
+}
+
+fn call(p: &Proc) -> Result {
+    let program = job::param_binary("program").unwrap_or_default();
+    let mut caller = Caller::new();
+    let mut bytes = Bytes::new(&program);
+    while !bytes.is_empty() {
+        caller.call(&mut bytes);
+    }
+    // A program that failed is told by a later call; by which one is not defined.
+    match tensors::sync() {
+        Ok(()) => p.result("answers", format!("{:016x} {}", caller.digest(), caller.calls())),
+        Err(error) => p.result("answers", format!("{:?}: {}", error.code, error.message)),
+    }
+}
