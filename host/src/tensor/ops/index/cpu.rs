@@ -125,7 +125,12 @@ fn one_hot<T: Element>(call: &Call) -> Result<()> {
     call.lanes.split(ids.elements(), (CHUNK / classes.max(1)).max(1), &|start, len| {
         // SAFETY: chunks are disjoint.
         let rows = unsafe { output.slice_mut::<T>(start * classes, len * classes) };
-        rows.fill(T::default());
+        for piece in rows.chunks_mut(1 << 20) {
+            if call.lanes.killed() {
+                return;
+            }
+            piece.fill(T::default());
+        }
         for i in 0..len {
             if let Some(id) = ids.index(start + i, classes) {
                 rows[i * classes + id] = T::narrow(T::Work::ONE);
