@@ -138,6 +138,62 @@ fn an_input_is_a_table_some_of_its_rows_or_a_query() {
 }
 
 #[test]
+fn a_sweep_makes_many_runs_and_sums_them_up() {
+    let terminal = Terminal::new();
+    terminal.create("guest", "tests/run/guest");
+    let sweep = ["proc", "execute", "big_result", "--sweep", "bytes=1..5", "--sweep", "seed=1,2", "--tag", "grid"];
+    let out = terminal.ok(&sweep);
+    assert!(out.starts_with("10 runs with tag grid: 10 complete, 0 failed, 0 killed in "), "{out}");
+    let params = "select seed, params from quern.runs where tag = 'grid' order by run limit 3";
+    let rows = terminal.json(&["sql", params]);
+    assert_eq!((&rows[1]["seed"], &rows[1]["params"]), (&json!(2), &json!({"bytes": "1"})), "{rows}");
+    let file = terminal.file("points.csv", "bytes,seed\n7,1\n8,2\n");
+    let summary = terminal.json(&["proc", "execute", "big_result", "--sweep-file", &file]);
+    assert_eq!((&summary["runs"], &summary["complete"], &summary["failed"]), (&json!(2), &json!(2), &json!(0)));
+    let file = terminal.file("points.json", "[{\"bytes\": 9}, {\"bytes\": 20000000}]");
+    let lines = terminal.error(&["proc", "execute", "big_result", "--sweep-file", &file]);
+    assert!(lines.last().unwrap().starts_with("error: 1 of 2 runs failed; run 14: "), "{lines:?}");
+    let lines = terminal.error(&["proc", "execute", "big_result", "--sweep", "bytes=a..b"]);
+    assert_eq!(lines, ["error: `--sweep bytes=a..b`: write a range as FIRST..LAST, or values as A,B,C"]);
+}
+
+#[test]
+fn a_run_for_start_up_is_executed_whenever_a_server_opens_the_folder() {
+    let terminal = Terminal::new();
+    terminal.create("guest", "tests/run/guest");
+    let stored = "stored as 1; it is executed whenever `quern serve` opens the folder\n";
+    assert_eq!(terminal.ok(&["proc", "execute", "empty", "--tag", "boot", "--at-startup"]), stored);
+    let text =
+        "EXECUTE FUNCTION big_result (PARAMS => KV_PAIRS(bytes = 3), OPTIONS => KV_PAIRS(execute_at_startup = true))";
+    terminal.ok(&["sql", text]);
+    assert_eq!(terminal.json(&["run", "list"]), json!([]), "nothing is executed now");
+    let lines = terminal.error(&["proc", "execute", "big_result", "--at-startup"]);
+    assert_eq!(lines, ["error: proc `big_result` needs parameter `bytes` (int), which has no default"]);
+    for boots in 1..=2 {
+        let server = terminal.serve();
+        wait_until("both have run", || {
+            let runs = terminal.json(&["run", "list", "--state", "complete"]);
+            runs.as_array().unwrap().len() == 2 * boots
+        });
+        server.signal(libc::SIGTERM);
+        server.wait();
+    }
+    let listed = terminal.json(&["run", "list", "--startup"]);
+    assert_eq!((&listed[0]["proc"], &listed[0]["last_run"]), (&json!("guest.empty"), &json!(3)), "{listed}");
+    assert_eq!(terminal.value("select last_run from quern.startup where id = 2"), 4);
+    assert_eq!(terminal.ok(&["run", "kill", "--startup", "1"]), "cancelled 1\n");
+    assert_eq!(
+        terminal.error(&["run", "kill", "--startup", "1"])[0],
+        "error: no request for start-up `1`; did you mean `2`?"
+    );
+    terminal.ok(&["proc", "delete", "guest"]);
+    let _server = terminal.serve();
+    wait_until("it was tried", || terminal.value("select last_error from quern.startup") == "no proc `big_result`");
+    assert_eq!(terminal.ok(&["sql", "KILL STARTUP 2"]).trim(), "cancelled 2 for start-up");
+    assert_eq!(terminal.json(&["run", "list", "--startup"]), json!([]));
+}
+
+#[test]
 fn ctrl_c_kills_the_run_in_the_foreground() {
     let terminal = hostile();
     let first = endless(&terminal);

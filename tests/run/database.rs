@@ -15,6 +15,8 @@ use quern::catalog::{Catalog, NewComponent};
 use quern::device::Device;
 use quern::proc::{Engine, build, inspect};
 use quern::run::{LocalThreads, Request, RunStatus, Runs};
+use quern::sql::ingest::{IdxOptions, Options};
+use quern::sql::{Import, ImportMode};
 use quern::storage::{AppendTo, Disk, Storage};
 use quern::table::Tables;
 use quern::tensor::Executor;
@@ -115,6 +117,22 @@ impl Database {
         let batch = RecordBatch::try_new(schema.to_arrow(), arrays).unwrap();
         write.append(name, AppendTo::Deal, [Ok::<_, Error>(batch)]).unwrap();
         write.commit().unwrap();
+    }
+
+    /// The real digits: `part` is `train` or `t10k`.
+    pub(super) fn digits(&self, name: &str, part: &str, shards: u32) {
+        let file = |kind: &str| crate::support::tests_folder().join(format!("data/mnist/{part}-{kind}-ubyte.gz"));
+        let names = ["id", "data", "onehot_label", "readable_label"].map(str::to_owned).to_vec();
+        let idx = IdxOptions { ids: true, one_hot_classes: Some(10) };
+        let import = Import {
+            table: name.to_owned(),
+            files: vec![file("images-idx3"), file("labels-idx1")],
+            mode: ImportMode::Create,
+            options: Options { names: Some(names), idx, ..Options::default() },
+            sharding: None,
+            shards: Some(shards),
+        };
+        quern::sql::import(&self.storage, &import, &mut |_| Ok(())).unwrap();
     }
 
     /// `(id, y)` of a table, by id.

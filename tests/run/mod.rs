@@ -2,7 +2,9 @@
 
 mod bytes;
 mod commits;
+mod crowds;
 mod database;
+mod ensembles;
 mod failing;
 mod fixture;
 mod guests;

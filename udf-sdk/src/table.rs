@@ -85,6 +85,11 @@ impl Table {
         Ok(models::save(&self.0, name, &tensors, &metadata)?)
     }
 
+    /// The ids of all models of an input, oldest first.
+    pub fn model_ids(&self) -> Result<Vec<String>> {
+        Ok(models::ids(&self.0)?)
+    }
+
     /// The newest model of an input.
     pub fn newest_model(&self) -> Result<Model> {
         Ok(Model::own(models::load_newest(&self.0)?))

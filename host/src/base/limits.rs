@@ -63,6 +63,8 @@ pub struct Limits {
     pub checkpoint_bytes: u64,
     /// Bytes a guest may pass to the host in one call.
     pub call_bytes: u64,
+    /// Runs that may be queued or running at one time in one folder.
+    pub queued_runs: u64,
     /// Instances that run at the same time in one folder; the rest queue.
     pub running_instances: u64,
 }
@@ -95,6 +97,7 @@ impl Default for Limits {
             checkpoints: 2,
             checkpoint_bytes: 4 << 30,
             call_bytes: 128 << 20,
+            queued_runs: 100_000,
             running_instances: 64,
         }
     }
@@ -103,7 +106,7 @@ impl Default for Limits {
 /// Limits that count only when a component is created.
 const OF_CREATION: [&str; 2] = ["component_bytes", "declared_bytes"];
 /// Limits that hold for a folder and its components, so that no run can change them.
-const NOT_OF_RUNS: [&str; 3] = ["component_bytes", "declared_bytes", "running_instances"];
+const NOT_OF_RUNS: [&str; 4] = ["component_bytes", "declared_bytes", "queued_runs", "running_instances"];
 
 impl Limits {
     /// `(name, value)` of every limit, in the order of the fields.

@@ -16,9 +16,11 @@ use crate::base::{Limits, Result, RunId};
 use crate::catalog::Catalog;
 use crate::device::Device;
 use crate::proc::{CodeCache, Creating, Creation};
-use crate::run::{LocalThreads, Request, RunResults, RunStatus, Runs, Target};
+use crate::run::{LocalThreads, Request, RunResults, RunStatus, Runs, Sweep, SweepStatus, Target};
 use crate::sql::{Answer, Context, Sql, Watch};
-use crate::storage::{ComponentRecord, Disk, LogLine, ProcSetting, RunFilter, RunRecord, Storage, Versions};
+use crate::storage::{
+    ComponentRecord, Disk, LogLine, ProcSetting, RunFilter, RunRecord, StartupRecord, Storage, Versions,
+};
 use crate::table::Tables;
 use crate::tensor::Executor;
 
@@ -122,6 +124,36 @@ impl Database {
     /// Starts a run.
     pub fn execute(&self, request: Request) -> Result<RunId> {
         self.sql.submit(request)
+    }
+
+    /// Starts all runs of a sweep.
+    pub fn sweep(&self, sweep: Sweep) -> Result<SweepStatus> {
+        self.runs.sweep(sweep, |request| self.execute(request))
+    }
+
+    /// Waits until the runs of a sweep have ended, at most for `timeout`.
+    pub fn wait_sweep(&self, tag: &str, first: RunId, timeout: Duration) -> Result<SweepStatus> {
+        self.runs.wait_sweep(tag, first, timeout)
+    }
+
+    /// Stores a request that is executed whenever a server opens the folder.
+    pub fn add_startup(&self, request: &Request) -> Result<u64> {
+        self.runs.add_startup(request)
+    }
+
+    /// The stored requests, oldest first.
+    pub fn startups(&self) -> Result<Vec<StartupRecord>> {
+        self.runs.startups()
+    }
+
+    /// Forgets a stored request.
+    pub fn remove_startup(&self, id: u64) -> Result<()> {
+        self.runs.remove_startup(id)
+    }
+
+    /// Executes the stored requests.
+    pub fn start_up(&self) -> Result<()> {
+        self.runs.start_up(|request| self.execute(request))
     }
 
     /// How a run stands.

@@ -128,6 +128,11 @@ impl Dispatch {
         self.state().live.get(&run).cloned()
     }
 
+    /// How many runs have not ended.
+    pub(super) fn count(&self) -> usize {
+        self.state().live.len()
+    }
+
     /// All runs that have not ended, oldest first.
     pub(super) fn all(&self) -> Vec<Arc<Live>> {
         self.state().live.values().cloned().collect()

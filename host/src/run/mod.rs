@@ -21,6 +21,8 @@ mod plan;
 mod request;
 mod results;
 mod runs;
+mod startup;
+mod sweep;
 
 pub use backend::{Backend, Contact, Descriptor, Done, InputShard, Made, Manifest};
 pub use live::RunStatus;
@@ -28,3 +30,4 @@ pub use local::LocalThreads;
 pub use request::{Bytes, InputRef, OnFailure, Request};
 pub use results::Value;
 pub use runs::{RunResults, Runs, TEMPORARY, Target};
+pub use sweep::{Sweep, SweepStatus};

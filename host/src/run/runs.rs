@@ -87,11 +87,39 @@ impl Runs {
         })))
     }
 
-    /// Checks a request and queues it. The answer comes before it executes.
-    pub fn execute(&self, mut request: Request) -> Result<RunId> {
-        let resolved = self.0.catalog.resolve(&request.proc)?;
+    /// The proc of a request.
+    pub(super) fn proc_of(&self, request: &Request) -> Result<Resolved> {
+        self.0.catalog.resolve(&request.proc)
+    }
+
+    /// The proc of a request whose names, tag and parameters are right.
+    pub(super) fn check(&self, request: &Request) -> Result<Resolved> {
+        let resolved = self.proc_of(request)?;
         if let Some(tag) = &request.tag {
             crate::base::check_name("tag", tag)?;
+        }
+        super::params::resolve(&resolved.proc, request)?;
+        Ok(resolved)
+    }
+
+    /// What is stored.
+    pub(super) fn storage(&self) -> &Storage {
+        &self.0.storage
+    }
+
+    /// A run with a tag that has not ended, of those whose numbers are `first` or above.
+    pub(super) fn open_run(&self, tag: &str, first: RunId) -> Option<RunId> {
+        let live = self.0.dispatch.all().into_iter();
+        let mut open = live.filter(|live| live.id >= first && live.tag() == Some(tag) && !live.has_ended());
+        open.next().map(|live| live.id)
+    }
+
+    /// Checks a request and queues it. The answer comes before it executes.
+    pub fn execute(&self, mut request: Request) -> Result<RunId> {
+        let resolved = self.check(&request)?;
+        let (queued, allowed) = (self.0.dispatch.count() as u64, self.0.limits.queued_runs);
+        if queued >= allowed {
+            return Err(Limits::exceeded("queued_runs", queued + 1, allowed));
         }
         let snapshot = self.0.storage.snapshot()?;
         let plan = Plan::make(&resolved.proc, &request, &snapshot)?;

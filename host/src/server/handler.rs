@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
 use super::protocol::{Event, Reply, Request, ResultQuery, RunQuery};
-use super::view::{ComponentView, LogView, RunView};
+use super::view::{ComponentView, LogView, RunView, StartupView};
 use crate::base::{Error, Result, RunId};
 use crate::database::{Database, Import};
 use crate::run::RunStatus;
@@ -61,6 +61,14 @@ fn answer(database: &Database, question: Question, sink: Sink<'_>) -> Result<Rep
         Request::Components { which } => components(database, database.components(which)?),
         Request::Component { name } => components(database, [database.component(&name)?]),
         Request::Execute(request) => database.execute(request).map(Reply::Started),
+        Request::Sweep(sweep) => database.sweep(sweep).map(Reply::Sweep),
+        Request::FollowSweep { tag, first } => follow_sweep(database, &tag, first, sink),
+        Request::AddStartup(request) => {
+            database.add_startup(&request)?;
+            startups(database)
+        }
+        Request::Startups => startups(database),
+        Request::RemoveStartup { id } => database.remove_startup(id).map(|()| Reply::Done),
         Request::Follow { run, logs: true } => follow(database, run, Some(0), sink),
         Request::Follow { run, logs: false } => follow(database, run, None, sink),
         Request::Kill { target, by } => database.kill(&target, &by).map(Reply::Killed),
@@ -114,6 +122,22 @@ fn import(database: &Database, import: &Import, watch: &Watch, sink: Sink<'_>) -
         sink(Event::Rows { rows: progress.rows, total: progress.total })
     })?;
     Ok(Reply::Imported(done))
+}
+
+fn startups(database: &Database) -> Result<Reply> {
+    let stored = database.startups()?.into_iter().map(StartupView::from);
+    Ok(Reply::Startups(stored.collect()))
+}
+
+/// Tells of the runs of a sweep until all have ended.
+fn follow_sweep(database: &Database, tag: &str, first: RunId, sink: Sink<'_>) -> Result<Reply> {
+    loop {
+        let status = database.wait_sweep(tag, first, HEARTBEAT)?;
+        if status.open == 0 {
+            return Ok(Reply::Sweep(status));
+        }
+        sink(Event::Sweep(status))?;
+    }
 }
 
 /// Tells of a run until it ends; of its log after the line `logs`, if any.

@@ -105,6 +105,9 @@ impl Holder {
         // From here on dropping `holder` undoes everything.
         let holder = Self { shared, held: Mutex::new(Some(Held { accepting, lock })) };
         let database = Database::open(folder, options)?;
+        if role == Role::Server {
+            database.start_up()?;
+        }
         holder.shared.lock().database = Some(Arc::new(database));
         holder.shared.changed.notify_all();
         Ok(holder)

@@ -23,4 +23,4 @@ pub use holder::{Holder, Patience};
 pub use lock::{FolderLock, LOCK_FILE, holder_pid};
 pub use protocol::{Event, Failure, Hello, PROTOCOL, Reply, Request, ResultQuery, Role, RunQuery};
 pub use socket::{SOCKET_FILE, connect, listen};
-pub use view::{ComponentView, CreatedView, InspectionView, InstanceView, LogView, RunView};
+pub use view::{ComponentView, CreatedView, InspectionView, InstanceView, LogView, RunView, StartupView};

@@ -9,11 +9,11 @@ use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
 use serde::{Deserialize, Serialize};
 
-use super::view::{ComponentView, CreatedView, LogView, RunView};
+use super::view::{ComponentView, CreatedView, LogView, RunView, StartupView};
 use crate::base::{Error, RunId};
 use crate::database::{Import, ImportDone, Model, ModelRef};
 use crate::proc::Creation;
-use crate::run::{Request as RunRequest, Target};
+use crate::run::{Request as RunRequest, Sweep, SweepStatus, Target};
 use crate::sql::Done;
 use crate::storage::Versions;
 
@@ -100,6 +100,24 @@ pub enum Request {
     },
     /// Starts a run.
     Execute(RunRequest),
+    /// Starts many runs of one proc.
+    Sweep(Sweep),
+    /// Tells of the runs of a sweep until all have ended. Events: how they stand.
+    FollowSweep {
+        /// Their tag.
+        tag: String,
+        /// The number of the first.
+        first: RunId,
+    },
+    /// Stores a run for every start of a server.
+    AddStartup(RunRequest),
+    /// The runs stored for every start of a server.
+    Startups,
+    /// Forgets a run stored for every start of a server.
+    RemoveStartup {
+        /// Its number.
+        id: u64,
+    },
     /// Tells of a run until it ends. Events: its state, log lines.
     Follow {
         /// The run.
@@ -179,6 +197,8 @@ pub enum Event {
     },
     /// Where a run stands.
     Run(Box<RunView>),
+    /// How the runs of a sweep stand.
+    Sweep(SweepStatus),
     /// Lines of a run's log.
     Logs(Vec<LogView>),
     /// A piece of a file.
@@ -203,6 +223,10 @@ pub enum Reply {
     Proc(String),
     /// A run was started.
     Started(RunId),
+    /// How the runs of a sweep stand.
+    Sweep(SweepStatus),
+    /// Runs stored for every start of a server, oldest first.
+    Startups(Vec<StartupView>),
     /// These runs were stopped.
     Killed(Vec<RunId>),
     /// A run with its instances.

@@ -9,7 +9,7 @@ use crate::base::{Result, RunId, SnapshotId};
 use crate::catalog::{Catalog, Change, ProcSpec};
 use crate::proc::{Capabilities, Creating, Inspection, Place, Purpose, Receipt};
 use crate::run::RunResults;
-use crate::storage::{ComponentRecord, InstanceRecord, LogLine, ProcSetting, RunRecord, RunState};
+use crate::storage::{ComponentRecord, InstanceRecord, LogLine, ProcSetting, RunRecord, RunState, StartupRecord};
 
 /// A version of a component.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -218,6 +218,39 @@ impl RunView {
         let mut said = self.instances.iter().rev().filter(|i| !i.status.is_empty());
         let running = said.clone().find(|i| i.state == RunState::Running.name());
         running.or_else(|| said.next()).map_or("", |i| i.status.as_str())
+    }
+}
+
+/// A run that is executed whenever a server opens the folder.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StartupView {
+    /// Its number.
+    pub id: u64,
+    /// `component.proc`.
+    pub proc: String,
+    /// Who asked for it.
+    pub user: String,
+    /// When it was asked for, microseconds since 1970.
+    pub created_us: i64,
+    /// What is executed.
+    pub request: serde_json::Value,
+    /// The run it led to the last time.
+    pub last_run: Option<RunId>,
+    /// Why it led to none the last time.
+    pub last_error: Option<String>,
+}
+
+impl From<StartupRecord> for StartupView {
+    fn from(record: StartupRecord) -> Self {
+        Self {
+            request: json(&record.request),
+            id: record.id,
+            proc: record.proc,
+            user: record.user,
+            created_us: record.created_us,
+            last_run: record.last_run,
+            last_error: record.last_error,
+        }
     }
 }
 

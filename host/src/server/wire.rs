@@ -13,6 +13,7 @@ use super::frame::{read_frame, write_frame};
 use super::protocol::{Event, Failure, Hello, Reply, Request};
 use super::view::{LogView, RunView};
 use crate::base::{Error, Result};
+use crate::run::SweepStatus;
 use crate::sql::Done;
 
 /// Header of a frame to the holder.
@@ -44,6 +45,7 @@ pub(super) enum EventHeader {
     Done(Done),
     Rows { rows: u64, total: Option<u64> },
     Run(Box<RunView>),
+    Sweep(SweepStatus),
     Logs(Vec<LogView>),
     Bytes,
 }
@@ -56,6 +58,7 @@ pub(super) fn write_event(to: &mut impl Write, event: Event) -> Result<()> {
         Event::Done(done) => (EventHeader::Done(done), Vec::new()),
         Event::Rows { rows, total } => (EventHeader::Rows { rows, total }, Vec::new()),
         Event::Run(run) => (EventHeader::Run(run), Vec::new()),
+        Event::Sweep(status) => (EventHeader::Sweep(status), Vec::new()),
         Event::Logs(lines) => (EventHeader::Logs(lines), Vec::new()),
         Event::Bytes(bytes) => (EventHeader::Bytes, bytes),
     };
@@ -73,6 +76,7 @@ pub(super) fn event(header: EventHeader, body: Vec<u8>) -> Result<Event> {
         EventHeader::Done(done) => Event::Done(done),
         EventHeader::Rows { rows, total } => Event::Rows { rows, total },
         EventHeader::Run(run) => Event::Run(run),
+        EventHeader::Sweep(status) => Event::Sweep(status),
         EventHeader::Logs(lines) => Event::Logs(lines),
         EventHeader::Bytes => Event::Bytes(body),
     })

@@ -15,7 +15,7 @@ use crate::run::{InputRef, OnFailure, Request, RunStatus, Target};
 use crate::storage::RunState;
 
 /// Options of `EXECUTE FUNCTION` beside the limits.
-const OPTIONS: [&str; 7] = ["run_tag", "seed", "user", "wait", "resume", "keep_going", "retries"];
+const OPTIONS: [&str; 8] = ["run_tag", "seed", "user", "wait", "resume", "keep_going", "retries", "execute_at_startup"];
 /// How often to look whether somebody still waits for a run.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// Who kills, in the run's record.
@@ -127,9 +127,11 @@ pub(super) fn execute(session: &Session, view: &View, execute: &Execute) -> Resu
     request.outputs.clone_from(&execute.outputs);
     request.params.clone_from(&execute.params);
     request.binary_params.clone_from(&execute.binary_params);
-    let mut wait = true;
+    let (mut wait, mut at_startup) = (true, false);
     for (name, value) in &execute.options {
-        if name == "wait" {
+        if name == "execute_at_startup" {
+            at_startup = value.parse().map_err(|_| not_a(name, value, "true or false"))?;
+        } else if name == "wait" {
             wait = value.parse().map_err(|_| not_a(name, value, "true or false"))?;
         } else {
             option(&mut request, name, value)?;
@@ -142,6 +144,10 @@ pub(super) fn execute(session: &Session, view: &View, execute: &Execute) -> Resu
             }
             ExecuteInput::Query(query) => inputs::of_query(query),
         });
+    }
+    if at_startup {
+        let id = view.system.runs.add_startup(&request)?;
+        return Ok(Done::message(format!("stored as {id}; it is executed whenever `quern serve` opens the folder")));
     }
     let run = inputs::submit(session, view, request)?;
     if wait { finish(view, run) } else { Ok(started(run)) }
@@ -212,6 +218,10 @@ pub(super) fn kill(view: &View, kill: &Kill) -> Result<Done> {
         Kill::Run(run) => (Target::Run(RunId(*run)), String::new()),
         Kill::Tag(tag) => (Target::Tag(tag.clone()), format!(" with tag `{tag}`")),
         Kill::All => (Target::All, String::new()),
+        Kill::Startup(id) => {
+            view.system.runs.remove_startup(*id)?;
+            return Ok(Done::message(format!("cancelled {id} for start-up")));
+        }
     };
     let killed = view.system.runs.kill(&target, Some(KILLED_BY))?;
     let list = killed.iter().map(RunId::to_string).collect::<Vec<_>>().join(", ");

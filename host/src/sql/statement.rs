@@ -125,6 +125,8 @@ pub(super) enum Kill {
     Tag(String),
     /// `KILL ALL RUNS`.
     All,
+    /// `KILL STARTUP 1`.
+    Startup(u64),
 }
 
 /// `EXECUTE FUNCTION`.

@@ -4,3 +4,4 @@ UPDATE quern_component SET deleted = 1 WHERE name NOT IN (SELECT name FROM quern
 CREATE TABLE quern_proc(component TEXT NOT NULL, proc TEXT NOT NULL, max_concurrency INTEGER, limits TEXT NOT NULL DEFAULT '{}', PRIMARY KEY(component, proc)) WITHOUT ROWID;
 CREATE TABLE quern_checkpoint(checkpoint_id INTEGER PRIMARY KEY AUTOINCREMENT, run_id INTEGER NOT NULL, shard INTEGER NOT NULL, name TEXT NOT NULL, file TEXT NOT NULL, sha256 TEXT NOT NULL, size_bytes INTEGER NOT NULL, created_us INTEGER NOT NULL);
 CREATE INDEX quern_checkpoint_by_run ON quern_checkpoint(run_id, shard, name);
+CREATE TABLE quern_startup(startup_id INTEGER PRIMARY KEY AUTOINCREMENT, proc TEXT NOT NULL, request TEXT NOT NULL, user TEXT NOT NULL, created_us INTEGER NOT NULL, last_run INTEGER, last_error TEXT);

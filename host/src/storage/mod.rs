@@ -43,7 +43,7 @@ pub use file_layer::{Disk, FileLayer, NewFile};
 pub use format::FORMAT_VERSION;
 pub use records::{
     CheckpointBounds, CheckpointRecord, ComponentRecord, InstanceRecord, LogLine, MetricPoint, ModelRecord,
-    ProcSetting, ResultRecord, RunFilter, RunRecord, RunState, Versions,
+    ProcSetting, ResultRecord, RunFilter, RunRecord, RunState, StartupRecord, Versions,
 };
 pub use scan::{ROW_ID_COLUMN, Scan, ScanOptions};
 pub use shards::shards_of_rows;

@@ -4,8 +4,10 @@
 use quern_udf::info;
 use quern_udf::prelude::*;
 
-/// Sizes of the network's input, hidden layers and output.
-const SIZES: [u32; 4] = [784, 256, 256, 10];
+/// Size of the network's input.
+const PIXELS: u32 = 784;
+/// Size of its output.
+const DIGITS: u32 = 10;
 
 /// Steps whose mean loss makes one point of the metric `loss`.
 const STEPS_PER_POINT: usize = 50;
@@ -16,6 +18,8 @@ struct Plan {
     batch: u32,
     learning_rate: f64,
     name: String,
+    hidden: u32,
+    rows: u32,
     /// Epochs between checkpoints; 0 keeps none.
     checkpoint_every: u32,
 }
@@ -32,9 +36,11 @@ pub(crate) fn train(p: &Proc) -> Result {
         bail!("input `images` has no rows to learn from");
     }
 
-    let net = Mlp::new(&SIZES)?;
+    let subset = plan.subset(images.len())?;
+    let net = Mlp::new(&[PIXELS, plan.hidden, plan.hidden, DIGITS])?;
     let mut adam = Adam::new(&net, plan.learning_rate)?;
-    let steps = plan.steps_per_epoch(images.len());
+    let rows = subset.as_ref().map_or(images.len(), Tensor::len);
+    let steps = plan.steps_per_epoch(rows);
     let rate = Schedule::Cosine { peak: plan.learning_rate, steps: u64::from(steps) * u64::from(plan.epochs) };
     let mut loss = f64::NAN;
     let resumed = p.restore_checkpoint(CHECKPOINT, &[&net, &adam])?;
@@ -43,15 +49,16 @@ pub(crate) fn train(p: &Proc) -> Result {
         info(format!("goes on after epoch {first}"));
     }
     for epoch in first..plan.epochs {
-        let order = Tensor::random_permutation(images.len())?;
+        let order = Tensor::random_permutation(rows)?;
+        let order = subset.as_ref().map_or(Ok(order.clone()), |subset| subset.gather(0, &order))?;
         let mut losses = Vec::with_capacity(steps as usize);
         for step in 0..steps {
             adam.rate = rate.at(u64::from(epoch) * u64::from(steps) + u64::from(step));
-            let (start, rows) = plan.range(step, images.len());
+            let (start, count) = plan.range(step, rows);
             // The permutation is cut inside the step, so that all steps are one
             // program that differs only in where it cuts.
             losses.push(adam.step(|| {
-                let picked = order.rows(start, rows)?;
+                let picked = order.rows(start, count)?;
                 let x = super::pixels(&images.gather(0, &picked)?)?;
                 net.forward(&x)?.cross_entropy(&labels.gather(0, &picked)?)
             })?);
@@ -95,15 +102,26 @@ impl Plan {
             batch: p.param("batch")?,
             learning_rate: p.param("learning_rate")?,
             name: p.param("name")?,
+            hidden: p.param("hidden")?,
+            rows: p.param("rows")?,
             checkpoint_every: p.param("checkpoint_every")?,
         };
-        if plan.epochs == 0 || plan.batch == 0 {
-            bail!("parameters `epochs` and `batch` must be 1 or more");
+        if plan.epochs == 0 || plan.batch == 0 || plan.hidden == 0 {
+            bail!("parameters `epochs`, `batch` and `hidden` must be 1 or more");
         }
         if !(plan.learning_rate > 0.0 && plan.learning_rate.is_finite()) {
             bail!("parameter `learning_rate` is {}, it must be above 0", plan.learning_rate);
         }
         Ok(plan)
+    }
+
+    /// The images to learn from where not all are; drawn before anything else is,
+    /// so that a run that resumes another draws the same.
+    fn subset(&self, images: u32) -> Result<Option<Tensor>> {
+        if self.rows == 0 || self.rows >= images {
+            return Ok(None);
+        }
+        Tensor::random_permutation(images)?.rows(0, self.rows.into()).map(Some)
     }
 
     /// Whether to keep a checkpoint after so many epochs; not at the end, where
@@ -145,7 +163,15 @@ mod tests {
 
     #[test]
     fn batches_cover_all_rows_once() {
-        let plan = Plan { epochs: 1, batch: 100, learning_rate: 1e-3, name: String::new(), checkpoint_every: 1 };
+        let plan = Plan {
+            epochs: 1,
+            batch: 100,
+            learning_rate: 1e-3,
+            name: String::new(),
+            hidden: 8,
+            rows: 0,
+            checkpoint_every: 1,
+        };
         assert_eq!((plan.steps_per_epoch(60_000), plan.range(599, 60_000)), (600, (59_900, 100)));
         assert_eq!((plan.steps_per_epoch(250), plan.range(2, 250)), (3, (200, 50)));
     }

@@ -1,10 +1,12 @@
 //! `quern proc execute`: a run, in the foreground unless a server holds the folder.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow};
 use clap::Args;
 
+use super::sweep;
 use crate::base::{LimitChanges, RunId};
 use crate::catalog::at_version;
 use crate::cli::args::{LimitArg, Pair, parse_duration};
@@ -23,6 +25,7 @@ Examples:
   quern proc execute mnist.train --input digits:data,label --output models --param epochs=3 --seed 1
   quern proc execute mnist.train --input 'digits where label < 5' --output models
   quern proc execute slow --input t --deadline 10s --limit guest_memory_bytes=512MiB
+  quern proc execute mnist.train -i digits -o models --sweep seed=1..10 --sweep learning_rate=0.001,0.002
   quern proc execute slow --input t --detach      goes on when this terminal is closed
 
 Without a server the run is in the foreground: Ctrl-C kills it. Where `quern serve`
@@ -71,6 +74,15 @@ pub(crate) struct Execute {
     /// Try an instance again after a fault of the host, at most so often
     #[arg(long, default_value_t = 0, value_name = "N")]
     retries: u32,
+    /// Many runs under one tag: values of a parameter, or of `seed`, as FIRST..LAST or A,B,C; several make a grid
+    #[arg(long, value_name = "NAME=VALUES")]
+    sweep: Vec<Pair>,
+    /// Many runs under one tag, one per line of a CSV file that names parameters, or per object of a JSON list
+    #[arg(long, value_name = "FILE")]
+    sweep_file: Option<PathBuf>,
+    /// Do not execute it now, but whenever a server opens the folder
+    #[arg(long, conflicts_with_all = ["detach", "wait", "sweep", "sweep_file"])]
+    at_startup: bool,
     /// Stay until the run ends, also where a server executes it
     #[arg(long, conflicts_with = "detach")]
     wait: bool,
@@ -81,8 +93,13 @@ pub(crate) struct Execute {
 
 impl Execute {
     pub(crate) fn run(self, context: &Context) -> Result<()> {
-        let (wait, detach) = (self.wait, self.detach);
+        let (wait, detach, at_startup) = (self.wait, self.detach, self.at_startup);
+        let is_sweep = !self.sweep.is_empty() || self.sweep_file.is_some();
+        let points = sweep::points(&self.sweep, self.sweep_file.as_deref())?;
         let request = self.request()?;
+        if at_startup {
+            return store(context, request);
+        }
         let detached;
         let connection = match detach {
             true => {
@@ -93,6 +110,21 @@ impl Execute {
         };
         let served = connection.remote_holder().is_some_and(|holder| holder.role == Role::Server);
         interrupt::listen();
+        if is_sweep {
+            let started = sweep::start(connection, request, points)?;
+            if !detach && (!served || wait) {
+                return sweep::follow(context, connection, &started);
+            }
+            if context.json {
+                return context.print_json(&started);
+            }
+            context.print(&format!("{} runs started with tag {}\n", started.runs, started.tag))?;
+            context.note(&format!(
+                "`quern run list --tag {0}` shows them, `quern run kill --tag {0}` stops them",
+                started.tag
+            ));
+            return Ok(());
+        }
         let run = start(connection, request)?;
         if detach || (served && !wait) {
             if context.json {
@@ -134,6 +166,21 @@ impl Execute {
             retries: self.retries,
         })
     }
+}
+
+/// Stores a run for every start of a server.
+fn store(context: &Context, request: RunRequest) -> Result<()> {
+    let stored = match context.connection()?.call(Request::AddStartup(request), Vec::new(), &mut |_| Ok(()))? {
+        Reply::Startups(stored) => stored,
+        other => return Err(unexpected(&other)),
+    };
+    let Some(added) = stored.last() else { return Ok(()) };
+    if context.json {
+        return context.print_json(added);
+    }
+    context.print(&format!("stored as {}; it is executed whenever `quern serve` opens the folder\n", added.id))?;
+    context.note(&format!("`quern run list --startup` shows it, `quern run kill --startup {}` cancels it", added.id));
+    Ok(())
 }
 
 /// Starts a run.

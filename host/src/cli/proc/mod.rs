@@ -10,6 +10,7 @@ mod inspect;
 mod list;
 mod new;
 mod show;
+mod sweep;
 
 use anyhow::Result;
 use clap::Subcommand;

@@ -15,14 +15,15 @@ Examples:
   quern run kill 7
   quern run kill 7 8 9
   quern run kill --tag nightly
-  quern run kill --all";
+  quern run kill --all
+  quern run kill --startup 1       see `quern run list --startup`";
 
 /// Kill runs; nothing of what they made is kept
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Kill {
     /// The runs
-    #[arg(required_unless_present_any = ["tag", "all"], value_name = "RUN", value_parser = parse_run)]
+    #[arg(required_unless_present_any = ["tag", "all", "startup"], value_name = "RUN", value_parser = parse_run)]
     runs: Vec<u64>,
     /// All runs with this tag
     #[arg(long, value_name = "TAG", conflicts_with = "runs")]
@@ -30,10 +31,20 @@ pub(crate) struct Kill {
     /// All runs
     #[arg(long, conflicts_with_all = ["runs", "tag"])]
     all: bool,
+    /// Cancel a run that is stored for every start of a server
+    #[arg(long, value_name = "N", conflicts_with_all = ["runs", "tag", "all"])]
+    startup: Option<u64>,
 }
 
 impl Kill {
     pub(crate) fn run(self, context: &Context) -> Result<()> {
+        if let Some(id) = self.startup {
+            context.connection()?.call(Request::RemoveStartup { id }, Vec::new(), &mut |_| Ok(()))?;
+            return match context.json {
+                true => context.print_json(&serde_json::json!({ "cancelled": id })),
+                false => Ok(context.print(&format!("cancelled {id}\n"))?),
+            };
+        }
         let targets = match self.tag {
             Some(tag) => vec![Target::Tag(tag)],
             None if self.all => vec![Target::All],

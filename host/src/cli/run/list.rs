@@ -30,6 +30,9 @@ pub(crate) struct List {
     /// Only runs with this tag
     #[arg(long, value_name = "TAG")]
     tag: Option<String>,
+    /// The runs stored for every start of a server
+    #[arg(long, conflicts_with_all = ["state", "proc", "tag"])]
+    startup: bool,
     /// At most so many
     #[arg(long, short = 'n', default_value_t = 20, value_name = "N")]
     limit: u32,
@@ -37,6 +40,9 @@ pub(crate) struct List {
 
 impl List {
     pub(crate) fn run(self, context: &Context) -> Result<()> {
+        if self.startup {
+            return list_startups(context);
+        }
         let query = RunQuery { state: self.state, proc: self.proc, tag: self.tag, limit: Some(self.limit) };
         let runs = match context.connection()?.call(Request::Runs(query), Vec::new(), &mut |_| Ok(()))? {
             Reply::Runs(runs) => runs,
@@ -71,6 +77,38 @@ impl List {
         }
         Ok(context.print(&grid.render(context.out))?)
     }
+}
+
+/// Lists what is executed whenever a server opens the folder.
+fn list_startups(context: &Context) -> Result<()> {
+    let stored = match context.connection()?.call(Request::Startups, Vec::new(), &mut |_| Ok(()))? {
+        Reply::Startups(stored) => stored,
+        other => return Err(unexpected(&other)),
+    };
+    if context.json {
+        return context.print_json(&stored);
+    }
+    if stored.is_empty() {
+        context.note("nothing; `quern proc execute PROC --at-startup` adds a run");
+        return Ok(());
+    }
+    let mut grid = Grid::new([
+        ("id", Align::Right),
+        ("proc", Align::Left),
+        ("user", Align::Left),
+        ("last run", Align::Right),
+        ("last error", Align::Left),
+    ]);
+    for startup in &stored {
+        grid.row([
+            startup.id.to_string(),
+            startup.proc.clone(),
+            startup.user.clone(),
+            startup.last_run.map_or_else(|| "–".to_owned(), |run| run.to_string()),
+            startup.last_error.clone().unwrap_or_else(|| "–".to_owned()),
+        ]);
+    }
+    Ok(context.print(&grid.render(context.out))?)
 }
 
 /// How long the run took, or takes until now.

@@ -27,6 +27,9 @@ const MAX_METADATA: usize = 1000;
 /// Metadata key of a checkpoint: how many random operations came before it.
 const RANDOM_KEY: &str = "quern.random_calls";
 
+/// Bytes of an id as text.
+const ID_BYTES: u64 = 36;
+
 /// A loaded model.
 pub struct ModelHandle {
     id: String,
@@ -73,6 +76,13 @@ impl models::Host for State {
         text::name("model", &name)?;
         check_metadata(&metadata, &limits)?;
         Ok(run.waiting(|run| run.save_model(table, &name, &named, &metadata, &limits))?)
+    }
+
+    fn ids(&mut self, table: Resource<TableHandle>) -> Result<Vec<String>, HostError> {
+        let call_bytes = self.limits.call_bytes;
+        let run = self.run("models.ids")?;
+        let table = *run.tables.get(&table)?;
+        Ok(run.waiting(|run| run.model_ids(table, call_bytes))?)
     }
 
     fn load_newest(&mut self, table: Resource<TableHandle>) -> Result<Resource<ModelHandle>, HostError> {
@@ -266,6 +276,21 @@ impl Run {
         let no_calls = || Error::Corrupt { what, reason: "it does not say where random numbers go on".into() };
         self.session.set_random_calls(calls.ok_or_else(no_calls)?);
         Ok(Some(ModelHandle { id: sha256, name: name.to_owned(), model, charge }))
+    }
+
+    fn model_ids(&mut self, table: TableHandle, call_bytes: u64) -> Result<Vec<String>> {
+        let TableHandle::Input(at) = table else {
+            return Err(Error::Denied("models are loaded from an input; this table is an output".into()));
+        };
+        let column = self.find_column(table, "id")?;
+        let (_, view) = self.input(at)?;
+        let bytes = view.rows().saturating_mul(ID_BYTES);
+        if bytes > call_bytes {
+            return Err(Limits::exceeded("call_bytes", bytes, call_bytes));
+        }
+        let ids = view.column(column)?;
+        let rows = usize::try_from(view.rows()).unwrap_or(usize::MAX);
+        (0..rows).map(|row| Ok(model_id(ids.column_type(), ids.row_bytes(row)?))).collect()
     }
 
     fn load_model(&mut self, table: TableHandle, selector: &Selector<'_>) -> Result<ModelHandle> {

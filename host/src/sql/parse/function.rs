@@ -268,7 +268,7 @@ fn picked_columns(query: &Planned) -> Option<(TableName, Option<Vec<String>>)> {
     Some((table, Some(columns?)))
 }
 
-/// `KILL RUN n`, `KILL RUNS TAG 't'`, `KILL ALL RUNS`.
+/// `KILL RUN n`, `KILL RUNS TAG 't'`, `KILL ALL RUNS`, `KILL STARTUP n`.
 pub(super) fn kill(parser: &mut Parser<'_>) -> Result<Kind> {
     expect_word(parser, "KILL")?;
     if take_word(parser, "ALL") {
@@ -278,6 +278,10 @@ pub(super) fn kill(parser: &mut Parser<'_>) -> Result<Kind> {
     if take_word(parser, "RUNS") {
         expect_word(parser, "TAG")?;
         return text(parser).map(|tag| Kind::Kill(Kill::Tag(tag)));
+    }
+    if take_word(parser, "STARTUP") {
+        let what = "the number of a run for start-up";
+        return whole_number(parser, what).map(|id| Kind::Kill(Kill::Startup(id)));
     }
     expect_word(parser, "RUN")?;
     whole_number(parser, "the number of a run").map(|run| Kind::Kill(Kill::Run(run)))

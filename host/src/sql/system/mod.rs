@@ -109,6 +109,10 @@ tables! {
     Checkpoints "checkpoints" [
         "run" Count, "shard" Count, "name" Text, "sha256" Text, "size_bytes" Count, "created" Time,
     ]
+    Startup "startup" [
+        "id" Count, "proc" Text, "user" Text, "created" Time, "request" Json, "last_run" Count "?",
+        "last_error" Text "?",
+    ]
     Limits "limits" ["name" Text, "value" Count, "unit" Text]
     Devices "devices" ["name" Text, "cores" Count, "memory_bytes" Count]
 }
@@ -154,6 +158,7 @@ impl Table {
             Self::Procs => objects::procs(view)?,
             Self::Models => objects::models(view)?,
             Self::Checkpoints => runs::checkpoints(view)?,
+            Self::Startup => runs::startup(view)?,
             Self::Limits => objects::limits(view),
             Self::Devices => objects::devices(view),
             Self::Runs => runs::runs(view)?,

@@ -45,6 +45,21 @@ pub(super) fn runs(view: &View) -> Result<Rows> {
     Ok(rows.collect())
 }
 
+pub(super) fn startup(view: &View) -> Result<Rows> {
+    let stored = view.system.runs.startups()?.into_iter().map(|startup| {
+        vec![
+            startup.id.into(),
+            startup.proc.into(),
+            startup.user.into(),
+            Cell::Time(startup.created_us),
+            startup.request.into(),
+            startup.last_run.map(|run| run.0).into(),
+            startup.last_error.into(),
+        ]
+    });
+    Ok(stored.collect())
+}
+
 pub(super) fn checkpoints(view: &View) -> Result<Rows> {
     let kept = view.storage.checkpoints(None)?.into_iter().map(|kept| {
         vec![

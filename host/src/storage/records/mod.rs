@@ -9,9 +9,11 @@ mod components;
 mod history;
 mod models;
 mod runs;
+mod startup;
 
 pub use checkpoints::{CheckpointBounds, CheckpointRecord};
 pub use components::{ComponentRecord, ProcSetting, Versions};
 pub use history::{LogLine, MetricPoint, ResultRecord};
 pub use models::ModelRecord;
 pub use runs::{InstanceRecord, RunFilter, RunRecord, RunState};
+pub use startup::StartupRecord;

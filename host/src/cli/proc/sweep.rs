@@ -1,0 +1,192 @@
+//! The runs of a sweep: points from ranges, lists and files; how they end.
+
+use std::path::Path;
+use std::time::Instant;
+
+use anyhow::{Context as _, Result, anyhow, bail};
+
+use crate::cli::args::Pair;
+use crate::cli::context::Context;
+use crate::cli::interrupt;
+use crate::cli::output::{count, duration};
+use crate::cli::report::{Interrupted, unexpected};
+use crate::cli::run::kill;
+use crate::run::{Request as RunRequest, Sweep, SweepStatus, Target};
+use crate::server::{Connection, Event, Reply, Request};
+
+/// The parameters of one run.
+type Point = Vec<(String, String)>;
+
+/// Runs that one command may start.
+const MAX_POINTS: usize = 100_000;
+
+/// The points of `name=values` arguments, as a grid whose last name changes
+/// first, or of a file.
+pub(super) fn points(grid: &[Pair], file: Option<&Path>) -> Result<Vec<Point>> {
+    let mut points = match file {
+        Some(path) => read_file(path)?,
+        None => vec![Point::new()],
+    };
+    for pair in grid {
+        let values = values(pair)?;
+        if points.len().saturating_mul(values.len()) > MAX_POINTS {
+            bail!("a sweep has at most {MAX_POINTS} runs; `{}` makes it more", pair.name);
+        }
+        let extended = points.iter().flat_map(|point| {
+            let with = |value: &String| point.iter().cloned().chain([(pair.name.clone(), value.clone())]).collect();
+            values.iter().map(with).collect::<Vec<Point>>()
+        });
+        points = extended.collect();
+    }
+    Ok(points)
+}
+
+/// `1..10`, both included, or `a,b,c`.
+fn values(pair: &Pair) -> Result<Vec<String>> {
+    let Some((first, last)) = pair.value.split_once("..") else {
+        return Ok(pair.value.split(',').map(|value| value.trim().to_owned()).collect());
+    };
+    let number = |text: &str| text.trim().parse::<i64>();
+    match (number(first), number(last)) {
+        (Ok(first), Ok(last)) if first <= last && last.abs_diff(first) < MAX_POINTS as u64 => {
+            Ok((first..=last).map(|value| value.to_string()).collect())
+        }
+        (Ok(first), Ok(last)) if first <= last => {
+            bail!("a sweep has at most {MAX_POINTS} runs; `{}` makes it more", pair.name)
+        }
+        _ => bail!("`--sweep {}={}`: write a range as FIRST..LAST, or values as A,B,C", pair.name, pair.value),
+    }
+}
+
+/// A CSV file whose first line names parameters, or a JSON list of objects.
+fn read_file(path: &Path) -> Result<Vec<Point>> {
+    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let points = match path.extension().and_then(|extension| extension.to_str()) {
+        Some("json") => read_json(&text).with_context(|| format!("{} is no list of objects", path.display()))?,
+        _ => read_csv(&text)
+            .map_err(|line| anyhow!("{}: line {line} has another number of values than the first", path.display()))?,
+    };
+    if points.is_empty() {
+        bail!("{} lists no runs", path.display());
+    }
+    Ok(points)
+}
+
+fn read_json(text: &str) -> serde_json::Result<Vec<Point>> {
+    let objects: Vec<serde_json::Map<String, serde_json::Value>> = serde_json::from_str(text)?;
+    let text = |value: serde_json::Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    Ok(objects
+        .into_iter()
+        .map(|object| object.into_iter().map(|(name, value)| (name, text(value))).collect())
+        .collect())
+}
+
+/// Values are separated by commas and cannot hold one. The error is a line's number.
+fn read_csv(text: &str) -> Result<Vec<Point>, usize> {
+    let mut lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
+    let names: Vec<&str> = lines.next().map(|(_, line)| line.split(',').map(str::trim).collect()).unwrap_or_default();
+    let point = |(at, line): (usize, &str)| {
+        let values: Vec<&str> = line.split(',').map(str::trim).collect();
+        if values.len() != names.len() {
+            return Err(at + 1);
+        }
+        Ok(names.iter().zip(values).map(|(name, value)| ((*name).to_owned(), value.to_owned())).collect())
+    };
+    lines.map(point).collect()
+}
+
+/// Starts a sweep.
+pub(super) fn start(connection: &Connection, request: RunRequest, points: Vec<Point>) -> Result<SweepStatus> {
+    match connection.call(Request::Sweep(Sweep { request, points }), Vec::new(), &mut |_| Ok(()))? {
+        Reply::Sweep(status) => Ok(status),
+        other => Err(unexpected(&other)),
+    }
+}
+
+/// Shows a sweep until all runs have ended, then its summary. Ctrl-C kills the runs.
+pub(super) fn follow(context: &Context, connection: &Connection, started: &SweepStatus) -> Result<()> {
+    let begun = Instant::now();
+    let mut progress = context.progress(&started.tag);
+    let mut killed = false;
+    let request = Request::FollowSweep { tag: started.tag.clone(), first: started.first };
+    let reply = connection.call(request, Vec::new(), &mut |event| {
+        if let Event::Sweep(status) = event {
+            let ended = status.runs.saturating_sub(status.open);
+            let line = format!("{ended} of {} runs, {} failed", status.runs, status.failed);
+            progress.set(Some(ended as f64 / status.runs.max(1) as f64), &line);
+        }
+        if interrupt::asked() && !killed {
+            killed = true;
+            // Those that have ended cannot be killed, which is as good.
+            let _ = kill(connection, Target::Tag(started.tag.clone()), interrupt::name().to_owned());
+        }
+        Ok(())
+    })?;
+    progress.finish();
+    let status = match reply {
+        Reply::Sweep(status) => status,
+        other => return Err(unexpected(&other)),
+    };
+    let took = begun.elapsed();
+    if context.json {
+        let seconds = took.as_secs_f64();
+        let mut value = serde_json::to_value(&status)?;
+        value["seconds"] = seconds.into();
+        value["models_per_second"] = (status.models as f64 / seconds).into();
+        context.print_json(&value)?;
+    } else {
+        let SweepStatus { runs, complete, failed, killed, models, .. } = &status;
+        let per_second = |n: u64| format!("{:.1}", n as f64 / took.as_secs_f64());
+        let mut text = format!(
+            "{} runs with tag {}: {complete} complete, {failed} failed, {killed} killed in {}, {} runs/s\n",
+            count(*runs),
+            status.tag,
+            duration(took),
+            per_second(*complete)
+        );
+        if *models > 0 {
+            text.push_str(&format!("{} models saved, {} models/s\n", count(*models), per_second(*models)));
+        }
+        context.print(&text)?;
+    }
+    if killed && interrupt::asked() {
+        return Err(Interrupted.into());
+    }
+    match status.errors.as_slice() {
+        [] => Ok(()),
+        errors => bail!("{} of {} runs failed; {}", status.failed, status.runs, errors.join("; ")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pair(text: &str) -> Pair {
+        text.parse().unwrap_or(Pair { name: String::new(), value: String::new() })
+    }
+
+    #[test]
+    fn ranges_and_lists_make_a_grid_whose_last_name_changes_first() {
+        let points = points(&[pair("rate=0.1,0.2"), pair("seed=3..4")], None).unwrap_or_default();
+        let text: Vec<String> = points
+            .iter()
+            .map(|point| point.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join(" "))
+            .collect();
+        assert_eq!(text, ["rate=0.1 seed=3", "rate=0.1 seed=4", "rate=0.2 seed=3", "rate=0.2 seed=4"]);
+        let error = super::points(&[pair("seed=9..1")], None).err().map(|e| e.to_string());
+        assert_eq!(error.as_deref(), Some("`--sweep seed=9..1`: write a range as FIRST..LAST, or values as A,B,C"));
+        let error = super::points(&[pair("a=1..1000"), pair("b=1..101")], None).err().map(|e| e.to_string());
+        assert_eq!(error.as_deref(), Some("a sweep has at most 100000 runs; `b` makes it more"));
+    }
+
+    #[test]
+    fn files_list_points() {
+        let of = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        let expected = vec![vec![of("a", "1"), of("b", "x")], vec![of("a", "2"), of("b", "y")]];
+        assert_eq!(read_csv("a,b\n1, x\n\n2,y\n"), Ok(expected.clone()));
+        assert_eq!(read_csv("a,b\n1\n"), Err(2));
+        let json = read_json(r#"[{"a": 1, "b": "x"}, {"a": 2, "b": "y"}]"#).unwrap_or_default();
+        assert_eq!(json, expected);
+    }
+}

@@ -1,0 +1,120 @@
+//! Many runs of one proc that differ in parameters, under one tag.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::request::Request;
+use super::runs::Runs;
+use crate::base::{Error, Result, RunId};
+use crate::storage::{RunFilter, RunState};
+
+/// The name that stands for a run's seed, where the proc has no such parameter.
+const SEED: &str = "seed";
+
+/// Runs of one proc.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Sweep {
+    /// What all have in common; its tag is that of all.
+    pub request: Request,
+    /// The parameters of each run, beside the common ones.
+    pub points: Vec<Vec<(String, String)>>,
+}
+
+/// How the runs of a sweep stand.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SweepStatus {
+    /// Their tag.
+    pub tag: String,
+    /// The number of the first.
+    pub first: RunId,
+    /// All runs.
+    pub runs: u64,
+    /// Waiting or executing.
+    pub open: u64,
+    /// Outputs are committed.
+    pub complete: u64,
+    /// Ended by an error.
+    pub failed: u64,
+    /// Killed.
+    pub killed: u64,
+    /// Models that they saved.
+    pub models: u64,
+    /// Why runs failed, each reason once, at most ten.
+    pub errors: Vec<String>,
+}
+
+/// Reasons that are shown.
+const MAX_ERRORS: usize = 10;
+
+impl Runs {
+    /// Queues all runs of a sweep by `execute`, which takes one request. What the
+    /// first refuses ends it before anything is queued.
+    pub fn sweep(&self, sweep: Sweep, execute: impl Fn(Request) -> Result<RunId>) -> Result<SweepStatus> {
+        let Sweep { request, points } = sweep;
+        let tag = request.tag.clone().unwrap_or_else(|| format!("sweep-{}", short_id()));
+        let has_seed = self.proc_of(&request)?.proc.params.iter().any(|param| param.name == SEED);
+        let mut requests = Vec::with_capacity(points.len());
+        for point in points {
+            let mut one = Request { tag: Some(tag.clone()), ..request.clone() };
+            for (name, value) in point {
+                if name == SEED && !has_seed {
+                    let seed = value.parse().map_err(|_| {
+                        Error::TypeMismatch(format!("seed takes a whole number, not `{}`", value.escape_debug()))
+                    })?;
+                    one.seed = Some(seed);
+                } else {
+                    one.params.push((name, value));
+                }
+            }
+            self.check(&one)?;
+            requests.push(one);
+        }
+        let mut first = None;
+        for request in requests {
+            let id = execute(request)?;
+            first.get_or_insert(id);
+        }
+        let first = first.ok_or_else(|| Error::Invalid("a sweep without a single run".into()))?;
+        self.sweep_status(&tag, first)
+    }
+
+    /// How the runs with a tag stand whose numbers are `first` or above.
+    pub fn sweep_status(&self, tag: &str, first: RunId) -> Result<SweepStatus> {
+        let filter = RunFilter { tag: Some(tag.to_owned()), ..RunFilter::default() };
+        let mut status = SweepStatus { tag: tag.to_owned(), first, ..SweepStatus::default() };
+        let mut reasons = BTreeSet::new();
+        for run in self.list(&filter)?.into_iter().rev().filter(|run| run.id >= first) {
+            status.runs += 1;
+            match run.state {
+                RunState::Queued | RunState::Running => status.open += 1,
+                RunState::Complete => status.complete += 1,
+                RunState::Killed => status.killed += 1,
+                RunState::Error => {
+                    status.failed += 1;
+                    let reason = run.error.unwrap_or_default();
+                    if reasons.len() < MAX_ERRORS && reasons.insert(reason.clone()) {
+                        status.errors.push(format!("run {}: {reason}", run.id));
+                    }
+                }
+            }
+        }
+        status.models = self.storage().models_of(tag, first)?;
+        Ok(status)
+    }
+
+    /// Waits until the runs of a sweep have ended, at most for `timeout`.
+    pub fn wait_sweep(&self, tag: &str, first: RunId, timeout: Duration) -> Result<SweepStatus> {
+        if let Some(open) = self.open_run(tag, first) {
+            self.wait(open, Some(timeout))?;
+        }
+        self.sweep_status(tag, first)
+    }
+}
+
+/// Eight hexadecimal digits.
+fn short_id() -> String {
+    let id = uuid::Uuid::new_v4().simple().to_string();
+    id.get(..8).unwrap_or_default().to_owned()
+}

@@ -1,0 +1,76 @@
+//! Runs that are executed whenever a server opens the folder, as stored requests.
+
+use rusqlite::params;
+
+use crate::base::{Result, RunId};
+use crate::storage::connections::{U, sql};
+use crate::storage::{Storage, Write};
+
+/// A stored request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StartupRecord {
+    /// Its number.
+    pub id: u64,
+    /// The proc.
+    pub proc: String,
+    /// The request as JSON text, written by the run layer.
+    pub request: String,
+    /// Who asked for it.
+    pub user: String,
+    /// When it was asked for, microseconds since 1970.
+    pub created_us: i64,
+    /// The run it led to the last time.
+    pub last_run: Option<RunId>,
+    /// Why it led to none the last time.
+    pub last_error: Option<String>,
+}
+
+impl Write {
+    /// Writes a stored request over the one of the same number.
+    pub fn put_startup(&mut self, startup: StartupRecord) {
+        self.record(move |connection| {
+            let run = startup.last_run.map(|run| U(run.0));
+            let values = params![
+                U(startup.id),
+                startup.proc,
+                startup.request,
+                startup.user,
+                startup.created_us,
+                run,
+                startup.last_error
+            ];
+            let text = "INSERT OR REPLACE INTO quern_startup VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
+            sql(connection.execute(text, values)).map(drop)
+        });
+    }
+
+    /// Forgets a stored request.
+    pub fn delete_startup(&mut self, id: u64) {
+        self.record(move |connection| {
+            sql(connection.execute("DELETE FROM quern_startup WHERE startup_id = ?1", [U(id)])).map(drop)
+        });
+    }
+}
+
+impl Storage {
+    /// All stored requests, oldest first.
+    pub fn startups(&self) -> Result<Vec<StartupRecord>> {
+        self.read(|connection| {
+            let text = "SELECT startup_id, proc, request, user, created_us, last_run, last_error FROM quern_startup \
+                        ORDER BY startup_id";
+            let mut statement = sql(connection.prepare(text))?;
+            let rows = sql(statement.query_map([], |row| {
+                Ok(StartupRecord {
+                    id: row.get::<_, U>(0)?.0,
+                    proc: row.get(1)?,
+                    request: row.get(2)?,
+                    user: row.get(3)?,
+                    created_us: row.get(4)?,
+                    last_run: row.get::<_, Option<U>>(5)?.map(|run| RunId(run.0)),
+                    last_error: row.get(6)?,
+                })
+            }))?;
+            sql(rows.collect())
+        })
+    }
+}

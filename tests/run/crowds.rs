@@ -1,0 +1,127 @@
+//! Many runs at once: how quickly they are done, who waits, what is answered meanwhile.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::time::{Duration, Instant};
+
+use quern::base::RunId;
+use quern::run::{Request, Sweep, Target};
+use quern::storage::{RunFilter, RunState};
+
+use super::database::Database;
+use crate::support::repeats;
+
+#[test]
+fn runs_that_are_submitted_together_are_done_together() {
+    let database = Database::new(&[("guest", "tests/run/guest")]);
+    let runs = repeats(200, 1000);
+    database.run(Request::new("empty"));
+    let begun = Instant::now();
+    let ids: Vec<RunId> = (0..runs).map(|_| database.runs.execute(Request::new("empty")).unwrap()).collect();
+    for id in &ids {
+        assert_eq!(database.ended(*id).run.state, RunState::Complete);
+    }
+    let took = begun.elapsed();
+    println!("{runs} runs of an empty proc, submitted together: {took:.2?}, durable");
+    // Every final state was stored before it was told.
+    for id in ids {
+        assert_eq!(database.storage.run(id).unwrap().state, RunState::Complete);
+    }
+    assert!(took < Duration::from_secs(repeats(20, 2)), "{took:?}");
+}
+
+#[test]
+fn a_long_history_does_not_slow_the_list_of_runs() {
+    let database = Database::new(&[("guest", "tests/run/guest")]);
+    let first = database.run(Request::new("empty")).run;
+    let list = || {
+        let begun = Instant::now();
+        let filter = RunFilter { limit: Some(20), ..RunFilter::default() };
+        assert!(database.runs.list(&filter).unwrap().len() <= 20);
+        begun.elapsed()
+    };
+    let best = || (0..50).map(|_| list()).min().unwrap();
+    let before = best();
+    let runs = repeats(2000, 10_000);
+    let mut write = database.storage.begin();
+    for id in 0..runs {
+        write.put_run(quern::storage::RunRecord { id: RunId(100 + id), ..first.clone() });
+    }
+    write.commit().unwrap();
+    let after = best();
+    println!("the newest 20 runs of 1: {before:.1?}, of {runs}: {after:.1?}");
+    assert!(after < before * 5 + Duration::from_millis(2), "{before:?} {after:?}");
+}
+
+#[test]
+fn sixty_four_runs_at_once_all_end_and_status_is_answered_meanwhile() {
+    let database = Database::new(&[("mnist", "udfs/mnist")]);
+    database.images("training", 2, 200);
+    let request = |i: u64| {
+        let request = Request { seed: Some(i), ..Request::new("train") };
+        let request = request.input("training").output("models").param("epochs", "3").param("batch", "20");
+        request.param("hidden", "32").param("checkpoint_every", "0")
+    };
+    let begun = Instant::now();
+    let ids: Vec<RunId> = (0..64).map(|i| database.runs.execute(request(i)).unwrap()).collect();
+    let mut longest = Duration::ZERO;
+    while database.runs.active() > 0 {
+        let asked = Instant::now();
+        for id in ids.iter().step_by(9) {
+            database.runs.status(*id).unwrap();
+        }
+        longest = longest.max(asked.elapsed() / 8);
+        assert!(begun.elapsed() < Duration::from_secs(120), "they do not end");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    for id in &ids {
+        assert_eq!(database.ended(*id).run.error, None);
+    }
+    let (took, models) = (begun.elapsed(), database.storage.models().unwrap().len());
+    println!("64 trainings at once: {took:.2?}; the longest wait for a status: {longest:.2?}");
+    assert_eq!(models, 64);
+    assert!(longest < Duration::from_millis(repeats(200, 50)), "{longest:?}");
+}
+
+#[test]
+fn a_sweep_is_one_tag_with_a_summary() {
+    let database = Database::new(&[("guest", "tests/run/guest")]);
+    let point = |name: &str, value: &str| vec![(name.to_owned(), value.to_owned())];
+    let execute = |request| database.runs.execute(request);
+    let request =
+        Request { tag: Some("sizes".into()), ..Request::new("big_result") }.limit("results_bytes", 15).unwrap();
+    let points = ["1", "2", "11", "12", "3"].map(|bytes| point("bytes", bytes)).to_vec();
+    let started = database.runs.sweep(Sweep { request: request.clone(), points }, execute).unwrap();
+    assert_eq!((started.tag.as_str(), started.first, started.runs), ("sizes", RunId(1), 5));
+    let mut status = started;
+    while status.open > 0 {
+        status = database.runs.wait_sweep("sizes", RunId(1), Duration::from_secs(10)).unwrap();
+    }
+    assert_eq!((status.runs, status.complete, status.failed, status.killed, status.models), (5, 3, 2, 0, 0));
+    assert_eq!(status.errors.len(), 2);
+    assert!(
+        status.errors.iter().any(|error| error.starts_with("run 3: ") && error.contains("16 bytes asked")),
+        "{status:?}"
+    );
+    // Where the proc has no such parameter, `seed` is the run's.
+    let started = database
+        .runs
+        .sweep(Sweep { request: Request::new("empty"), points: vec![point("seed", "7")] }, execute)
+        .unwrap();
+    assert!(started.tag.starts_with("sweep-"), "{started:?}");
+    assert_eq!(database.ended(started.first).run.seed, 7);
+    // What one run would be refused for starts none.
+    for (points, message) in [
+        (
+            vec![point("bytes", "1"), point("bytes", "x")],
+            "parameter `bytes` takes a whole number, for example 10, not `x`",
+        ),
+        (vec![point("byte", "1")], "no parameter `byte` in proc `big_result`; did you mean `bytes`?"),
+    ] {
+        let request = Request { tag: None, ..request.clone() };
+        let error = database.runs.sweep(Sweep { request, points }, execute).unwrap_err();
+        assert_eq!(error.to_string(), message);
+    }
+    assert_eq!(database.runs.list(&RunFilter::default()).unwrap().len(), 6);
+    assert_eq!(database.runs.kill(&Target::All, None).unwrap(), []);
+}
