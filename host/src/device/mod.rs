@@ -8,6 +8,7 @@
 mod block;
 mod buffer;
 mod kill;
+mod priority;
 mod quota;
 
 use std::sync::Arc;
@@ -15,6 +16,7 @@ use std::sync::Arc;
 pub use block::{ALIGNMENT_BYTES, Block, Owner, Pool};
 pub use buffer::{Buffer, ColumnBuffer};
 pub use kill::{KillSwitch, Subscription, coarse_ms};
+pub use priority::lower_priority;
 pub use quota::{Charge, Prepared, Quota};
 
 /// A description of a device, as shown in `quern.devices` and in receipts.

@@ -6,13 +6,11 @@ use super::backend::{Backend, Contact, Descriptor, Done, Made, Manifest};
 use super::checkpoints::Keeper;
 use crate::base::{Limits, Result};
 use crate::catalog::Catalog;
+use crate::device::lower_priority;
 use crate::proc::{CodeCache, Component, Engine, InstanceJob, InstanceOutcome, ModelCache, ModelChecksums};
 use crate::storage::{CheckpointBounds, ComponentRecord, Storage};
 use crate::table::{OutputBudget, OutputTable, TableView, Tables};
 use crate::tensor::{Executor, Mode};
-
-/// How much nicer than the rest of the process instances are (`man 2 setpriority`).
-const NICENESS: i32 = 5;
 
 /// Models kept on the device for the next run that loads them.
 const MODEL_CACHE_BYTES: u64 = 1 << 30;
@@ -127,13 +125,4 @@ fn manifest(shard: u32, outcome: InstanceOutcome) -> Manifest {
         Ok(Made { outputs: outputs.collect::<Result<_>>()?, models: saved_models })
     });
     Manifest { shard, made, receipt }
-}
-
-/// Makes the calling thread yield to those that answer users.
-fn lower_priority() {
-    // SAFETY: changes a number of the calling thread only; a refusal changes nothing.
-    unsafe {
-        let thread = libc::gettid().unsigned_abs();
-        libc::setpriority(libc::PRIO_PROCESS, thread, NICENESS);
-    }
 }

@@ -21,7 +21,7 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::base::{Error, Limits, Result};
-use crate::device::{KillSwitch, coarse_ms};
+use crate::device::{KillSwitch, coarse_ms, lower_priority};
 
 /// How long a helper looks for work before it sleeps.
 const SPIN: Duration = Duration::from_micros(150);
@@ -96,10 +96,7 @@ impl Team {
         });
         let helper = |i| {
             let shared = shared.clone();
-            std::thread::Builder::new()
-                .name(format!("quern-tensor-{i}"))
-                .spawn(move || shared.help_until(|| shared.is_closing()))
-                .ok()
+            std::thread::Builder::new().name(format!("quern-tensor-{i}")).spawn(move || shared.serve()).ok()
         };
         Self { helpers: (1..cores).filter_map(helper).collect(), shared }
     }
@@ -234,8 +231,10 @@ impl Shared {
         }
     }
 
-    fn is_closing(&self) -> bool {
-        self.closing.load(Ordering::SeqCst)
+    /// A helper's life.
+    fn serve(&self) {
+        lower_priority();
+        self.help_until(|| self.closing.load(Ordering::SeqCst));
     }
 
     /// Wakes those who sleep.
