@@ -8,9 +8,12 @@
 
 mod baselines;
 mod boundary;
+#[path = "../run/latency.rs"]
+mod latency;
 #[path = "../tensor/network.rs"]
 mod network;
 mod rows;
+mod sandbox;
 mod training;
 
 use std::time::{Duration, Instant};
@@ -21,11 +24,13 @@ use quern::tensor::{Executor, Mode, Session, Settings};
 
 fn main() {
     let wanted: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with("--")).collect();
-    let sections: [(&str, fn()); 4] = [
+    let sections: [(&str, fn()); 6] = [
         ("training", training::training),
         ("replay", training::replay),
         ("rows", rows::rows),
         ("boundary", boundary::boundary),
+        ("sandbox", sandbox::sandbox),
+        ("kills", sandbox::kills),
     ];
     for (name, section) in sections {
         if wanted.is_empty() || wanted.iter().any(|w| name.contains(w.as_str())) {

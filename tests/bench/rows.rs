@@ -50,11 +50,13 @@ impl Folder {
     }
 
     /// Builds the crate in `folder` of the repository and registers its component.
-    pub(super) fn create(&self, name: &str, folder: &str) {
+    pub(super) fn create(&self, name: &str, folder: &str) -> Vec<u8> {
         let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
         let file = self._files.path().join(format!("{name}.wasm"));
         quern::proc::build::build(&root.join(folder), Some(&file), &mut |_| ()).unwrap();
-        self.database.create(&Creation::new(name), &std::fs::read(&file).unwrap()).unwrap();
+        let bytes = std::fs::read(&file).unwrap();
+        self.database.create(&Creation::new(name), &bytes).unwrap();
+        bytes
     }
 
     /// Executes a run to its end.
@@ -71,7 +73,12 @@ impl Folder {
                     let total = started.elapsed();
                     let receipt: Receipt = serde_json::from_str(&status.instances[0].receipt).unwrap();
                     let milliseconds = |ms: f64| Duration::from_secs_f64(ms / 1e3);
-                    return Spent { total, wall: milliseconds(receipt.wall_ms), guest: milliseconds(receipt.guest_ms) };
+                    return Spent {
+                        total,
+                        wall: milliseconds(receipt.wall_ms),
+                        start: milliseconds(receipt.start_ms),
+                        guest: milliseconds(receipt.guest_ms),
+                    };
                 }
                 ended => panic!("run {run} is {ended}: {:?}", status.run.error),
             }
@@ -91,6 +98,8 @@ pub(super) struct Spent {
     pub(super) total: Duration,
     /// The first instance's life.
     pub(super) wall: Duration,
+    /// Making its sandbox.
+    pub(super) start: Duration,
     /// Inside its guest.
     pub(super) guest: Duration,
 }

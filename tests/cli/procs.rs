@@ -75,6 +75,11 @@ fn a_bound_on_concurrent_runs_is_set_at_creation_or_later() {
     assert!(terminal.ok(&["proc", "show", "sums"]).contains("\nsum_of_squares: at most 2 runs at a time\n"));
     let altered = terminal.ok(&["proc", "alter", "sum_of_squares", "--max-concurrency", "none"]);
     assert_eq!(altered, "sums.sum_of_squares: as many runs at a time as there are places\n");
+    let alter = |limit: &str| terminal.ok(&["proc", "alter", "sum_of_squares", "--limit", limit]);
+    assert_eq!(alter("device_bytes=1MiB"), "sums.sum_of_squares: limit device_bytes 1048576\n");
+    let shown = terminal.ok(&["proc", "show", "sums"]);
+    assert!(shown.contains("sum_of_squares: limit device_bytes 1048576\n"), "{shown}");
+    assert_eq!(alter("device_bytes=none"), "sums.sum_of_squares: limit device_bytes as in the folder\n");
     assert_eq!(terminal.json(&["proc", "show", "sums"])["max_concurrency"], serde_json::json!({}));
     assert_eq!(terminal.quern(&["proc", "alter", "sums.x", "--max-concurrency", "0"]).code, 2);
     assert_eq!(

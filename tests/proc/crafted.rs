@@ -147,7 +147,7 @@ fn memories_are_counted_together() {
     );
     assert_eq!(
         refusal(&Raw { memories: vec![1, 1], ..Raw::default() }),
-        "raw.wasm is not a usable component: it does not compile: \
+        "raw.wasm is not a usable component: no instance of it can be made: \
          defined memories count of 3 exceeds the per-instance limit of 2"
     );
 }
@@ -172,7 +172,7 @@ fn a_table_bomb_meets_the_limit_by_name() {
     );
     assert_eq!(
         refusal(&Raw { table: 2_000_000, ..Raw::default() }),
-        "raw.wasm is not a usable component: it does not compile: \
+        "raw.wasm is not a usable component: no instance of it can be made: \
          table index 0 has a minimum element size of 2000000 which exceeds the limit of 1000000"
     );
 }
@@ -185,6 +185,36 @@ fn what_happens_before_the_entry_is_bounded_too() {
         starting(vec![Instruction::Unreachable]),
         "raw.wasm is not a usable component: `describe` stopped: it aborted"
     );
+}
+
+#[test]
+fn a_component_that_takes_long_to_compile_meets_the_limit_by_name() {
+    let deep = [vec![Instruction::Block(BlockType::Empty); 500], vec![Instruction::End; 500]].concat();
+    let bytes = Raw { ballast: (20_000, deep), ..Raw::default() }.component();
+    let limits = Limits { compile_cpu_ms: 200, ..Limits::default() };
+    let refused = inspect(Engine::get().unwrap(), "raw.wasm", &bytes, &limits, None).unwrap_err();
+    let text = refused.to_string();
+    assert!(
+        text.starts_with("limit `compile_cpu_ms`: ")
+            && text.contains(" ms asked, 200 ms allowed; raise it with --limit"),
+        "{text}"
+    );
+    works_normally();
+}
+
+#[test]
+fn a_component_of_100_mb_is_refused_by_name() {
+    let mut bytes = Raw::default().component();
+    bytes.resize(100_000_000, 0);
+    let refused = inspect(Engine::get().unwrap(), "raw.wasm", &bytes, &Limits::default(), None).unwrap_err();
+    let text = refused.to_string();
+    assert!(
+        text.starts_with(
+            "limit `component_bytes`: 100000000 bytes asked, 67108864 bytes allowed; raise it with --limit"
+        ),
+        "{text}"
+    );
+    works_normally();
 }
 
 fn at(offset: u64) -> wasm_encoder::MemArg {

@@ -5,6 +5,7 @@
 use std::sync::{Arc, Mutex};
 
 use quern::base::{Limits, Result};
+use quern::catalog::ProcChange;
 use quern::run::{Made, Request};
 
 use super::fixture::Folder;
@@ -21,13 +22,16 @@ fn the_proc_s_limits_go_before_the_folder_s_and_the_run_s_before_both() {
         Ok(Made::default())
     });
     let run = |request: Request| folder.wait(folder.runs.execute(request).unwrap());
+    let set = |limit: &str, value| {
+        folder.catalog.alter_proc("looks", "look", &[ProcChange::Limit(limit.to_owned(), value)]).unwrap();
+    };
     run(Request::new("look"));
-    folder.catalog.set_limit("looks", "look", "handles", Some(20)).unwrap();
-    folder.catalog.set_limit("looks", "look", "results", Some(21)).unwrap();
+    set("handles", Some(20));
+    set("results", Some(21));
     run(Request::new("look"));
     run(Request::new("look").limit("handles", 30).unwrap());
     folder.catalog.set_max_concurrency("looks", "look", Some(1)).unwrap();
-    folder.catalog.set_limit("looks", "look", "results", None).unwrap();
+    set("results", None);
     run(Request::new("look"));
     assert_eq!(*seen.lock().unwrap(), [[10, 11, 12], [20, 21, 12], [30, 21, 12], [20, 11, 12]]);
     assert_eq!(folder.catalog.max_concurrency("looks", "look").unwrap(), Some(1));
@@ -38,7 +42,8 @@ fn limits_of_procs_are_checked_by_name() {
     let folder = Folder::new();
     folder.proc("looks", |d| d.proc("look", "nondistributed", "").unwrap(), |_| Ok(Made::default()));
     let refused = |component: &str, proc: &str, limit: &str| {
-        folder.catalog.set_limit(component, proc, limit, Some(1)).unwrap_err().to_string()
+        let change = ProcChange::Limit(limit.to_owned(), Some(1));
+        folder.catalog.alter_proc(component, proc, &[change]).unwrap_err().to_string()
     };
     assert_eq!(refused("looks", "look", "handle"), "no limit `handle`; did you mean `handles`?");
     assert_eq!(

@@ -8,6 +8,8 @@ mod ensembles;
 mod failing;
 mod fixture;
 mod guests;
+mod kills;
+mod latency;
 mod lifecycle;
 mod limits;
 mod policies;

@@ -73,6 +73,16 @@ impl NewComponent<'_> {
     }
 }
 
+/// A change of what is set for a proc; `None` takes a setting back.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ProcChange {
+    /// How many runs of it may execute at the same time.
+    MaxConcurrency(Option<u64>),
+    /// A limit, by name, of all its runs that ask for no other.
+    Limit(String, Option<u64>),
+}
+
 impl Catalog {
     /// Over the records of `storage`.
     pub fn new(storage: Storage) -> Self {
@@ -198,14 +208,20 @@ impl Catalog {
         Ok(self.setting(component, proc)?.max_concurrency)
     }
 
-    /// Sets a limit for all runs of a proc that ask for no other; `None` lifts the
-    /// setting. The proc must be declared by a version of the component.
-    pub fn set_limit(&self, component: &str, proc: &str, limit: &str, value: Option<u64>) -> Result<()> {
+    /// Changes what is set for a proc, all of it or nothing. The proc must be
+    /// declared by a version of the component.
+    pub fn alter_proc(&self, component: &str, proc: &str, changes: &[ProcChange]) -> Result<()> {
         self.check_declared(component, proc)?;
         let mut setting = self.setting(component, proc)?;
-        match value {
-            Some(value) => setting.limits.set(limit, value)?,
-            None => setting.limits.unset(limit)?,
+        for change in changes {
+            match change {
+                ProcChange::MaxConcurrency(runs) => {
+                    Self::check_max_concurrency(component, proc, *runs)?;
+                    setting.max_concurrency = *runs;
+                }
+                ProcChange::Limit(name, Some(value)) => setting.limits.set(name, *value)?,
+                ProcChange::Limit(name, None) => setting.limits.unset(name)?,
+            }
         }
         let mut write = self.storage.begin();
         write.put_proc_setting(setting);
@@ -228,13 +244,9 @@ impl Catalog {
     }
 
     /// Sets how many runs of a proc may execute at the same time; `None` lifts
-    /// the bound. The proc must be declared by a version of the component.
+    /// the bound.
     pub fn set_max_concurrency(&self, component: &str, proc: &str, runs: Option<u64>) -> Result<()> {
-        Self::check_max_concurrency(component, proc, runs)?;
-        self.check_declared(component, proc)?;
-        let mut write = self.storage.begin();
-        write.put_proc_setting(ProcSetting { max_concurrency: runs, ..self.setting(component, proc)? });
-        write.commit().map(drop)
+        self.alter_proc(component, proc, &[ProcChange::MaxConcurrency(runs)])
     }
 
     /// Refuses a proc that no version of the component declares.

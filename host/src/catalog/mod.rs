@@ -7,7 +7,7 @@ mod declarations;
 mod resolve;
 pub mod spec;
 
-pub use components::{Activation, Catalog, Change, Created, NewComponent};
+pub use components::{Activation, Catalog, Change, Created, NewComponent, ProcChange};
 pub use declarations::{Declarations, MODEL_COLUMNS};
 pub use resolve::{Resolved, at_version};
 pub use spec::{Mode, ProcSpec};

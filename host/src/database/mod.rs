@@ -13,7 +13,7 @@ pub use import::{Import, ImportDone, ImportMode};
 pub use models::{Model, ModelRef};
 
 use crate::base::{Limits, Result, RunId};
-use crate::catalog::Catalog;
+use crate::catalog::{Catalog, ProcChange};
 use crate::device::Device;
 use crate::proc::{CodeCache, Creating, Creation};
 use crate::run::{LocalThreads, Request, RunResults, RunStatus, Runs, Sweep, SweepStatus, Target};
@@ -95,11 +95,10 @@ impl Database {
         }
     }
 
-    /// Sets how many runs of a proc, `component.proc` or `proc`, may execute at
-    /// the same time. Answers the proc's full name.
-    pub fn set_max_concurrency(&self, proc: &str, runs: Option<u64>) -> Result<String> {
+    /// Changes what is set for a proc, `component.proc` or `proc`. Answers its full name.
+    pub fn alter_proc(&self, proc: &str, changes: &[ProcChange]) -> Result<String> {
         let found = self.catalog.resolve(proc)?;
-        self.catalog.set_max_concurrency(&found.component.name, &found.proc.name, runs)?;
+        self.catalog.alter_proc(&found.component.name, &found.proc.name, changes)?;
         Ok(format!("{}.{}", found.component.name, found.proc.name))
     }
 

@@ -9,7 +9,6 @@ use std::time::{Duration, Instant};
 
 use wasmtime::Store;
 
-use super::engine::Engine;
 use super::handles::{Budget, Handles};
 use super::interfaces::{ColumnHandle, ModelHandle, TableHandle, TapeHandle, VariableHandle, code_from_guest};
 use super::job::{Checkpoints, InstanceJob, InstanceOutcome, ModelChecksums, Observer, SavedModel};
@@ -141,7 +140,7 @@ fn failed(error: Error) -> InstanceOutcome {
 }
 
 fn execute(job: InstanceJob) -> InstanceOutcome {
-    let engine = match Engine::get() {
+    let engine = match job.component.engine() {
         Ok(engine) => engine,
         Err(error) => return failed(error),
     };

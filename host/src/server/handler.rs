@@ -55,9 +55,7 @@ fn answer(database: &Database, question: Question, sink: Sink<'_>) -> Result<Rep
         }
         Request::ActivateComponent { name, version } => components(database, [database.activate(&name, version)?]),
         Request::DropComponent { name, version } => database.drop_component(&name, version).map(|()| Reply::Done),
-        Request::AlterProc { proc, max_concurrency } => {
-            database.set_max_concurrency(&proc, max_concurrency).map(Reply::Proc)
-        }
+        Request::AlterProc { proc, changes } => database.alter_proc(&proc, &changes).map(Reply::Proc),
         Request::Components { which } => components(database, database.components(which)?),
         Request::Component { name } => components(database, [database.component(&name)?]),
         Request::Execute(request) => database.execute(request).map(Reply::Started),

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::view::{ComponentView, CreatedView, LogView, RunView, StartupView};
 use crate::base::{Error, RunId};
+use crate::catalog::ProcChange;
 use crate::database::{Import, ImportDone, Model, ModelRef};
 use crate::proc::Creation;
 use crate::run::{Request as RunRequest, Sweep, SweepStatus, Target};
@@ -81,12 +82,12 @@ pub enum Request {
         /// One of its versions, or all of it.
         version: Option<u64>,
     },
-    /// Sets how many runs of a proc may execute at the same time.
+    /// Changes what is set for a proc.
     AlterProc {
         /// `proc` or `component.proc`.
         proc: String,
-        /// So many; as many as there are places where absent.
-        max_concurrency: Option<u64>,
+        /// What is changed, in this order.
+        changes: Vec<ProcChange>,
     },
     /// The components that can be executed.
     Components {

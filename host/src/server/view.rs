@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::base::{Result, RunId, SnapshotId};
+use crate::base::{LimitChanges, Result, RunId, SnapshotId};
 use crate::catalog::{Catalog, Change, ProcSpec};
 use crate::proc::{Capabilities, Creating, Inspection, Place, Purpose, Receipt};
 use crate::run::RunResults;
@@ -30,16 +30,22 @@ pub struct ComponentView {
     pub procs: Vec<ProcSpec>,
     /// Runs that may execute at the same time, of the procs where that is bounded.
     pub max_concurrency: BTreeMap<String, u64>,
+    /// Limits that are other for runs of these procs than the folder's.
+    #[serde(default)]
+    pub limits: BTreeMap<String, LimitChanges>,
 }
 
 impl ComponentView {
     /// Of a version, and what is set for procs.
     pub fn new(record: ComponentRecord, settings: &[ProcSetting]) -> Result<Self> {
         let own = settings.iter().filter(|setting| setting.component == record.name);
+        let limits = own.clone().filter(|setting| !setting.limits.is_empty());
+        let limits = limits.map(|setting| (setting.proc.clone(), setting.limits.clone())).collect();
         let bounds = own.filter_map(|setting| Some((setting.proc.clone(), setting.max_concurrency?)));
         Ok(Self {
             procs: Catalog::declared(&record)?,
             max_concurrency: bounds.collect(),
+            limits,
             name: record.name,
             version: record.version,
             active: record.active,

@@ -3,6 +3,8 @@
 use anyhow::Result;
 use clap::Args;
 
+use crate::catalog::ProcChange;
+use crate::cli::args::LimitArg;
 use crate::cli::context::Context;
 use crate::cli::report::unexpected;
 use crate::server::{Reply, Request};
@@ -10,7 +12,8 @@ use crate::server::{Reply, Request};
 const EXAMPLES: &str = "\
 Examples:
   quern proc alter mnist.train --max-concurrency 2
-  quern proc alter mnist.train --max-concurrency none";
+  quern proc alter mnist.train --max-concurrency none
+  quern proc alter mnist.train --limit device_bytes=8GiB --limit handles=none";
 
 /// Change what is set for a proc
 #[derive(Debug, Args)]
@@ -20,8 +23,26 @@ pub(crate) struct Alter {
     #[arg(value_name = "PROC")]
     proc: String,
     /// Let only N runs of it execute at the same time; `none` lifts the bound
-    #[arg(long, value_name = "N")]
-    max_concurrency: Bound,
+    #[arg(long, value_name = "N", required_unless_present = "limits")]
+    max_concurrency: Option<Bound>,
+    /// Another limit for its runs; `none` takes it back; repeatable
+    #[arg(long = "limit", value_name = "NAME=VALUE")]
+    limits: Vec<LimitChange>,
+}
+
+/// `name=value` of a limit, or `name=none`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct LimitChange(String, Option<u64>);
+
+impl std::str::FromStr for LimitChange {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.split_once('=') {
+            Some((name, "none")) => Ok(Self(name.trim().to_owned(), None)),
+            _ => text.parse().map(|LimitArg { name, value }| Self(name, Some(value))),
+        }
+    }
 }
 
 /// A number of runs, or `none`.
@@ -51,20 +72,40 @@ impl std::str::FromStr for Bound {
 
 impl Alter {
     pub(crate) fn run(self, context: &Context) -> Result<()> {
-        let runs = self.max_concurrency.runs();
-        let request = Request::AlterProc { proc: self.proc, max_concurrency: runs };
+        let bound = self.max_concurrency.map(|bound| ProcChange::MaxConcurrency(bound.runs()));
+        let limits = self.limits.into_iter().map(|LimitChange(name, value)| ProcChange::Limit(name, value));
+        let changes: Vec<ProcChange> = bound.into_iter().chain(limits).collect();
+        let request = Request::AlterProc { proc: self.proc, changes: changes.clone() };
         let proc = match context.connection()?.call(request, Vec::new(), &mut |_| Ok(()))? {
             Reply::Proc(proc) => proc,
             other => return Err(unexpected(&other)),
         };
         if context.json {
-            return context.print_json(&serde_json::json!({ "proc": proc, "max_concurrency": runs }));
+            return context.print_json(&json(&proc, &changes));
         }
-        let bound = match runs {
-            Some(1) => "1 run at a time".to_owned(),
-            Some(runs) => format!("{runs} runs at a time"),
-            None => "as many runs at a time as there are places".to_owned(),
-        };
-        Ok(context.print(&format!("{proc}: {bound}\n"))?)
+        let text: String = changes.iter().map(|change| format!("{proc}: {}\n", in_words(change))).collect();
+        Ok(context.print(&text)?)
+    }
+}
+
+/// What was changed, by name.
+fn json(proc: &str, changes: &[ProcChange]) -> serde_json::Value {
+    let mut done = serde_json::json!({ "proc": proc });
+    for change in changes {
+        match change {
+            ProcChange::MaxConcurrency(runs) => done["max_concurrency"] = (*runs).into(),
+            ProcChange::Limit(name, value) => done["limits"][name] = (*value).into(),
+        }
+    }
+    done
+}
+
+fn in_words(change: &ProcChange) -> String {
+    match change {
+        ProcChange::MaxConcurrency(Some(1)) => "1 run at a time".to_owned(),
+        ProcChange::MaxConcurrency(Some(runs)) => format!("{runs} runs at a time"),
+        ProcChange::MaxConcurrency(None) => "as many runs at a time as there are places".to_owned(),
+        ProcChange::Limit(name, Some(value)) => format!("limit {name} {value}"),
+        ProcChange::Limit(name, None) => format!("limit {name} as in the folder"),
     }
 }

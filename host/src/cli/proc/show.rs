@@ -51,13 +51,16 @@ fn describe(component: &ComponentView, paint: Paint) -> String {
     )
 }
 
-/// A line for each proc of which only so many runs execute at the same time.
+/// A line for each proc of which only so many runs execute at the same time, and
+/// for each limit that is set for one.
 fn bounds(component: &ComponentView) -> String {
-    component
-        .max_concurrency
-        .iter()
-        .map(|(proc, runs)| format!("{proc}: at most {runs} {} at a time\n", if *runs == 1 { "run" } else { "runs" }))
-        .collect()
+    let runs = |(proc, runs): (&String, &u64)| {
+        format!("{proc}: at most {runs} {} at a time\n", if *runs == 1 { "run" } else { "runs" })
+    };
+    let limits = component.limits.iter().flat_map(|(proc, limits)| {
+        limits.entries().map(move |(name, value)| format!("{proc}: limit {name} {value}\n"))
+    });
+    component.max_concurrency.iter().map(runs).chain(limits).collect()
 }
 
 /// The procs of a component, each with what it reads, writes and takes.

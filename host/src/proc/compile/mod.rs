@@ -74,12 +74,17 @@ fn program() -> Option<OsString> {
     }
 }
 
+/// Compiles `bytes` for `engine` in this process.
+pub(super) fn compile_here(engine: &wasmtime::Engine, bytes: &[u8]) -> Result<Compiled> {
+    let begun = Instant::now();
+    let (interfaces, code) = child::compile(engine, bytes)?;
+    Ok(Compiled { interfaces, code, elapsed: begun.elapsed(), place: Place::ThisProcess })
+}
+
 /// Compiles `bytes` for `engine`, or for a child's engine with the same settings.
 pub(super) fn compile(engine: &wasmtime::Engine, bytes: &[u8], limits: &Limits) -> Result<Compiled> {
     let begun = Instant::now();
-    let (place, (interfaces, code)) = match program() {
-        Some(program) => (Place::ChildProcess, parent::compile(&program, bytes, limits)?),
-        None => (Place::ThisProcess, child::compile(engine, bytes)?),
-    };
-    Ok(Compiled { interfaces, code, elapsed: begun.elapsed(), place })
+    let Some(program) = program() else { return compile_here(engine, bytes) };
+    let (interfaces, code) = parent::compile(&program, bytes, limits)?;
+    Ok(Compiled { interfaces, code, elapsed: begun.elapsed(), place: Place::ChildProcess })
 }

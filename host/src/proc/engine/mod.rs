@@ -42,6 +42,14 @@ pub struct Engine {
     linker: Linker<State>,
     ticker: Arc<Ticker>,
     kept: Mutex<Kept>,
+    guard: Guard,
+}
+
+/// Whether instances are held to limits of time and memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Guard {
+    On,
+    Off,
 }
 
 /// A component, compiled and linked against the host's interfaces.
@@ -50,6 +58,7 @@ pub struct Component {
     interfaces: Interfaces,
     pre: ProcPre<State>,
     code: Code,
+    guard: Guard,
 }
 
 /// How a component became machine code.
@@ -74,7 +83,17 @@ impl Engine {
     /// The engine of this process.
     pub fn get() -> Result<&'static Self> {
         static ENGINE: OnceLock<Result<Engine, String>> = OnceLock::new();
-        let made = ENGINE.get_or_init(|| Self::new().map_err(|e| format!("{e:#}")));
+        Self::started(ENGINE.get_or_init(|| Self::new(Guard::On).map_err(|e| format!("{e:#}"))))
+    }
+
+    /// An engine whose instances nothing stops: it tells, in a bench, what the
+    /// sandbox costs. Nothing else may use it.
+    pub fn unguarded() -> Result<&'static Self> {
+        static ENGINE: OnceLock<Result<Engine, String>> = OnceLock::new();
+        Self::started(ENGINE.get_or_init(|| Self::new(Guard::Off).map_err(|e| format!("{e:#}"))))
+    }
+
+    fn started(made: &'static Result<Self, String>) -> Result<&'static Self> {
         made.as_ref().map_err(|reason| {
             Error::Unsupported(format!(
                 "the WebAssembly engine does not start here: {reason} (it reserves address space; try `ulimit -v unlimited`)"
@@ -82,18 +101,21 @@ impl Engine {
         })
     }
 
-    fn new() -> wasmtime::Result<Self> {
-        let engine = wasmtime::Engine::new(&config())?;
+    fn new(guard: Guard) -> wasmtime::Result<Self> {
+        let engine = wasmtime::Engine::new(config().epoch_interruption(guard == Guard::On))?;
         let mut linker = Linker::new(&engine);
         Proc::add_to_linker::<_, HasSelf<_>>(&mut linker, |state| state)?;
         let ticker = Ticker::start(engine.clone())?;
-        Ok(Self { engine, linker, ticker, kept: Mutex::default() })
+        Ok(Self { engine, linker, ticker, kept: Mutex::default(), guard })
     }
 
     /// Compiles a component, or takes it from memory or `cache`.
     pub fn compile(&self, bytes: &[u8], limits: &Limits, cache: Option<&CodeCache>) -> Result<Arc<Component>> {
         let sha256 = sha256_hex(bytes);
-        self.find(&sha256, cache, || compile::compile(&self.engine, bytes, limits))
+        self.find(&sha256, cache, || match self.guard {
+            Guard::On => compile::compile(&self.engine, bytes, limits),
+            Guard::Off => compile::compile_here(&self.engine, bytes),
+        })
     }
 
     /// The component with this checksum, from memory or `cache`; else compiled
@@ -154,7 +176,7 @@ impl Engine {
         // this program, or read from a file that only this user can have written,
         // whose checksum holds; `deserialize` checks version and settings again.
         let compiled = unsafe { component::Component::deserialize(&self.engine, &made.code) }
-            .map_err(|e| Error::Internal(format!("compiled code cannot be used: {}", root_cause(&e))))?;
+            .map_err(|e| unusable(&format!("no instance of it can be made: {}", root_cause(&e))))?;
         let pre = self
             .linker
             .instantiate_pre(&compiled)
@@ -165,11 +187,16 @@ impl Engine {
             _ => made.elapsed,
         };
         let code = Code { code_bytes: made.code.len() as u64, elapsed, place: made.place };
-        Ok(Component { sha256: sha256.to_owned(), interfaces: made.interfaces, pre, code })
+        Ok(Component { sha256: sha256.to_owned(), interfaces: made.interfaces, pre, code, guard: self.guard })
     }
 
     fn kept(&self) -> std::sync::MutexGuard<'_, Kept> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether its instances are held to limits.
+    pub(super) fn guard(&self) -> Guard {
+        self.guard
     }
 
     /// The engine of wasmtime.
@@ -190,6 +217,14 @@ impl Engine {
 }
 
 impl Component {
+    /// The engine that it was compiled for.
+    pub(super) fn engine(&self) -> Result<&'static Engine> {
+        match self.guard {
+            Guard::On => Engine::get(),
+            Guard::Off => Engine::unguarded(),
+        }
+    }
+
     /// Of the file, 64 hex digits.
     pub fn sha256(&self) -> &str {
         &self.sha256

@@ -94,7 +94,7 @@ impl Caller {
             15 => a.maximum(b),
             16 => a.minimum(b),
             17 => a.matmul(b, bytes.flag(), bytes.flag()),
-            18 => a.linear(b, bytes.flag().then(|| a), ["none", "relu", "tanh", "gelu"][bytes.pick(4)]),
+            18 => a.linear(b, bytes.flag().then_some(a), ["none", "relu", "tanh", "gelu"][bytes.pick(4)]),
             19 => a.cross_entropy(b),
             20 => a.equal(b),
             21 => a.less(b),
