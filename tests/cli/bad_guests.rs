@@ -1,0 +1,58 @@
+//! Procs that fail as a user meets them: the message, the exit code, no rows,
+//! and a folder that goes on.
+
+use serde_json::json;
+
+use super::Terminal;
+
+#[test]
+fn a_guest_that_fails_leaves_a_message_and_nothing_else() {
+    let terminal = Terminal::new();
+    terminal.create("hostile", "tests/evil/hostile");
+    terminal.create("sum-of-squares", "udfs/sum-of-squares");
+    let points = terminal.file("points.csv", "a,b\n1,2\n3,4\n");
+    terminal.ok(&["import", &points, "--table", "points"]);
+    let mut wrong = Vec::new();
+    for (number, (arguments, message)) in [
+        (&["hostile.panics"][..], "proc `panics` stopped: panicked at tests/evil/hostile/src/lib.rs:#:#: row # has no label"),
+        (&["hostile.divides_by_zero"], "proc `divides_by_zero` stopped: panicked at tests/evil/hostile/src/lib.rs:#:#: attempt to divide by zero"),
+        (&["hostile.shape_mismatch"], "proc `shape_mismatch` returned an error (out-of-range): matmul: shapes [#, #] and [#, #] do not fit; \
+             [.., m, k] × [.., k, n] is needed"),
+        (&["hostile.loops_forever", "--deadline", "200ms"], "limit `deadline_ms`: # ms asked, # ms allowed; raise it for one run with --limit deadline_ms=N"),
+        (&["hostile.computes_forever", "--deadline", "200ms"], "limit `deadline_ms`: # ms asked, # ms allowed; raise it for one run with --limit deadline_ms=N"),
+        (&["hostile.writes_then_fails", "--output", "rows"], "proc `writes_then_fails` returned an error (invalid-argument): changed its mind after # rows"),
+        (&["hostile.writes_wrong_type", "--output", "rows"], "proc `writes_wrong_type` returned an error (type-mismatch): column `n` is int#, the tensor is float# [#]"),
+        (&["hostile.reads_unknown_column", "--input", "points"], "proc `reads_unknown_column` returned an error (not-found): no column `no_such_column` in table `rows` (a, b)"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let run = number + 1;
+        let answer = terminal.quern(&[&["--quiet", "proc", "execute"], arguments].concat());
+        let wanted = format!("error: run #: {message}\n");
+        let said = without_numbers(&answer.err);
+        if (answer.code, &said) != (1, &wanted) {
+            wrong.push(format!("{arguments:?}\n  exit {} {said}  wanted {wanted}", answer.code));
+        }
+        let state = if arguments.contains(&"--deadline") { "killed" } else { "error" };
+        assert_eq!(terminal.json(&["run", "show", &run.to_string()])["state"], state, "{arguments:?}");
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    let tables = terminal.json(&["sql", "select table_name, rows from quern.tables"]);
+    assert_eq!(tables, json!([{ "table_name": "points", "rows": 2 }]), "no rows of a failed run");
+    terminal.ok(&["proc", "execute", "sum-of-squares", "--input", "points", "--output", "sums"]);
+    assert_eq!(terminal.value("select count(*) from sums"), 2, "the folder opens again and runs a proc");
+}
+
+/// The text with `#` for each number: lines of a source and times move.
+fn without_numbers(text: &str) -> String {
+    let mut out = String::new();
+    for c in text.chars() {
+        match c.is_ascii_digit() {
+            true if out.ends_with('#') => {}
+            true => out.push('#'),
+            false => out.push(c),
+        }
+    }
+    out
+}
