@@ -3,6 +3,7 @@
 
 use std::time::{Duration, Instant};
 
+use quern::catalog::Rights;
 use quern::database::{Database, Import, ImportMode, Options};
 use quern::proc::{Creation, Receipt};
 use quern::run::Request;
@@ -45,7 +46,7 @@ impl Folder {
             ..Import::default()
         };
         let started = Instant::now();
-        self.database.import(&import, &mut |_| Ok(())).unwrap();
+        self.database.import(&import, &Rights::owner(), &mut |_| Ok(())).unwrap();
         started.elapsed()
     }
 

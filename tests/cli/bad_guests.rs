@@ -5,6 +5,9 @@ use serde_json::json;
 
 use super::Terminal;
 
+/// What a run past its deadline is told.
+const LATE: &str = "limit `deadline_ms`: # ms asked, # ms allowed; raise it for one run with --limit deadline_ms=N";
+
 #[test]
 fn a_guest_that_fails_leaves_a_message_and_nothing_else() {
     let terminal = Terminal::new();
@@ -13,16 +16,36 @@ fn a_guest_that_fails_leaves_a_message_and_nothing_else() {
     let points = terminal.file("points.csv", "a,b\n1,2\n3,4\n");
     terminal.ok(&["import", &points, "--table", "points"]);
     let mut wrong = Vec::new();
+    let (hostile, error) = ("tests/evil/hostile/src/lib.rs", "returned an error");
     for (number, (arguments, message)) in [
-        (&["hostile.panics"][..], "proc `panics` stopped: panicked at tests/evil/hostile/src/lib.rs:#:#: row # has no label"),
-        (&["hostile.divides_by_zero"], "proc `divides_by_zero` stopped: panicked at tests/evil/hostile/src/lib.rs:#:#: attempt to divide by zero"),
-        (&["hostile.shape_mismatch"], "proc `shape_mismatch` returned an error (out-of-range): matmul: shapes [#, #] and [#, #] do not fit; \
-             [.., m, k] × [.., k, n] is needed"),
-        (&["hostile.loops_forever", "--deadline", "200ms"], "limit `deadline_ms`: # ms asked, # ms allowed; raise it for one run with --limit deadline_ms=N"),
-        (&["hostile.computes_forever", "--deadline", "200ms"], "limit `deadline_ms`: # ms asked, # ms allowed; raise it for one run with --limit deadline_ms=N"),
-        (&["hostile.writes_then_fails", "--output", "rows"], "proc `writes_then_fails` returned an error (invalid-argument): changed its mind after # rows"),
-        (&["hostile.writes_wrong_type", "--output", "rows"], "proc `writes_wrong_type` returned an error (type-mismatch): column `n` is int#, the tensor is float# [#]"),
-        (&["hostile.reads_unknown_column", "--input", "points"], "proc `reads_unknown_column` returned an error (not-found): no column `no_such_column` in table `rows` (a, b)"),
+        (&["hostile.panics"][..], format!("proc `panics` stopped: panicked at {hostile}:#:#: row # has no label")),
+        (
+            &["hostile.divides_by_zero"],
+            format!("proc `divides_by_zero` stopped: panicked at {hostile}:#:#: attempt to divide by zero"),
+        ),
+        (
+            &["hostile.shape_mismatch"],
+            format!(
+                "proc `shape_mismatch` {error} (out-of-range): matmul: shapes [#, #] and [#, #] do not fit; \
+                 [.., m, k] × [.., k, n] is needed"
+            ),
+        ),
+        (&["hostile.loops_forever", "--deadline", "200ms"], LATE.to_owned()),
+        (&["hostile.computes_forever", "--deadline", "200ms"], LATE.to_owned()),
+        (
+            &["hostile.writes_then_fails", "--output", "rows"],
+            format!("proc `writes_then_fails` {error} (invalid-argument): changed its mind after # rows"),
+        ),
+        (
+            &["hostile.writes_wrong_type", "--output", "rows"],
+            format!("proc `writes_wrong_type` {error} (type-mismatch): column `n` is int#, the tensor is float# [#]"),
+        ),
+        (
+            &["hostile.reads_unknown_column", "--input", "points"],
+            format!(
+                "proc `reads_unknown_column` {error} (not-found): no column `no_such_column` in table `rows` (a, b)"
+            ),
+        ),
     ]
     .into_iter()
     .enumerate()
@@ -40,7 +63,7 @@ fn a_guest_that_fails_leaves_a_message_and_nothing_else() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     let tables = terminal.json(&["sql", "select table_name, rows from quern.tables"]);
     assert_eq!(tables, json!([{ "table_name": "points", "rows": 2 }]), "no rows of a failed run");
-    terminal.ok(&["proc", "execute", "sum-of-squares", "--input", "points", "--output", "sums"]);
+    terminal.ok(&["proc", "execute", "sum_of_squares", "--input", "points", "--output", "sums"]);
     assert_eq!(terminal.value("select count(*) from sums"), 2, "the folder opens again and runs a proc");
 }
 

@@ -63,7 +63,7 @@ impl Terminal {
         let mut command = Command::new(crate::support::quern_binary());
         command.arg("--data").arg(self.data()).args(arguments).stdin(Stdio::null());
         // What a user's shell may hold must not decide what is tested.
-        for name in ["QUERN_DATA", "QUERN_CORES", "NO_COLOR", "USER"] {
+        for name in ["QUERN_DATA", "QUERN_USER", "QUERN_CORES", "NO_COLOR", "USER"] {
             command.env_remove(name);
         }
         command.env("XDG_STATE_HOME", self.path("state"));

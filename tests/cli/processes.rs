@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Terminal, wait_until};
+use super::{Answer, Terminal, wait_until};
 
 #[test]
 fn a_second_command_is_the_client_of_the_server() {
@@ -89,6 +89,63 @@ fn a_server_leaves_when_it_is_idle() {
     let answer = server.wait();
     assert_eq!(answer.code, 0, "{answer:?}");
     wait_until("the socket is gone", || !terminal.data().join("quern.sock").exists());
+}
+
+#[test]
+fn a_command_acts_as_the_user_it_names_with_and_without_a_server() {
+    let terminal = Terminal::new();
+    terminal.ok(&["sql", "create table t (a int64); insert into t values (1); create user ana"]);
+    let file = terminal.file("more.csv", "a\n2\n");
+    for served in [false, true] {
+        let server = served.then(|| terminal.serve());
+        let read = ["error: user `ana` may not read table `t`; this allows it: GRANT SELECT ON TABLE t TO ana"];
+        assert_eq!(terminal.error(&["--user", "ana", "sql", "select a from t"]), read);
+        let mut command = terminal.command(&["sql", "select a from t"]);
+        let answer = Answer::of(command.env("QUERN_USER", "ana").output().unwrap());
+        assert_eq!(answer.err, format!("{}\n", read[0]));
+        assert_eq!(
+            terminal.error(&["--user", "ana", "import", &file, "--table", "t", "--append"]),
+            ["error: user `ana` may not insert into table `t`; this allows it: GRANT INSERT ON TABLE t TO ana"]
+        );
+        let lines = terminal.error(&["--user", "anna", "run", "list"]);
+        assert_eq!(lines, ["error: no user or role `anna`; did you mean `ana`?"]);
+        drop(server);
+    }
+    terminal.ok(&["--user", "ana", "import", &file, "--table", "mine"]);
+    assert_eq!(terminal.ok(&["--user", "ana", "sql", "select a from mine", "--format", "csv"]), "a\n2\n");
+    assert_eq!(terminal.value("select grantee from quern.grants where privilege = 'OWNER'"), "ana");
+}
+
+#[test]
+fn procs_and_models_of_others_need_a_grant() {
+    let terminal = Terminal::new();
+    terminal.create("hostile", "tests/evil/hostile");
+    terminal.ok(&["sql", "create user ana; grant execute on function hostile.returns_error to ana"]);
+    let lines = terminal.error(&["--user", "ana", "proc", "execute", "hostile.returns_error"]);
+    assert!(lines.last().unwrap().contains("returned an error"), "{lines:?}");
+    assert_eq!(terminal.json(&["run", "show", "1"])["user"], "ana");
+    assert_eq!(
+        terminal.error(&["--user", "ana", "proc", "execute", "hostile.panics"]),
+        ["error: user `ana` may not execute proc `hostile.panics`; \
+             this allows it: GRANT EXECUTE ON FUNCTION hostile.panics TO ana"]
+    );
+    assert_eq!(
+        terminal.error(&["--user", "ana", "proc", "delete", "hostile"]),
+        ["error: user `ana` may not administer `hostile`; \
+             this allows it: GRANT ADMIN ON FUNCTION hostile TO ana"]
+    );
+    terminal.error(&["proc", "execute", "hostile.panics"]);
+    let lines = terminal.error(&["--user", "ana", "run", "show", "2"]);
+    assert!(lines[0].starts_with("error: user `ana` may not look at or kill run 2, which is "), "{lines:?}");
+    assert_eq!(terminal.json(&["--user", "ana", "run", "list"]).as_array().unwrap().len(), 1);
+    let file = terminal.path("hostile.wasm").to_str().unwrap().to_owned();
+    assert_eq!(
+        terminal.error(&["--user", "ana", "proc", "create", &file, "--name", "again"]).last().unwrap(),
+        "error: user `ana` may not create components; this allows it: GRANT CREATE FUNCTION TO ana"
+    );
+    terminal.ok(&["sql", "grant create function to ana"]);
+    terminal.ok(&["--user", "ana", "proc", "create", &file, "--name", "again"]);
+    terminal.ok(&["--user", "ana", "proc", "delete", "again"]);
 }
 
 /// A query that would take hours and gives no row meanwhile.

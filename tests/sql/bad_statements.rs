@@ -66,7 +66,7 @@ fn grammar_errors_say_where_and_what_was_expected() {
         ("INSERT INTO digits\n(1, 2)", "expected identifier, but there is 1 at line 2, column 2"),
         (
             "SHOW ME",
-            "expected TABLES, COLUMNS FROM, FUNCTIONS or FUNCTION STATUS, but there is `ME` at line 1, column 6",
+            "expected TABLES, COLUMNS FROM, FUNCTIONS, FUNCTION STATUS or GRANTS, but there is `ME` at line 1, column 6",
         ),
         ("KILL RUN abc", "expected the number of a run, but there is `abc` at line 1, column 10"),
         ("SELECT 1 SELECT 2", "expected the end of the statement, but there is `SELECT` at line 1, column 10"),

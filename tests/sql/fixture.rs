@@ -7,12 +7,12 @@ use arrow::array::{AsArray, Int64Array, RecordBatch};
 use arrow::datatypes::Int64Type;
 use quern::base::{ColumnType, DType, Error, Limits};
 use quern::catalog::spec::{InputColumn, InputSpec, OutputColumn, OutputSpec, ParamSpec, ParamType};
-use quern::catalog::{Catalog, Mode, NewComponent, ProcSpec};
+use quern::catalog::{Catalog, Mode, NewComponent, ProcSpec, Rights};
 use quern::device::Device;
 use quern::proc::Receipt;
 use quern::run::{Backend, Contact, Descriptor, Done, Made, Manifest, Runs};
 use quern::sql::format::{ColumnText, Detail};
-use quern::sql::{Answer, Context, Sql};
+use quern::sql::{Answer, Caller, Context, Sql};
 use quern::storage::{ComponentRecord, Disk, Storage};
 
 /// A folder with SQL on it.
@@ -69,21 +69,31 @@ impl Folder {
         }
     }
 
+    /// What statements answer to a user of the folder: the last message, or its
+    /// rows with `; ` between them, or the error.
+    pub(super) fn answer_to(&self, user: &str, text: &str) -> String {
+        let executed = || -> quern::base::Result<String> {
+            let rights = Rights::of(&self.storage, Some(user))?;
+            let caller = Caller { rights, ..Caller::default() };
+            let mut last = String::new();
+            for statement in quern::sql::parse(text)? {
+                last = match self.sql.execute_one(&statement, &caller)? {
+                    Answer::Done(done) => done.message,
+                    Answer::Rows(rows) => {
+                        let schema = rows.schema().clone();
+                        lines(&schema, &rows.collect_batches()?).join("; ")
+                    }
+                };
+            }
+            Ok(last)
+        };
+        executed().unwrap_or_else(|e| e.chain())
+    }
+
     /// The rows of the last statement, each as its values with `|` between them.
     pub(super) fn rows(&self, text: &str) -> Vec<String> {
         let (schema, batches) = self.batches(text);
-        let mut lines = Vec::new();
-        for batch in &batches {
-            let columns = ColumnText::of_batch(&schema, batch, Detail::Full).unwrap();
-            for row in 0..batch.num_rows() {
-                let cells = columns.iter().map(|column| {
-                    let mut cell = String::new();
-                    if column.push(row, &mut cell).unwrap() { cell } else { "NULL".to_owned() }
-                });
-                lines.push(cells.collect::<Vec<_>>().join("|"));
-            }
-        }
-        lines
+        lines(&schema, &batches)
     }
 
     /// The only value of a query.
@@ -168,6 +178,22 @@ impl Folder {
         catalog.create(&new).unwrap();
         self
     }
+}
+
+/// Rows as text, each as its values with `|` between them.
+fn lines(schema: &arrow::datatypes::SchemaRef, batches: &[RecordBatch]) -> Vec<String> {
+    let mut lines = Vec::new();
+    for batch in batches {
+        let columns = ColumnText::of_batch(schema, batch, Detail::Full).unwrap();
+        for row in 0..batch.num_rows() {
+            let cells = columns.iter().map(|column| {
+                let mut cell = String::new();
+                if column.push(row, &mut cell).unwrap() { cell } else { "NULL".to_owned() }
+            });
+            lines.push(cells.collect::<Vec<_>>().join("|"));
+        }
+    }
+    lines
 }
 
 /// Executes procs that are Rust.

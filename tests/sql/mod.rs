@@ -10,6 +10,7 @@ mod files;
 mod fixture;
 mod formats;
 mod functions;
+mod grants;
 mod queries;
 mod system;
 mod types;

@@ -4,11 +4,13 @@
 
 mod components;
 mod declarations;
+mod grants;
 mod resolve;
 pub mod spec;
 
 pub use components::{Activation, Catalog, Change, Created, NewComponent, ProcChange};
 pub use declarations::{Declarations, MODEL_COLUMNS};
+pub use grants::{Grant, Object, Privilege, Rights, Users};
 pub use resolve::{Resolved, at_version};
 pub use spec::{Mode, ProcSpec};
 

@@ -32,6 +32,9 @@ pub(crate) struct Global {
     /// The folder with the tables [default: $QUERN_DATA, else ./quern-data]
     #[arg(long, global = true, value_name = "DIR")]
     pub(crate) data: Option<PathBuf>,
+    /// Act as this user of the folder instead of as its owner
+    #[arg(long, global = true, env = "QUERN_USER", value_name = "NAME", hide_env = true)]
+    pub(crate) user: Option<String>,
     /// Write results as JSON, for scripts
     #[arg(long, global = true, action = ArgAction::SetTrue)]
     pub(crate) json: bool,
@@ -64,6 +67,7 @@ pub(crate) struct Context {
     /// Whether progress can be drawn on standard error.
     pub(crate) err_terminal: bool,
     options: Options,
+    user: Option<String>,
     connection: OnceCell<Arc<Connection>>,
 }
 
@@ -79,6 +83,7 @@ impl Context {
             out_terminal: std::io::stdout().is_terminal(),
             err_terminal: std::io::stderr().is_terminal(),
             options: Options { cores: global.cores.map(usize::from) },
+            user: global.user.filter(|user| !user.is_empty()),
             connection: OnceCell::new(),
         }
     }
@@ -114,7 +119,7 @@ impl Context {
         if is_new && missing == Missing::Refuse {
             return Err(self.no_folder());
         }
-        let connection = Connection::open(&self.folder, &self.options, role)?;
+        let connection = Connection::open(&self.folder, &self.options, role)?.as_user(self.user.clone());
         if is_new {
             self.note(&format!("created the folder {}", self.folder.display()));
         }
@@ -137,7 +142,7 @@ impl Context {
         if !self.folder.exists() {
             return Err(self.no_folder());
         }
-        Ok(Connection::open_detached(&self.folder, &self.options)?)
+        Ok(Connection::open_detached(&self.folder, &self.options)?.as_user(self.user.clone()))
     }
 
     /// Stops holding the folder, after what other terminals asked for is done.

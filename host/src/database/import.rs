@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Database;
 use crate::base::{Error, Result, Sharding, check_table_name};
+use crate::catalog::{Privilege, Rights};
 use crate::sql::ingest::{CsvOptions, IdxOptions, Options};
 use crate::sql::{self, Progress};
 
@@ -74,14 +75,24 @@ pub struct ImportDone {
 
 impl Database {
     /// Reads files into a table; `progress` is told of the rows read.
-    pub fn import(&self, import: &Import, progress: &mut dyn FnMut(Progress) -> Result<()>) -> Result<ImportDone> {
+    pub fn import(
+        &self,
+        import: &Import,
+        rights: &Rights,
+        progress: &mut dyn FnMut(Progress) -> Result<()>,
+    ) -> Result<ImportDone> {
         let started = Instant::now();
         check_table_name(&import.table)?;
         let there = self.storage.snapshot()?.table(&import.table).ok();
         if let Some(table) = &there {
             refuse(import, &describe(&table.sharding, table.shards))?;
+            let needed = match import.mode {
+                ImportMode::Replace => Privilege::Owner,
+                ImportMode::Append | ImportMode::Create => Privilege::Insert,
+            };
+            rights.table(needed, &table.name)?;
         }
-        let done = sql::import(&self.storage, &planned(import)?, progress)?;
+        let done = sql::import(&self.storage, rights, &planned(import)?, progress)?;
         let seconds = started.elapsed().as_secs_f64();
         let table = self.storage.snapshot()?.table(&import.table)?;
         Ok(ImportDone {

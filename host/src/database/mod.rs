@@ -2,6 +2,7 @@
 //! device with its executor, tables, catalog, runs, SQL. The methods are what
 //! can be asked of a folder, whoever asks.
 
+mod access;
 mod import;
 mod models;
 
@@ -17,7 +18,7 @@ use crate::catalog::{Catalog, ProcChange};
 use crate::device::Device;
 use crate::proc::{CodeCache, Creating, Creation};
 use crate::run::{LocalThreads, Request, RunResults, RunStatus, Runs, Sweep, SweepStatus, Target};
-use crate::sql::{Answer, Context, Sql, Watch};
+use crate::sql::{Answer, Caller, Context, Sql};
 use crate::storage::{
     ComponentRecord, Disk, LogLine, ProcSetting, RunFilter, RunRecord, StartupRecord, Storage, Versions,
 };
@@ -66,10 +67,10 @@ impl Database {
 
     /// Executes statements, one after the other, as their answers are taken. All
     /// are read before the first is executed.
-    /// The first error ends them, also that of `watch`.
-    pub fn sql(&self, text: &str, watch: &Watch) -> Result<impl Iterator<Item = Result<Answer>> + '_> {
-        let watch = watch.clone();
-        Ok(crate::sql::parse(text)?.into_iter().map(move |statement| self.sql.execute_one(&statement, &watch)))
+    /// The first error ends them.
+    pub fn sql(&self, text: &str, caller: &Caller) -> Result<impl Iterator<Item = Result<Answer>> + '_> {
+        let caller = caller.clone();
+        Ok(crate::sql::parse(text)?.into_iter().map(move |statement| self.sql.execute_one(&statement, &caller)))
     }
 
     /// Names that a shell completes.
@@ -122,12 +123,17 @@ impl Database {
 
     /// Starts a run.
     pub fn execute(&self, request: Request) -> Result<RunId> {
-        self.sql.submit(request)
+        self.execute_for(request, &Caller::default())
+    }
+
+    /// Starts a run for somebody, if that user may.
+    pub fn execute_for(&self, request: Request, caller: &Caller) -> Result<RunId> {
+        self.sql.submit(request, caller)
     }
 
     /// Starts all runs of a sweep.
-    pub fn sweep(&self, sweep: Sweep) -> Result<SweepStatus> {
-        self.runs.sweep(sweep, |request| self.execute(request))
+    pub fn sweep(&self, sweep: Sweep, caller: &Caller) -> Result<SweepStatus> {
+        self.runs.sweep(sweep, |request| self.execute_for(request, caller))
     }
 
     /// Waits until the runs of a sweep have ended, at most for `timeout`.
@@ -152,7 +158,11 @@ impl Database {
 
     /// Executes the stored requests.
     pub fn start_up(&self) -> Result<()> {
-        self.runs.start_up(|request| self.execute(request))
+        self.runs.start_up(|request| {
+            // A name that is not a user's is only a label.
+            let rights = self.rights(request.user.as_deref()).unwrap_or_default();
+            self.execute_for(request, &Caller { rights, ..Caller::default() })
+        })
     }
 
     /// How a run stands.

@@ -54,6 +54,11 @@ impl Database {
         Ok(found.into_iter().map(|found| found.model).collect())
     }
 
+    /// One model.
+    pub(super) fn find_model(&self, which: &ModelRef) -> Result<Model> {
+        choose(self.find_models(self.storage.snapshot()?.as_ref())?, which).map(|found| found.model)
+    }
+
     /// A model and its file.
     pub fn export_model(&self, which: &ModelRef) -> Result<(Model, Vec<u8>)> {
         let snapshot = self.storage.snapshot()?;

@@ -7,7 +7,7 @@ use super::live::Live;
 use super::plan::{Output, Plan, Target};
 use super::runs::Inner;
 use crate::base::{Error, Result, Sharding};
-use crate::catalog::Mode;
+use crate::catalog::{Mode, Object, Rights};
 use crate::storage::{AppendTo, ModelRecord, Write};
 
 /// How often a commit is made again because another one created its table first.
@@ -71,6 +71,10 @@ fn stage(inner: &Inner, live: &Live, plan: &Plan, made: &[Made]) -> Result<Write
             (Target::New { .. }, Ok(table)) if table.schema == output.schema => Target::Existing(table),
             (Target::New { sharding, shards }, _) => {
                 write.create_table(&output.table, &output.schema, sharding.clone(), *shards)?;
+                // Of a user of the folder; any other name is only a label.
+                if let Ok(rights) = Rights::of(&inner.storage, Some(&live.status().run.user)) {
+                    rights.own(&mut write, &Object::Table(output.table.clone()));
+                }
                 output.target.clone()
             }
         };

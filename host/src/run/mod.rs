@@ -6,6 +6,7 @@
 //! [`Backend`], here on threads; what they made is committed in one transaction
 //! with the run's record, or not at all. [`Runs`] is what everybody else uses.
 
+mod access;
 mod backend;
 mod checkpoints;
 mod commit;
@@ -24,6 +25,7 @@ mod runs;
 mod startup;
 mod sweep;
 
+pub use access::{check_kill, check_request, check_startup};
 pub use backend::{Backend, Contact, Descriptor, Done, InputShard, Made, Manifest};
 pub use live::RunStatus;
 pub use local::LocalThreads;

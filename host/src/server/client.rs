@@ -44,6 +44,7 @@ pub struct Connection {
     options: Options,
     role: Role,
     link: Mutex<Link>,
+    user: Option<String>,
 }
 
 #[derive(Clone, Debug)]
@@ -75,7 +76,7 @@ impl Connection {
         create_folder(folder)?;
         let folder = folder.canonicalize().map_err(|e| Error::io("open", folder, e))?;
         let link = open_link(&folder, options, role)?;
-        Ok(Self { folder, options: options.clone(), role, link: Mutex::new(link) })
+        Ok(Self { folder, options: options.clone(), role, link: Mutex::new(link), user: None })
     }
 
     /// Becomes a client of a holder that outlives this process: of the one there
@@ -88,7 +89,14 @@ impl Connection {
             None => start_background(&folder, options)?,
         };
         let link = Mutex::new(Link::Remote(Arc::new(remote)));
-        Ok(Self { folder, options: options.clone(), role: Role::Command, link })
+        Ok(Self { folder, options: options.clone(), role: Role::Command, link, user: None })
+    }
+
+    /// The same connection, asking as a user instead of the folder's owner.
+    #[must_use]
+    pub fn as_user(mut self, user: Option<String>) -> Self {
+        self.user = user;
+        self
     }
 
     /// The folder, absolute.
@@ -126,7 +134,7 @@ impl Connection {
         watch: &Watch,
         sink: Sink<'_>,
     ) -> Result<Reply, Failure> {
-        let question = Question { request, body, watch: watch.clone() };
+        let question = Question { request, body, watch: watch.clone(), user: self.user.clone() };
         loop {
             match self.link() {
                 Link::Local(holder) => return Ok(holder.call(question, sink)?),
@@ -160,7 +168,12 @@ impl Connection {
 
 impl Remote {
     fn call(&self, folder: &Path, question: &Question, sink: Sink<'_>) -> Result<Outcome, Failure> {
-        let Question { request, body, watch } = question;
+        let Question { request, body, watch, user } = question;
+        let request = Box::new(request.clone());
+        let header = match user {
+            None => ToHolder::Request(request),
+            Some(user) => ToHolder::RequestAs { user: user.clone(), request },
+        };
         let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).take();
         let mut stream = match idle {
             Some(stream) => stream,
@@ -173,7 +186,7 @@ impl Remote {
                 _ => return Ok(Outcome::HolderLeft),
             },
         };
-        let sent = write_frame(&mut stream, &ToHolder::Request(Box::new(request.clone())), body);
+        let sent = write_frame(&mut stream, &header, body);
         if let Err(Error::Limit { .. } | Error::Invalid(_) | Error::Internal(_)) = &sent {
             // Nothing was sent: the stream can be used again.
             *self.idle.lock().unwrap_or_else(PoisonError::into_inner) = Some(stream);

@@ -4,13 +4,14 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
+use super::access;
 use super::protocol::{Event, Reply, Request, ResultQuery, RunQuery};
 use super::view::{ComponentView, LogView, RunView, StartupView};
 use crate::base::{Error, Result, RunId};
 use crate::database::{Database, Import};
 use crate::run::RunStatus;
-use crate::sql::{Answer, Watch};
-use crate::storage::{ComponentRecord, RunFilter};
+use crate::sql::{Answer, Caller, Watch};
+use crate::storage::{ComponentRecord, RunFilter, RunRecord};
 
 /// Takes the events of a request; an error ends it.
 pub type Sink<'a> = &'a mut dyn FnMut(Event) -> Result<()>;
@@ -22,6 +23,8 @@ pub(super) struct Question {
     pub(super) body: Vec<u8>,
     /// Whether somebody still wants the answer.
     pub(super) watch: Watch,
+    /// Who asks; the folder's owner where absent.
+    pub(super) user: Option<String>,
 }
 
 /// How long nothing may happen in a run before it is told of all the same: a
@@ -45,21 +48,25 @@ pub(super) fn handle(database: &Database, question: Question, sink: Sink<'_>) ->
 }
 
 fn answer(database: &Database, question: Question, sink: Sink<'_>) -> Result<Reply> {
-    let Question { request, body, watch } = question;
+    let Question { mut request, body, watch, user } = question;
+    let caller = Caller { watch, rights: database.rights(user.as_deref())? };
+    access::check(database, &caller.rights, &mut request)?;
     match request {
-        Request::Sql { text } => sql(database, &text, &watch, sink),
+        Request::Sql { text } => sql(database, &text, &caller, sink),
         Request::Names => database.names().map(Reply::Names),
-        Request::Import(import) => self::import(database, &import, &watch, sink),
+        Request::Import(import) => self::import(database, &import, &caller, sink),
         Request::CreateComponent(creation) => {
-            database.create(&creation, &body).map(|done| Reply::Created(Box::new(done.into())))
+            let done = database.create(&creation, &body)?;
+            database.own_component(&caller.rights, &creation)?;
+            Ok(Reply::Created(Box::new(done.into())))
         }
         Request::ActivateComponent { name, version } => components(database, [database.activate(&name, version)?]),
         Request::DropComponent { name, version } => database.drop_component(&name, version).map(|()| Reply::Done),
         Request::AlterProc { proc, changes } => database.alter_proc(&proc, &changes).map(Reply::Proc),
         Request::Components { which } => components(database, database.components(which)?),
         Request::Component { name } => components(database, [database.component(&name)?]),
-        Request::Execute(request) => database.execute(request).map(Reply::Started),
-        Request::Sweep(sweep) => database.sweep(sweep).map(Reply::Sweep),
+        Request::Execute(request) => database.execute_for(request, &caller).map(Reply::Started),
+        Request::Sweep(sweep) => database.sweep(sweep, &caller).map(Reply::Sweep),
         Request::FollowSweep { tag, first } => follow_sweep(database, &tag, first, sink),
         Request::AddStartup(request) => {
             database.add_startup(&request)?;
@@ -70,7 +77,7 @@ fn answer(database: &Database, question: Question, sink: Sink<'_>) -> Result<Rep
         Request::Follow { run, logs: true } => follow(database, run, Some(0), sink),
         Request::Follow { run, logs: false } => follow(database, run, None, sink),
         Request::Kill { target, by } => database.kill(&target, &by).map(Reply::Killed),
-        Request::Runs(query) => runs(database, &query),
+        Request::Runs(query) => runs(database, &query, &caller),
         Request::Run { run } => run_reply(database, database.run(run)?),
         Request::Result(which) => result(database, &which, sink),
         Request::Logs { run } => {
@@ -94,8 +101,8 @@ fn components(database: &Database, records: impl IntoIterator<Item = ComponentRe
     views.collect::<Result<_>>().map(Reply::Components)
 }
 
-fn sql(database: &Database, text: &str, watch: &Watch, sink: Sink<'_>) -> Result<Reply> {
-    for answer in database.sql(text, watch)? {
+fn sql(database: &Database, text: &str, caller: &Caller, sink: Sink<'_>) -> Result<Reply> {
+    for answer in database.sql(text, caller)? {
         match answer? {
             Answer::Rows(rows) => {
                 sink(Event::Schema(rows.schema().clone()))?;
@@ -109,10 +116,10 @@ fn sql(database: &Database, text: &str, watch: &Watch, sink: Sink<'_>) -> Result
     Ok(Reply::Done)
 }
 
-fn import(database: &Database, import: &Import, watch: &Watch, sink: Sink<'_>) -> Result<Reply> {
+fn import(database: &Database, import: &Import, caller: &Caller, sink: Sink<'_>) -> Result<Reply> {
     let mut told = Instant::now();
-    let done = database.import(import, &mut |progress| {
-        watch.check()?;
+    let done = database.import(import, &caller.rights, &mut |progress| {
+        caller.watch.check()?;
         if told.elapsed() < PROGRESS_EVERY {
             return Ok(());
         }
@@ -164,7 +171,7 @@ fn pass_logs(database: &Database, run: RunId, seen: &mut u64, sink: Sink<'_>) ->
     }
 }
 
-fn runs(database: &Database, query: &RunQuery) -> Result<Reply> {
+fn runs(database: &Database, query: &RunQuery, caller: &Caller) -> Result<Reply> {
     let filter = RunFilter {
         state: query.state.as_deref().map(str::parse).transpose()?,
         proc: query.proc.clone(),
@@ -172,7 +179,8 @@ fn runs(database: &Database, query: &RunQuery) -> Result<Reply> {
         limit: query.limit,
     };
     let mut runs = Vec::new();
-    for record in database.runs(&filter)? {
+    let visible = |record: &RunRecord| caller.rights.run(record).is_ok();
+    for record in database.runs(&filter)?.into_iter().filter(visible) {
         let instances = match database.run(record.id) {
             Ok(status) => status.instances,
             // It was forgotten just now.

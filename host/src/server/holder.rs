@@ -308,12 +308,16 @@ fn serve_client(shared: &Shared, stream: UnixStream) -> Result<()> {
     write_frame(&mut stream, &ToClient::Hello(Hello::ours(shared.role)), &[])?;
     stream.without_read_timeout().map_err(io)?;
     while let Some((header, body)) = read_frame(&mut stream)? {
-        let ToHolder::Request(request) = header else { continue };
+        let (request, user) = match header {
+            ToHolder::Request(request) => (request, None),
+            ToHolder::RequestAs { user, request } => (request, Some(user)),
+            ToHolder::Hello(_) => continue,
+        };
         let entered = shared.enter();
         let Some(database) = entered.as_ref().and_then(|entered| entered.database.as_ref()) else {
             return write_frame(&mut stream, &ToClient::Goodbye, &[]);
         };
-        let question = Question { request: *request, body, watch: stream.watch().map_err(io)? };
+        let question = Question { request: *request, body, watch: stream.watch().map_err(io)?, user };
         let reply = handle(database, question, &mut |event| write_event(&mut stream, event));
         let answer = match reply {
             Ok(reply) => ToClient::Reply(reply),

@@ -5,6 +5,7 @@
 //! `quern` is its client. Both go through [`Connection`]: a request is handled by
 //! the same code whether it came from this process or over the socket.
 
+mod access;
 mod client;
 mod client_stream;
 mod frame;

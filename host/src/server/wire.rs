@@ -21,7 +21,13 @@ use crate::sql::Done;
 #[serde(rename_all = "snake_case")]
 pub(super) enum ToHolder {
     Hello(Hello),
+    /// Of the folder's owner.
     Request(Box<Request>),
+    /// Of another user.
+    RequestAs {
+        user: String,
+        request: Box<Request>,
+    },
 }
 
 /// Header of a frame to a client.

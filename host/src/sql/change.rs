@@ -15,7 +15,7 @@ use super::provider::{View, in_quotes};
 use super::session::Session;
 use super::statement::{CreateTable, Insert, Planned, TableName, Update};
 use crate::base::{Column, ColumnType, DEFAULT_SHARDS, Error, Result, Schema, Sharding};
-use crate::catalog::MODEL_COLUMNS;
+use crate::catalog::{MODEL_COLUMNS, Object, Privilege};
 use crate::storage::{AppendTo, ROW_ID_COLUMN, TableState};
 
 /// Rows in words.
@@ -31,7 +31,14 @@ pub(super) fn counted(rows: u64) -> String {
     format!("{text} row{}", if rows == 1 { "" } else { "s" })
 }
 
-/// A table that a statement changes.
+/// A table that a statement changes, if the caller may.
+fn allowed(view: &View, privilege: Privilege, table: &TableName) -> Result<Arc<TableState>> {
+    let found = existing(view, table)?;
+    view.caller.rights.table(privilege, &found.name)?;
+    Ok(found)
+}
+
+/// A table that a statement names.
 pub(super) fn existing(view: &View, table: &TableName) -> Result<Arc<TableState>> {
     let name = writable(table)?;
     view.snapshot.table(name).map_err(|e| in_quotes(e, name, &view.snapshot))
@@ -68,9 +75,11 @@ pub(super) fn create_table(session: &Session, view: &View, create: &CreateTable)
     let sharding = create.sharding.clone().unwrap_or_else(|| default_sharding(&schema));
     let mut write = view.storage.begin();
     if taken && create.or_replace {
+        view.caller.rights.table(Privilege::Owner, name)?;
         write.drop_table(name)?;
     }
     write.create_table(name, &schema, sharding, create.shards.unwrap_or(DEFAULT_SHARDS))?;
+    view.caller.rights.own(&mut write, &Object::Table(name.to_owned()));
     let n_rows = match rows {
         Some(rows) => Some(write.append(name, AppendTo::Deal, typed(rows, schema, format!("table `{name}`")))?),
         None => None,
@@ -134,7 +143,7 @@ pub(super) fn drop_tables(view: &View, tables: &[TableName], if_exists: bool) ->
     let mut write = view.storage.begin();
     let mut dropped = Vec::new();
     for table in tables {
-        match existing(view, table) {
+        match allowed(view, Privilege::Owner, table) {
             Ok(found) => {
                 write.drop_table(&found.name)?;
                 dropped.push(format!("`{}`", found.name));
@@ -153,7 +162,7 @@ pub(super) fn drop_tables(view: &View, tables: &[TableName], if_exists: bool) ->
 
 /// `INSERT`.
 pub(super) fn insert(session: &Session, view: &View, insert: &Insert) -> Result<Done> {
-    let table = existing(view, &insert.table)?;
+    let table = allowed(view, Privilege::Insert, &insert.table)?;
     let name = &table.name;
     let targets: Vec<usize> = match insert.columns.is_empty() {
         true => (0..table.schema.columns().len()).collect(),
@@ -232,7 +241,7 @@ fn named_columns(table: &TableState, names: &[String]) -> Result<Vec<usize>> {
 
 /// `DELETE`, `TRUNCATE`.
 pub(super) fn delete(session: &Session, view: &View, table: &TableName, condition: Option<&str>) -> Result<Done> {
-    let table = existing(view, table)?;
+    let table = allowed(view, Privilege::Delete, table)?;
     let name = &table.name;
     let mut write = view.storage.begin();
     write.expect_table(&table);
@@ -256,7 +265,7 @@ pub(super) fn delete(session: &Session, view: &View, table: &TableName, conditio
 
 /// `UPDATE`: the rows leave, and come back changed in the same commit.
 pub(super) fn update(session: &Session, view: &View, update: &Update) -> Result<Done> {
-    let table = existing(view, &update.table)?;
+    let table = allowed(view, Privilege::Update, &update.table)?;
     let name = &table.name;
     let targets: Vec<String> = update.assignments.iter().map(|(column, _)| column.clone()).collect();
     named_columns(&table, &targets)?;

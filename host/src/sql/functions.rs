@@ -10,8 +10,9 @@ use super::provider::View;
 use super::session::Session;
 use super::statement::{CreateFunction, Execute, ExecuteInput, Kill, Show, TableName};
 use crate::base::{Error, Limits, Result, RunId};
+use crate::catalog::Privilege;
 use crate::proc::{CodeCache, Creation};
-use crate::run::{InputRef, OnFailure, Request, RunStatus, Target};
+use crate::run::{InputRef, OnFailure, Request, RunStatus, Target, check_kill, check_request, check_startup};
 use crate::storage::RunState;
 
 /// Options of `EXECUTE FUNCTION` beside the limits.
@@ -30,11 +31,14 @@ pub(super) fn create(view: &View, create: &CreateFunction) -> Result<Done> {
     let path = std::path::absolute(file).map_err(|e| Error::io("find", file, e))?;
     let bytes = std::fs::read(&path).map_err(|e| Error::io("read", &path, e))?;
     let catalog = &view.system.catalog;
+    let rights = &view.caller.rights;
+    rights.create_component(catalog, &create.name)?;
     if !create.or_replace && catalog.versions()?.iter().any(|kept| kept.name == create.name) {
         return Err(Error::Exists { kind: "component", name: create.name.clone() });
     }
     let cache = CodeCache::of_user();
     let done = Creation::new(&create.name).create(catalog, &bytes, &view.system.limits, cache.as_ref())?;
+    rights.own_component(&view.storage, &create.name)?;
     let procs: Vec<&str> = done.inspection.procs.iter().map(|proc| proc.name.as_str()).collect();
     let (sentence, capabilities) = (done.sentence(), &done.inspection.capabilities);
     Ok(Done::message(format!("{sentence} with {}: it can use {capabilities}", procs.join(", "))))
@@ -45,6 +49,7 @@ pub(super) fn drop(view: &View, name: &str, if_exists: bool) -> Result<Done> {
     let catalog = &view.system.catalog;
     match catalog.component(name) {
         Ok(component) => {
+            view.caller.rights.function(Privilege::Admin, &component.name, None)?;
             catalog.drop_component(&component.name)?;
             Ok(Done::message(format!("dropped component `{name}`")))
         }
@@ -75,6 +80,10 @@ pub(super) fn show(session: &Session, view: &View, show: &Show) -> Result<Answer
              ORDER BY 1",
             of_function(view, name.as_deref())?
         ),
+        Show::Grants(of) => {
+            let condition = of.as_ref().map(|name| format!(" WHERE grantee = {}", literal(name))).unwrap_or_default();
+            format!("SELECT grantee, privilege, kind, object, grantable, grantor FROM quern.grants{condition}")
+        }
         Show::FunctionStatus { verbose, run } => {
             if let Some(run) = run {
                 view.system.runs.status(RunId(*run))?;
@@ -146,6 +155,7 @@ pub(super) fn execute(session: &Session, view: &View, execute: &Execute) -> Resu
         });
     }
     if at_startup {
+        check_request(&view.caller.rights, &view.system.catalog, &view.snapshot, &mut request)?;
         let id = view.system.runs.add_startup(&request)?;
         return Ok(Done::message(format!("stored as {id}; it is executed whenever `quern serve` opens the folder")));
     }
@@ -193,7 +203,7 @@ fn finish(view: &View, run: RunId) -> Result<Done> {
             break status;
         }
         // The run goes on; nobody waits for it any more.
-        view.watch.check()?;
+        view.caller.watch.check()?;
     };
     let error = record.error.as_deref().unwrap_or("no reason is recorded");
     match record.state {
@@ -219,10 +229,12 @@ pub(super) fn kill(view: &View, kill: &Kill) -> Result<Done> {
         Kill::Tag(tag) => (Target::Tag(tag.clone()), format!(" with tag `{tag}`")),
         Kill::All => (Target::All, String::new()),
         Kill::Startup(id) => {
+            check_startup(&view.caller.rights, &view.system.runs, *id)?;
             view.system.runs.remove_startup(*id)?;
             return Ok(Done::message(format!("cancelled {id} for start-up")));
         }
     };
+    check_kill(&view.caller.rights, &view.system.runs, &target)?;
     let killed = view.system.runs.kill(&target, Some(KILLED_BY))?;
     let list = killed.iter().map(RunId::to_string).collect::<Vec<_>>().join(", ");
     match killed.as_slice() {

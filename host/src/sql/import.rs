@@ -8,6 +8,7 @@ use super::ingest::{self, Format, Options, Source};
 use super::provider::View;
 use super::statement;
 use crate::base::{DEFAULT_SHARDS, Error, Result, Sharding};
+use crate::catalog::{Object, Privilege, Rights};
 use crate::storage::{AppendTo, Storage};
 
 /// What an import does with a table that exists.
@@ -50,8 +51,14 @@ pub struct Progress {
 }
 
 /// Reads the files and commits their rows. Nothing is left when a file is bad.
-/// `progress` is told after every batch; an error from it ends the import.
-pub fn import(storage: &Storage, import: &Import, progress: &mut dyn FnMut(Progress) -> Result<()>) -> Result<Done> {
+/// `progress` is told after every batch; an error from it ends the import. Who
+/// has `rights` owns a new table; what they allow is checked before.
+pub fn import(
+    storage: &Storage,
+    rights: &Rights,
+    import: &Import,
+    progress: &mut dyn FnMut(Progress) -> Result<()>,
+) -> Result<Done> {
     let name = &import.table;
     let table = storage.snapshot()?.table(name);
     let existing = match (&table, import.mode) {
@@ -81,6 +88,7 @@ pub fn import(storage: &Storage, import: &Import, progress: &mut dyn FnMut(Progr
         let schema = source.schema();
         let sharding = import.sharding.clone().unwrap_or_else(|| default_sharding(schema));
         write.create_table(name, schema, sharding, import.shards.unwrap_or(DEFAULT_SHARDS))?;
+        rights.own(&mut write, &Object::Table(name.clone()));
     }
     let n_rows = write.append(name, AppendTo::Deal, watched(source, progress))?;
     if created || n_rows > 0 {
@@ -123,7 +131,10 @@ pub(super) fn statement(view: &View, statement: &statement::Import) -> Result<Do
     for (name, value) in &statement.options {
         option(&mut planned, name, value)?;
     }
-    import(&view.storage, &planned, &mut |_| view.watch.check())
+    if let Ok(existing) = view.snapshot.table(&planned.table) {
+        view.caller.rights.table(Privilege::Insert, &existing.name)?;
+    }
+    import(&view.storage, &view.caller.rights, &planned, &mut |_| view.caller.watch.check())
 }
 
 /// Options of `WITH (…)`.

@@ -14,11 +14,12 @@ use super::provider::View;
 use super::session::Session;
 use super::statement::{Kind, Planned};
 use crate::base::{DEFAULT_SHARDS, Error, Result, RunId, Sharding};
-use crate::run::{InputRef, Request, TEMPORARY};
+use crate::run::{InputRef, Request, TEMPORARY, check_request};
 use crate::storage::{AppendTo, TableState};
 
 /// Queues a run; its inputs that are filters or queries are read now.
 pub(super) fn submit(session: &Session, view: &View, mut request: Request) -> Result<RunId> {
+    check_request(&view.caller.rights, &view.system.catalog, &view.snapshot, &mut request)?;
     let mut stored = Ok(());
     for input in &mut request.inputs {
         stored = stored.and_then(|()| store(session, view, input));

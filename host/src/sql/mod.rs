@@ -16,6 +16,7 @@ mod convert;
 mod error;
 pub mod format;
 mod functions;
+mod grants;
 mod import;
 pub mod ingest;
 mod inputs;
@@ -36,7 +37,7 @@ use std::sync::Arc;
 pub use answer::{Answer, Done, Rows};
 pub use import::{Import, ImportMode, Progress, delimiter, import};
 pub use statement::Statement;
-pub use watch::Watch;
+pub use watch::{Caller, Watch};
 
 use crate::base::{Limits, Result, RunId};
 use crate::catalog::Catalog;
@@ -92,13 +93,14 @@ impl Sql {
     /// before the first is executed; the first that fails ends it. Rows are made
     /// as they are taken, from the snapshot their statement saw.
     pub fn execute(&self, text: &str) -> Result<Vec<Answer>> {
-        parse(text)?.iter().map(|statement| self.execute_one(statement, &Watch::default())).collect()
+        parse(text)?.iter().map(|statement| self.execute_one(statement, &Caller::default())).collect()
     }
 
-    /// Executes one statement over the newest snapshot, for as long as `watch` allows.
-    pub fn execute_one(&self, statement: &Statement, watch: &Watch) -> Result<Answer> {
+    /// Executes one statement over the newest snapshot, as far as the caller may
+    /// and for as long as it wants.
+    pub fn execute_one(&self, statement: &Statement, caller: &Caller) -> Result<Answer> {
         let session = &self.0.session;
-        let view = &self.view(watch)?;
+        let view = &self.view(caller)?;
         let done = match &statement.0 {
             Kind::Query(query) => return session.query(view, query).map(Answer::Rows),
             Kind::Show(show) => return functions::show(session, view, show),
@@ -112,18 +114,21 @@ impl Sql {
             Kind::DropFunction { name, if_exists } => functions::drop(view, name, *if_exists),
             Kind::Execute(execute) => functions::execute(session, view, execute),
             Kind::Kill(kill) => functions::kill(view, kill),
+            Kind::CreateUser { kind, name } => grants::create_user(view, *kind, name),
+            Kind::DropUser { kind, name } => grants::drop_user(view, *kind, name),
+            Kind::Grants(statement) => grants::change(view, statement),
         };
         done.map(Answer::Done)
     }
 
     /// Queues a run; its inputs may be filters and queries.
-    pub fn submit(&self, request: Request) -> Result<RunId> {
-        inputs::submit(&self.0.session, &self.view(&Watch::default())?, request)
+    pub fn submit(&self, request: Request, caller: &Caller) -> Result<RunId> {
+        inputs::submit(&self.0.session, &self.view(caller)?, request)
     }
 
     /// Names that a shell completes: tables, their columns, system tables, procs.
     pub fn names(&self) -> Result<Vec<String>> {
-        let view = self.view(&Watch::default())?;
+        let view = self.view(&Caller::default())?;
         let mut names: Vec<String> = system::NAMES.iter().map(|name| format!("{}.{name}", system::SCHEMA)).collect();
         for table in view.snapshot.tables() {
             names.push(error::quoted(&table.name));
@@ -138,14 +143,14 @@ impl Sql {
     }
 
     /// All tables as the next statement sees them.
-    fn view(&self, watch: &Watch) -> Result<View> {
+    fn view(&self, caller: &Caller) -> Result<View> {
         Ok(View {
             storage: self.0.storage.clone(),
             snapshot: self.0.storage.snapshot()?,
             system: self.0.system.clone(),
             row_ids_of: None,
             only_shard: None,
-            watch: watch.clone(),
+            caller: Caller { watch: caller.watch.clone(), rights: caller.rights.fresh(&self.0.storage)? },
         })
     }
 }

@@ -16,8 +16,9 @@ use super::convert;
 use super::parse::{AT, MAIN, MAIN_ALIAS};
 use super::scan::{ScanExec, Source};
 use super::system::{self, System};
-use super::watch::Watch;
+use super::watch::Caller;
 use crate::base::{ColumnType, Error, Result, Schema, SnapshotId};
+use crate::catalog::Privilege;
 use crate::storage::{ROW_ID_COLUMN, Snapshot, Storage, TableState};
 
 /// The name of the only catalog.
@@ -33,8 +34,8 @@ pub(super) struct View {
     pub(super) row_ids_of: Option<String>,
     /// A table of which only the rows of one shard are seen.
     pub(super) only_shard: Option<(String, u32)>,
-    /// Whether the statement is still wanted.
-    pub(super) watch: Watch,
+    /// For whom the statement works.
+    pub(super) caller: Caller,
 }
 
 impl fmt::Debug for View {
@@ -54,6 +55,7 @@ impl View {
             _ => (self.snapshot.clone(), name),
         };
         let table = snapshot.table(name).map_err(|e| in_quotes(e, name, &snapshot))?;
+        self.caller.rights.table(Privilege::Select, name)?;
         let row_ids = self.row_ids_of.as_deref() == Some(name);
         Ok(StoredTable { schema: sql_schema(&table.schema, row_ids), view: self.clone(), snapshot, table })
     }

@@ -71,7 +71,7 @@ impl Session {
         self.runtime.block_on(async {
             let frame = self.plan(view, query).await?;
             let stream = frame.execute_stream().await.ours()?;
-            Ok(self.rows(stream, &view.watch))
+            Ok(self.rows(stream, &view.caller.watch))
         })
     }
 
@@ -94,7 +94,7 @@ impl Session {
         let threads = if keeps_order(&plan)? { 1 } else { self.threads };
         let state = SessionStateBuilder::new_from_existing(state.clone())
             .with_config(state.config().clone().with_target_partitions(threads))
-            .with_physical_optimizer_rule(Arc::new(InterruptibleJoins(view.watch.clone())))
+            .with_physical_optimizer_rule(Arc::new(InterruptibleJoins(view.caller.watch.clone())))
             .build();
         Ok(DataFrame::new(state, plan))
     }

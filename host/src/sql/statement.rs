@@ -4,6 +4,7 @@
 pub(super) use datafusion::sql::parser::Statement as Planned;
 
 use crate::base::{Schema, Sharding};
+use crate::catalog::Privilege;
 use crate::run::Bytes;
 
 /// One statement.
@@ -42,6 +43,15 @@ pub(super) enum Kind {
         if_exists: bool,
     },
     Execute(Execute),
+    CreateUser {
+        kind: UserKind,
+        name: String,
+    },
+    DropUser {
+        kind: UserKind,
+        name: String,
+    },
+    Grants(GrantStatement),
     Kill(Kill),
 }
 
@@ -98,6 +108,8 @@ pub(super) struct Import {
 pub(super) enum Show {
     Tables,
     Columns(TableName),
+    /// Of one user or role, or all.
+    Grants(Option<String>),
     /// Of one component or proc, or all.
     Functions(Option<String>),
     /// What a proc reads, writes and takes.
@@ -147,4 +159,46 @@ pub(super) enum ExecuteInput {
     Table(TableName, Option<Vec<String>>),
     /// What a query gives.
     Query(Box<Planned>),
+}
+
+/// Who acts, or a name for what several may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum UserKind {
+    User,
+    Role,
+}
+
+impl UserKind {
+    /// In words.
+    pub(super) fn word(self) -> &'static str {
+        match self {
+            Self::User => "user",
+            Self::Role => "role",
+        }
+    }
+}
+
+/// `GRANT` and `REVOKE`.
+#[derive(Debug)]
+pub(super) struct GrantStatement {
+    pub grants: Grants,
+    pub on: GrantOn,
+    pub grantee: String,
+}
+
+/// Which of the two.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Grants {
+    Grant { grantable: bool },
+    Revoke,
+}
+
+/// What is granted.
+#[derive(Debug)]
+pub(super) enum GrantOn {
+    CreateFunction,
+    Role(String),
+    Table(Vec<Privilege>, TableName),
+    /// A component, a proc, or all: `*`.
+    Function(Vec<Privilege>, String),
 }

@@ -1,8 +1,19 @@
-//! Whether a statement is still wanted: asked while it works, by whoever waits.
+//! For whom a statement works, and whether it is still wanted: asked while it
+//! works, by whoever waits.
 
 use std::sync::Arc;
 
 use crate::base::Result;
+use crate::catalog::Rights;
+
+/// For whom statements are executed.
+#[derive(Clone, Debug, Default)]
+pub struct Caller {
+    /// Whether the answer is still wanted.
+    pub watch: Watch,
+    /// What the user may do.
+    pub rights: Rights,
+}
 
 /// Asked now and then while a statement works; its error ends the statement.
 #[derive(Clone)]

@@ -42,8 +42,8 @@ use std::time::Duration;
 pub use file_layer::{Disk, FileLayer, NewFile};
 pub use format::FORMAT_VERSION;
 pub use records::{
-    CheckpointBounds, CheckpointRecord, ComponentRecord, InstanceRecord, LogLine, MetricPoint, ModelRecord,
-    ProcSetting, ResultRecord, RunFilter, RunRecord, RunState, StartupRecord, Versions,
+    CheckpointBounds, CheckpointRecord, ComponentRecord, GrantRecord, InstanceRecord, LogLine, MetricPoint,
+    ModelRecord, ProcSetting, ResultRecord, RunFilter, RunRecord, RunState, StartupRecord, UserRecord, Versions,
 };
 pub use scan::{ROW_ID_COLUMN, Scan, ScanOptions};
 pub use shards::shards_of_rows;

@@ -26,6 +26,9 @@ pub(super) fn create(parser: &mut DFParser<'_>) -> Result<Kind> {
     if take_word(&mut parser.parser, "TABLE") {
         return create_table(parser, or_replace, replicated);
     }
+    if let Some((kind, name)) = super::grants::user(&mut parser.parser)? {
+        return Ok(Kind::CreateUser { kind, name });
+    }
     let what = word_at(&parser.parser, 0);
     match what.as_str() {
         "EXTERNAL" => Err(Error::Unsupported("files are read with IMPORT 'file' INTO table".into())),
@@ -173,6 +176,9 @@ fn column_type(parser: &mut Parser<'_>, column: &str) -> Result<ColumnType> {
 /// `DROP TABLE`, `DROP FUNCTION`.
 pub(super) fn drop(parser: &mut Parser<'_>) -> Result<Kind> {
     expect_word(parser, "DROP")?;
+    if let Some((kind, name)) = super::grants::user(parser)? {
+        return Ok(Kind::DropUser { kind, name });
+    }
     let is_function = take_word(parser, "FUNCTION");
     if !is_function && !take_word(parser, "TABLE") {
         return Err(unexpected(&parser.peek_token(), "TABLE or FUNCTION"));

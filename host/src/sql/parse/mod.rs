@@ -5,6 +5,7 @@
 mod create;
 mod duplicates;
 mod function;
+mod grants;
 mod modify;
 
 use datafusion::sql::parser::{DFParser, DFParserBuilder};
@@ -27,9 +28,9 @@ const NESTING: usize = 200;
 pub(super) const AT: char = '@';
 
 /// Words that statements begin with.
-const VERBS: [&str; 20] = [
+const VERBS: [&str; 22] = [
     "SELECT", "WITH", "VALUES", "EXPLAIN", "CREATE", "DROP", "TRUNCATE", "DELETE", "UPDATE", "INSERT", "COPY",
-    "IMPORT", "SHOW", "DESCRIBE", "DESC", "EXECUTE", "KILL", "FROM", "TABLE", "ALTER",
+    "IMPORT", "SHOW", "DESCRIBE", "DESC", "EXECUTE", "KILL", "FROM", "TABLE", "ALTER", "GRANT", "REVOKE",
 ];
 
 /// Reads statements separated by `;`.
@@ -126,6 +127,8 @@ fn statement(parser: &mut DFParser<'_>) -> Result<Kind> {
         ("IMPORT" | "COPY", _) => modify::import(&mut parser.parser),
         ("SHOW" | "DESCRIBE" | "DESC", _) => show(&mut parser.parser),
         ("EXECUTE", "FUNCTION" | "PROC") => function::execute(parser),
+        ("GRANT", _) => grants::grant(&mut parser.parser),
+        ("REVOKE", _) => grants::revoke(&mut parser.parser),
         ("KILL", _) => function::kill(&mut parser.parser),
         ("SELECT" | "WITH" | "VALUES" | "EXPLAIN" | "FROM" | "TABLE", _) => planned(parser).map(Kind::Query),
         ("BEGIN" | "START" | "COMMIT" | "ROLLBACK", _) => {
@@ -167,13 +170,16 @@ fn show(parser: &mut Parser<'_>) -> Result<Kind> {
             Show::Columns(table_name(parser)?)
         }
         (false, _) if take_word(parser, "TABLES") => Show::Tables,
+        (false, _) if take_word(parser, "GRANTS") => grants::show(parser)?,
         (false, _) if take_word(parser, "COLUMNS") => {
             if !take_word(parser, "IN") {
                 expect_word(parser, "FROM")?;
             }
             Show::Columns(table_name(parser)?)
         }
-        _ => return Err(unexpected(&parser.peek_token(), "TABLES, COLUMNS FROM, FUNCTIONS or FUNCTION STATUS")),
+        _ => {
+            return Err(unexpected(&parser.peek_token(), "TABLES, COLUMNS FROM, FUNCTIONS, FUNCTION STATUS or GRANTS"));
+        }
     };
     Ok(Kind::Show(show))
 }

@@ -113,6 +113,10 @@ tables! {
         "id" Count, "proc" Text, "user" Text, "created" Time, "request" Json, "last_run" Count "?",
         "last_error" Text "?",
     ]
+    Users "users" ["name" Text, "role" Bool, "created" Time]
+    Grants "grants" [
+        "grantee" Text, "privilege" Text, "kind" Text, "object" Text, "grantable" Bool, "grantor" Text,
+    ]
     Limits "limits" ["name" Text, "value" Count, "unit" Text]
     Devices "devices" ["name" Text, "cores" Count, "memory_bytes" Count]
 }
@@ -159,6 +163,8 @@ impl Table {
             Self::Models => objects::models(view)?,
             Self::Checkpoints => runs::checkpoints(view)?,
             Self::Startup => runs::startup(view)?,
+            Self::Users => objects::users(view)?,
+            Self::Grants => objects::grants(view)?,
             Self::Limits => objects::limits(view),
             Self::Devices => objects::devices(view),
             Self::Runs => runs::runs(view)?,

@@ -99,6 +99,25 @@ pub(super) fn components(view: &View) -> Result<Rows> {
     Ok(rows)
 }
 
+pub(super) fn users(view: &View) -> Result<Rows> {
+    let users = view.storage.users()?.into_iter();
+    Ok(users.map(|user| vec![user.name.into(), user.is_role.into(), Cell::Time(user.created_us)]).collect())
+}
+
+pub(super) fn grants(view: &View) -> Result<Rows> {
+    let rows = view.storage.grants()?.into_iter().map(|grant| {
+        vec![
+            grant.grantee.into(),
+            grant.privilege.into(),
+            grant.kind.into(),
+            grant.object.into(),
+            grant.grantable.into(),
+            grant.grantor.into(),
+        ]
+    });
+    Ok(rows.collect())
+}
+
 pub(super) fn procs(view: &View) -> Result<Rows> {
     let mut rows = Rows::new();
     for found in view.system.catalog.procs()? {

@@ -1,22 +1,30 @@
 //! Runs, and of each run its instances, receipts, logs, metrics and results.
 
+use std::collections::BTreeSet;
+
 use super::rows::{Cell, rows_of};
 use super::{Batches, Table};
 use crate::base::{Result, RunId};
 use crate::proc::Receipt;
 use crate::run::Runs;
 use crate::sql::provider::View;
-use crate::storage::{InstanceRecord, RunFilter};
+use crate::storage::{InstanceRecord, RunFilter, RunRecord};
 
 type Rows = Vec<Vec<Cell>>;
 
 /// Log lines or metric points of one batch.
 const PAGE: u32 = 8192;
 
-pub(super) fn runs(view: &View) -> Result<Rows> {
+/// The runs that the caller may look at, the oldest first.
+fn visible(view: &View) -> Result<Vec<RunRecord>> {
     let mut list = view.system.runs.list(&RunFilter::default())?;
+    list.retain(|run| view.caller.rights.run(run).is_ok());
     list.reverse();
-    let rows = list.into_iter().map(|run| {
+    Ok(list)
+}
+
+pub(super) fn runs(view: &View) -> Result<Rows> {
+    let rows = visible(view)?.into_iter().map(|run| {
         let wall_ms = match (run.started_us, run.finished_us) {
             (Some(started), Some(finished)) => Some((finished - started) as f64 / 1e3),
             _ => None,
@@ -61,7 +69,8 @@ pub(super) fn startup(view: &View) -> Result<Rows> {
 }
 
 pub(super) fn checkpoints(view: &View) -> Result<Rows> {
-    let kept = view.storage.checkpoints(None)?.into_iter().map(|kept| {
+    let runs: BTreeSet<RunId> = visible(view)?.into_iter().map(|run| run.id).collect();
+    let kept = view.storage.checkpoints(None)?.into_iter().filter(|kept| runs.contains(&kept.run)).map(|kept| {
         vec![
             kept.run.0.into(),
             kept.shard.into(),
@@ -76,8 +85,7 @@ pub(super) fn checkpoints(view: &View) -> Result<Rows> {
 
 /// The rows of one table about runs, run by run, the oldest first.
 pub(super) fn of_each(table: Table, view: &View) -> Result<Batches> {
-    let mut list = view.system.runs.list(&RunFilter::default())?;
-    list.reverse();
+    let list = visible(view)?;
     let runs = view.system.runs.clone();
     let schema = table.schema();
     // Log lines and metric points come in pages: the run, and the last number seen.

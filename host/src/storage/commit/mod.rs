@@ -256,6 +256,8 @@ impl<'a> Commit<'a> {
                 format!("UPDATE ducklake_{kind} SET end_snapshot = ?1 WHERE table_id = ?2 AND end_snapshot IS NULL");
             sql(self.connection.execute(&text, params![U(self.id.0), U(table.id.0)]))?;
         }
+        let text = "DELETE FROM quern_grant WHERE kind = 'table' AND object = ?1";
+        sql(self.connection.execute(text, [&table.name]))?;
         self.changed(format!("dropped_table:{}", table.id));
         Ok(())
     }

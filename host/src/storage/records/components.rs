@@ -116,6 +116,9 @@ impl Write {
             let text = "UPDATE quern_component SET active = 0, deleted = 1 WHERE name = ?1 AND NOT deleted";
             let changed = sql(connection.execute(text, [&name]))?;
             sql(connection.execute("DELETE FROM quern_proc WHERE component = ?1", [&name]))?;
+            let text = "DELETE FROM quern_grant WHERE kind = 'function' \
+                        AND (object = ?1 OR substr(object, 1, length(?1) + 1) = ?1 || '.')";
+            sql(connection.execute(text, [&name]))?;
             if changed == 0 { Err(missing(connection, &name)) } else { Ok(()) }
         });
     }

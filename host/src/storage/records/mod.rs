@@ -6,6 +6,7 @@
 
 mod checkpoints;
 mod components;
+mod grants;
 mod history;
 mod models;
 mod runs;
@@ -13,6 +14,7 @@ mod startup;
 
 pub use checkpoints::{CheckpointBounds, CheckpointRecord};
 pub use components::{ComponentRecord, ProcSetting, Versions};
+pub use grants::{GrantRecord, UserRecord};
 pub use history::{LogLine, MetricPoint, ResultRecord};
 pub use models::ModelRecord;
 pub use runs::{InstanceRecord, RunFilter, RunRecord, RunState};

@@ -1,0 +1,52 @@
+//! What a user who is not the folder's owner may execute, see and kill. What is
+//! allowed is decided by [`Rights`]; here is what a request asks for.
+
+use super::request::Request;
+use super::runs::{Runs, Target};
+use crate::base::Result;
+use crate::catalog::{Catalog, Privilege, Rights};
+use crate::storage::{RunFilter, RunState, Snapshot};
+
+/// Checks that the user may execute the proc, read its inputs and write its
+/// outputs, and puts the user's name on the request.
+pub fn check_request(rights: &Rights, catalog: &Catalog, snapshot: &Snapshot, request: &mut Request) -> Result<()> {
+    let Some(user) = rights.user() else { return Ok(()) };
+    let found = catalog.resolve(&request.proc)?;
+    rights.function(Privilege::Execute, &found.component.name, Some(&found.proc.name))?;
+    // What a query reads is checked when it is planned.
+    for input in request.inputs.iter().filter(|input| input.query.is_none()) {
+        rights.table(Privilege::Select, &input.table)?;
+    }
+    // Outputs that are not there are created, and are the user's own.
+    for output in request.outputs.iter().filter(|output| snapshot.table(output).is_ok()) {
+        rights.table(Privilege::Insert, output)?;
+    }
+    request.user = Some(user.to_owned());
+    Ok(())
+}
+
+/// Checks that the user may cancel a request for start-up: it is its own.
+pub fn check_startup(rights: &Rights, runs: &Runs, id: u64) -> Result<()> {
+    let Some(user) = rights.user() else { return Ok(()) };
+    match runs.startups()?.iter().find(|startup| startup.id == id) {
+        Some(startup) if startup.user != user => rights.folder("cancel what others execute at start-up"),
+        _ => Ok(()),
+    }
+}
+
+/// Checks that the user may kill all of these runs.
+pub fn check_kill(rights: &Rights, runs: &Runs, target: &Target) -> Result<()> {
+    if rights.user().is_none() {
+        return Ok(());
+    }
+    let tag = match target {
+        Target::Run(run) => return rights.run(&runs.status(*run)?.run),
+        Target::Tag(tag) => Some(tag.clone()),
+        Target::All => None,
+    };
+    for state in [RunState::Queued, RunState::Running] {
+        let filter = RunFilter { state: Some(state), tag: tag.clone(), ..RunFilter::default() };
+        runs.list(&filter)?.iter().try_for_each(|run| rights.run(run))?;
+    }
+    Ok(())
+}

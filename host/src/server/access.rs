@@ -1,0 +1,35 @@
+//! What each request needs to be allowed, before it is handled. Statements are
+//! checked where they are executed.
+
+use super::protocol::Request;
+use crate::base::Result;
+use crate::catalog::{Privilege, Rights};
+use crate::database::Database;
+
+/// Refuses what the user may not ask for; a request of a run gets the user's name.
+pub(super) fn check(database: &Database, rights: &Rights, request: &mut Request) -> Result<()> {
+    if rights.user().is_none() {
+        return Ok(());
+    }
+    let administer = |name: &str| match database.component(name) {
+        Ok(component) => rights.function(Privilege::Admin, &component.name, None),
+        // What does not exist is said by who looks for it.
+        Err(_) => Ok(()),
+    };
+    match request {
+        Request::CreateComponent(creation) => database.may_create_component(rights, creation),
+        Request::ActivateComponent { name, .. } | Request::DropComponent { name, .. } => administer(name),
+        Request::AlterProc { proc, .. } => administer(proc),
+        Request::AddStartup(request) => database.may_execute(rights, request),
+        Request::RemoveStartup { id } => database.may_cancel(rights, *id),
+        Request::Kill { target, .. } => database.may_kill(rights, target),
+        Request::Follow { run, .. } | Request::Run { run } | Request::Logs { run } => {
+            rights.run(&database.run(*run)?.run)
+        }
+        Request::Result(which) => rights.run(&database.run(which.run)?.run),
+        Request::ExportModel(which) => rights.table(Privilege::Select, &database.model_table(which)?),
+        Request::DeleteModel(which) => rights.table(Privilege::Delete, &database.model_table(which)?),
+        // Names are no secret; statements, runs, imports and lists are checked as they are handled.
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,243 @@
+//! Users, roles and grants: what is refused names the grant that would allow it.
+
+use super::fixture::Folder;
+
+/// A folder with a table, procs, the users `ana` and `bob` and the role `team`.
+fn shared() -> Folder {
+    let f = Folder::new().with_procs();
+    f.run("CREATE TABLE t (n bigint NOT NULL)");
+    f.run("INSERT INTO t VALUES (1), (2), (3)");
+    f.run("CREATE USER ana; CREATE USER bob; CREATE ROLE team");
+    f
+}
+
+/// Each statement as `ana` and what she is told, word for word.
+#[track_caller]
+fn told(f: &Folder, statements: &[(&str, &str)]) {
+    let mut wrong = Vec::new();
+    for (statement, message) in statements {
+        super::bad_statements::check(&mut wrong, statement, &f.answer_to("ana", statement), message);
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn what_was_not_granted_is_refused_with_the_statement_that_grants_it() {
+    let f = shared();
+    told(
+        &f,
+        &[
+            ("SELECT * FROM t", "user `ana` may not read table `t`; this allows it: GRANT SELECT ON TABLE t TO ana"),
+            (
+                "SELECT count(*) FROM t AT (VERSION => 2)",
+                "user `ana` may not read table `t`; this allows it: GRANT SELECT ON TABLE t TO ana",
+            ),
+            (
+                "CREATE TABLE mine AS SELECT * FROM t",
+                "user `ana` may not read table `t`; this allows it: GRANT SELECT ON TABLE t TO ana",
+            ),
+            (
+                "INSERT INTO t VALUES (4)",
+                "user `ana` may not insert into table `t`; this allows it: GRANT INSERT ON TABLE t TO ana",
+            ),
+            (
+                "UPDATE t SET n = 0",
+                "user `ana` may not update table `t`; this allows it: GRANT UPDATE ON TABLE t TO ana",
+            ),
+            (
+                "DELETE FROM t",
+                "user `ana` may not delete from table `t`; this allows it: GRANT DELETE ON TABLE t TO ana",
+            ),
+            (
+                "DROP TABLE t",
+                "user `ana` may not drop or replace table `t`, which is not its own; \
+                 only its owner and the folder's owner may",
+            ),
+            (
+                "CREATE OR REPLACE TABLE t (a int)",
+                "user `ana` may not drop or replace table `t`, which is not its own; \
+                 only its owner and the folder's owner may",
+            ),
+            (
+                "EXECUTE FUNCTION double(INPUT_TABLE_NAMES => INPUT_TABLE(t), OUTPUT_TABLE_NAMES => OUTPUT_TABLES('o'))",
+                "user `ana` may not execute proc `numbers.double`; \
+                 this allows it: GRANT EXECUTE ON FUNCTION numbers.double TO ana",
+            ),
+            (
+                "DROP FUNCTION numbers",
+                "user `ana` may not administer `numbers`; this allows it: GRANT ADMIN ON FUNCTION numbers TO ana",
+            ),
+            (
+                "GRANT SELECT ON TABLE t TO bob",
+                "user `ana` may not grant or revoke SELECT ON TABLE t; \
+                 this allows it: GRANT SELECT ON TABLE t TO ana WITH GRANT OPTION",
+            ),
+            (
+                "CREATE USER eve",
+                "user `ana` may not create users and roles; only the folder's owner may, without --user",
+            ),
+            ("GRANT team TO ana", "user `ana` may not grant roles; only the folder's owner may, without --user"),
+        ],
+    );
+    assert_eq!(f.value("SELECT sum(n) FROM t"), "6", "nothing was changed");
+    assert_eq!(f.answer_to("anna", "SELECT 1"), "no user or role `anna`; did you mean `ana`?");
+}
+
+#[test]
+fn what_was_granted_is_allowed_until_it_is_revoked() {
+    let f = shared();
+    assert_eq!(f.run("GRANT SELECT, INSERT ON TABLE t TO ana"), "granted SELECT, INSERT on table `t` to `ana`");
+    told(&f, &[("INSERT INTO t VALUES (4)", "inserted 1 row into `t`"), ("SELECT sum(n) FROM t", "10")]);
+    f.run("GRANT UPDATE, DELETE ON t TO ana");
+    told(
+        &f,
+        &[
+            ("UPDATE t SET n = 5 WHERE n = 4", "updated 1 row of `t`"),
+            ("DELETE FROM t WHERE n = 5", "deleted 1 row from `t`"),
+        ],
+    );
+    assert_eq!(
+        f.rows("SHOW GRANTS FOR ana"),
+        [
+            "ana|DELETE|table|t|false|owner",
+            "ana|INSERT|table|t|false|owner",
+            "ana|SELECT|table|t|false|owner",
+            "ana|UPDATE|table|t|false|owner"
+        ]
+    );
+    assert_eq!(f.run("REVOKE SELECT ON TABLE t FROM ana"), "revoked SELECT on table `t` from `ana`");
+    told(
+        &f,
+        &[("SELECT * FROM t", "user `ana` may not read table `t`; this allows it: GRANT SELECT ON TABLE t TO ana")],
+    );
+    assert_eq!(
+        f.error("REVOKE SELECT ON TABLE t FROM ana"),
+        "`ana` has no grant SELECT ON TABLE t; SHOW GRANTS lists what it has"
+    );
+    f.run("DROP USER ana");
+    assert_eq!(f.answer_to("ana", "SELECT 1"), "no user or role `ana`");
+    assert_eq!(f.rows("SELECT name, role FROM quern.users"), ["bob|false", "team|true"]);
+    assert_eq!(f.rows("SELECT * FROM quern.grants"), [""; 0], "the grants of a user go with it");
+}
+
+#[test]
+fn a_role_gives_its_members_what_it_was_granted() {
+    let f = shared();
+    f.run("CREATE ROLE readers");
+    f.run("GRANT SELECT ON TABLE t TO readers; GRANT readers TO team");
+    assert_eq!(f.run("GRANT team TO ana"), "granted role `team` to `ana`");
+    told(&f, &[("SELECT count(*) FROM t", "3")]);
+    f.run("REVOKE readers FROM team");
+    told(
+        &f,
+        &[("SELECT * FROM t", "user `ana` may not read table `t`; this allows it: GRANT SELECT ON TABLE t TO ana")],
+    );
+    assert_eq!(f.error("GRANT bob TO ana"), "`bob` is a user, not a role; CREATE ROLE makes one");
+    assert_eq!(f.error("GRANT team TO team"), "role `team` cannot be granted to itself");
+    assert_eq!(f.error("GRANT tema TO ana"), "no user or role `tema`; did you mean `team`?");
+    assert_eq!(f.error("CREATE USER ana"), "user or role `ana` exists already");
+    assert_eq!(f.error("CREATE USER owner"), "`owner` is the folder's owner; choose another name");
+}
+
+#[test]
+fn a_creator_owns_its_table_and_may_grant_it() {
+    let f = shared();
+    told(
+        &f,
+        &[
+            ("CREATE TABLE mine (a int); INSERT INTO mine VALUES (7); SELECT a FROM mine", "7"),
+            ("GRANT SELECT ON TABLE mine TO bob WITH GRANT OPTION", "granted SELECT on table `mine` to `bob`"),
+        ],
+    );
+    assert_eq!(f.answer_to("bob", "SELECT a FROM mine"), "7");
+    assert_eq!(f.answer_to("bob", "GRANT SELECT ON TABLE mine TO team"), "granted SELECT on table `mine` to `team`");
+    let f = f.reopened();
+    assert_eq!(f.value("SELECT a FROM mine"), "7", "the folder's owner may do everything");
+    told(&f, &[("DROP TABLE mine", "dropped table `mine`")]);
+    assert_eq!(f.rows("SELECT * FROM quern.grants"), [""; 0], "grants on a table go with it");
+    f.run("CREATE TABLE mine (a int)");
+    assert_eq!(
+        f.answer_to("bob", "SELECT a FROM mine"),
+        "user `bob` may not read table `mine`; this allows it: GRANT SELECT ON TABLE mine TO bob"
+    );
+}
+
+#[test]
+fn a_run_needs_its_proc_its_inputs_and_its_outputs() {
+    let f = shared();
+    let execute =
+        "EXECUTE FUNCTION double(INPUT_TABLE_NAMES => INPUT_TABLE(t), OUTPUT_TABLE_NAMES => OUTPUT_TABLES('o'))";
+    f.run("GRANT EXECUTE ON FUNCTION double TO ana");
+    told(&f, &[(execute, "user `ana` may not read table `t`; this allows it: GRANT SELECT ON TABLE t TO ana")]);
+    f.run("GRANT SELECT ON TABLE t TO ana");
+    assert!(f.answer_to("ana", execute).starts_with("run 1 of numbers.double complete: 3 rows out"));
+    told(&f, &[("SELECT sum(n2) FROM o", "12"), ("SELECT \"user\" FROM quern.runs", "ana")]);
+    assert_eq!(f.answer_to("bob", "SELECT count(*) FROM quern.runs"), "0", "runs of others are not shown");
+    f.run("CREATE TABLE taken (n2 bigint NOT NULL)");
+    told(
+        &f,
+        &[(
+            "EXECUTE FUNCTION double(INPUT_TABLE_NAMES => INPUT_TABLE(SELECT n + 1 AS n FROM t), \
+             OUTPUT_TABLE_NAMES => OUTPUT_TABLES('taken'))",
+            "user `ana` may not insert into table `taken`; this allows it: GRANT INSERT ON TABLE taken TO ana",
+        )],
+    );
+    assert_eq!(f.rows("SELECT table_name FROM quern.tables ORDER BY 1"), ["o", "t", "taken"], "nothing is left behind");
+}
+
+#[test]
+fn only_its_user_and_who_administers_the_proc_may_kill_a_run() {
+    let f = shared();
+    f.run("GRANT EXECUTE ON FUNCTION * TO ana");
+    let start = "EXECUTE FUNCTION endless(OPTIONS => KV_PAIRS(wait = 'false'))";
+    assert_eq!(f.answer_to("ana", start), "run 1 is queued; SHOW FUNCTION STATUS FOR 1 shows it");
+    assert_eq!(
+        f.answer_to("bob", "KILL RUN 1"),
+        "user `bob` may not look at or kill run 1, which is `ana`'s; \
+         this allows it: GRANT ADMIN ON FUNCTION numbers.endless TO bob"
+    );
+    assert_eq!(f.answer_to("bob", "KILL ALL RUNS"), f.answer_to("bob", "KILL RUN 1"));
+    f.run("GRANT ADMIN ON FUNCTION numbers TO team; GRANT team TO bob");
+    assert_eq!(f.answer_to("bob", "KILL RUN 1"), "killed run 1");
+    assert_eq!(f.answer_to("bob", "DROP FUNCTION numbers"), "dropped component `numbers`");
+}
+
+#[test]
+fn creating_a_component_needs_a_grant_or_to_administer_it() {
+    let f = shared();
+    let file = f.file("x.wasm");
+    std::fs::write(&file, "not WebAssembly").unwrap();
+    let create = |name: &str| format!("CREATE OR REPLACE FUNCTION {name} FILE PATHS '{}'", file.display());
+    assert_eq!(
+        f.answer_to("ana", &create("fresh")),
+        "user `ana` may not create components; this allows it: GRANT CREATE FUNCTION TO ana"
+    );
+    assert_eq!(f.run("GRANT CREATE FUNCTION TO ana"), "granted CREATE FUNCTION to `ana`");
+    let allowed = f.answer_to("ana", &create("fresh"));
+    assert!(allowed.contains("is not a usable component"), "{allowed}");
+    assert_eq!(
+        f.answer_to("ana", &create("numbers")),
+        "user `ana` may not administer `numbers`; this allows it: GRANT ADMIN ON FUNCTION numbers TO ana"
+    );
+}
+
+#[test]
+fn grammar_of_grants_says_what_was_expected() {
+    let f = shared();
+    let mut wrong = Vec::new();
+    for (statement, message) in [
+        ("GRANT SELECT TO ana", "expected ON, but there is `TO` at line 1, column 14"),
+        ("GRANT SELECT ON TABLE t", "expected TO, but the text ends"),
+        ("GRANT EXECUTE ON TABLE t TO ana", "expected FUNCTION, but there is `TABLE` at line 1, column 18"),
+        (
+            "GRANT SELECT, EXECUTE ON t TO ana",
+            "expected privileges on tables or on functions, not on both, but there is `t` at line 1, column 26",
+        ),
+        ("GRANT SELECT ON TABLE nowhere TO ana", "no table `nowhere`"),
+        ("GRANT EXECUTE ON FUNCTION duble TO ana", "no proc `duble`; did you mean `double`?"),
+        ("GRANT SELECT ON TABLE t TO eve", "no user or role `eve`"),
+    ] {
+        super::bad_statements::check(&mut wrong, statement, &f.error(statement), message);
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
