@@ -132,7 +132,7 @@ impl Database {
             sharding: None,
             shards: Some(shards),
         };
-        quern::sql::import(&self.storage, &import, &mut |_| Ok(())).unwrap();
+        quern::sql::import(&self.storage, &quern::catalog::Rights::owner(), &import, &mut |_| Ok(())).unwrap();
     }
 
     /// `(id, y)` of a table, by id.
