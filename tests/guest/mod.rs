@@ -7,6 +7,7 @@ mod build;
 mod fixture;
 mod procs;
 mod template;
+mod testing;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};

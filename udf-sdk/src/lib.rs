@@ -46,7 +46,7 @@
 //!   registers it.
 //!
 //! Outside a database every call to the host panics; plain functions can be
-//! tested with `cargo test`.
+//! tested with `cargo test`, procs with [`tests!`] and `quern proc test`.
 
 mod cells;
 mod column;
@@ -63,6 +63,7 @@ mod tensor;
 #[doc(hidden)]
 pub mod bindings;
 pub mod nn;
+pub mod testing;
 
 pub use bindings::quern::udf::types::Dtype as DType;
 pub use cells::{Cell, IntoCell};

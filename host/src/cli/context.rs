@@ -88,6 +88,11 @@ impl Context {
         }
     }
 
+    /// `--cores`.
+    pub(crate) fn cores(&self) -> Option<usize> {
+        self.options.cores
+    }
+
     /// The connection to the folder's holder, which may be this process. A folder
     /// that is missing is an error.
     pub(crate) fn connection(&self) -> Result<&Connection> {

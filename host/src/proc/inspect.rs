@@ -5,12 +5,13 @@
 //! * what it declares when `describe` runs in an instance where only `declare`
 //!   and `job.log` work.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::compile::{INTERFACES, check_magic, own_name, unusable};
+use super::compile::{INTERFACES, TESTING, TESTS, check_magic, own_name, unusable};
 use super::engine::{Code, CodeCache, Component, Engine};
 use super::sandbox::{self, Phase, State};
-use super::trap;
+use super::{TestComponent, trap};
 use crate::base::{Error, Limits, Result};
 use crate::catalog::{Declarations, ProcSpec};
 
@@ -65,7 +66,7 @@ impl std::fmt::Display for Capabilities {
     }
 }
 
-/// Inspects the file `bytes`, called `what` in errors.
+/// Inspects the file `bytes`, called `what` in errors, that is to be created.
 pub fn inspect(
     engine: &Engine,
     what: &str,
@@ -73,6 +74,40 @@ pub fn inspect(
     limits: &Limits,
     cache: Option<&CodeCache>,
 ) -> Result<Inspection> {
+    let (found, _) = inspect_any(engine, what, bytes, limits, cache)?;
+    let of_tests = |name: &&String| [TESTING, TESTS].iter().any(|own| own_name(name) == Some(own));
+    let (imported, exported) = (found.imports.iter().find(of_tests), found.exports.iter().find(of_tests));
+    let has = match (imported, exported) {
+        (None, None) => return Ok(found),
+        (Some(name), _) => format!("imports `{name}`"),
+        (None, Some(name)) => format!("exports `{name}`"),
+    };
+    let reason = format!("it {has}, which only tests have; build it without its tests, with `quern proc build`");
+    Err(Error::Component { what: what.to_owned(), reason })
+}
+
+/// Inspects a test build.
+pub fn inspect_tests(
+    what: &str,
+    bytes: &[u8],
+    limits: &Limits,
+    cache: Option<&CodeCache>,
+) -> Result<(Inspection, TestComponent)> {
+    let (found, component) = inspect_any(Engine::get()?, what, bytes, limits, cache)?;
+    let component = TestComponent::new(component).map_err(|error| match error {
+        Error::Component { reason, .. } => Error::Component { what: what.to_owned(), reason },
+        other => other,
+    })?;
+    Ok((found, component))
+}
+
+fn inspect_any(
+    engine: &Engine,
+    what: &str,
+    bytes: &[u8],
+    limits: &Limits,
+    cache: Option<&CodeCache>,
+) -> Result<(Inspection, Arc<Component>)> {
     let size_bytes = bytes.len() as u64;
     if size_bytes > limits.component_bytes {
         return Err(Limits::exceeded("component_bytes", size_bytes, limits.component_bytes));
@@ -86,7 +121,7 @@ pub fn inspect(
     let begun = Instant::now();
     let procs = describe(engine, &component, limits).map_err(named)?;
     let interfaces = component.interfaces();
-    Ok(Inspection {
+    let found = Inspection {
         sha256: component.sha256().to_owned(),
         size_bytes,
         code: component.code(),
@@ -95,7 +130,8 @@ pub fn inspect(
         exports: interfaces.exports.clone(),
         procs,
         describe_time: begun.elapsed(),
-    })
+    };
+    Ok((found, component))
 }
 
 /// What a component with these imports can do.
@@ -145,6 +181,8 @@ fn describe(engine: &Engine, component: &Component, limits: &Limits) -> Result<V
     }
     match store.into_data().phase {
         Phase::Describe(declarations) => declarations.finish().map_err(|error| unusable(&error.to_string())),
-        Phase::Run(_) => Err(Error::Internal("`describe` ended in another phase than it began".into())),
+        Phase::Run(_) | Phase::Test(_) => {
+            Err(Error::Internal("`describe` ended in another phase than it began".into()))
+        }
     }
 }

@@ -24,14 +24,16 @@ mod model_file;
 mod receipt;
 mod sandbox;
 pub mod template;
+mod testing;
 mod text;
 mod trap;
 
 pub use compile::{ChildLimits, PROGRAM_VARIABLE, Place, SUBCOMMAND, compile_component, compile_with_this_program};
 pub use create::{Creating, Creation, Purpose};
 pub use engine::{Code, CodeCache, Component, Engine};
-pub use inspect::{Capabilities, Inspection, inspect};
+pub use inspect::{Capabilities, Inspection, inspect, inspect_tests};
 pub use instance::instance;
 pub use job::{Checkpoints, InstanceJob, InstanceOutcome, LogLevel, ModelChecksums, Observer, SavedModel};
 pub use model_cache::ModelCache;
 pub use receipt::{Moved, Receipt};
+pub use testing::{Bench, Order, TestComponent, TestOutcome};

@@ -1,11 +1,14 @@
 //! What belongs to one guest: the data of its store, the memory it may have,
 //! and the clock that stops it.
 
+use std::sync::Arc;
+
 use wasmtime::{ResourceLimiter, Store, UpdateDeadline};
 
 use super::engine::{Engine, Guard};
 use super::instance::Run;
 use super::job::LogLevel;
+use super::testing::{Bench, Test};
 use super::text;
 use crate::base::{Error, Limits, Result};
 use crate::catalog::Declarations;
@@ -29,10 +32,16 @@ pub(super) struct State {
     pub(super) refused: Option<String>,
 }
 
-/// A function that was called in `describe`, which stops the guest.
+/// A function that was called where it is not available, which stops the guest.
 #[derive(Debug, thiserror::Error)]
-#[error("`{}` is not available in `describe`, where only `declare` and `job.log` are", .0.replace('_', "-"))]
-pub(super) struct Unavailable(&'static str);
+pub(super) enum Unavailable {
+    #[error("`{}` is not available in `describe`, where only `declare` and `job.log` are", .0.replace('_', "-"))]
+    InDescribe(&'static str),
+    #[error("`{}` is not available in a test, which executes procs with `testing.execute`", .0.replace('_', "-"))]
+    InTest(&'static str),
+    #[error("`{0}` is available only in a test")]
+    OutsideTests(&'static str),
+}
 
 /// What the guest is doing.
 pub(super) enum Phase {
@@ -40,6 +49,8 @@ pub(super) enum Phase {
     Describe(Declarations),
     /// `run`: it executes a proc.
     Run(Box<Run>),
+    /// `tests`: it tests its procs.
+    Test(Test),
 }
 
 impl State {
@@ -55,7 +66,17 @@ impl State {
         self.host_calls += 1;
         match &mut self.phase {
             Phase::Run(run) => Ok(run),
-            Phase::Describe(_) => Err(Unavailable(function)),
+            Phase::Describe(_) => Err(Unavailable::InDescribe(function)),
+            Phase::Test(_) => Err(Unavailable::InTest(function)),
+        }
+    }
+
+    /// The tables and runs of a test; nobody else has them.
+    pub(super) fn bench(&mut self, function: &'static str) -> Result<Arc<dyn Bench>, Unavailable> {
+        self.host_calls += 1;
+        match &self.phase {
+            Phase::Test(test) => Ok(Arc::clone(&test.bench)),
+            Phase::Run(_) | Phase::Describe(_) => Err(Unavailable::OutsideTests(function)),
         }
     }
 
@@ -64,7 +85,7 @@ impl State {
         self.host_calls += 1;
         match &mut self.phase {
             Phase::Describe(declarations) => Ok(declarations),
-            Phase::Run(_) => Err(Error::Denied("`declare` is available only in `describe`".into())),
+            Phase::Run(_) | Phase::Test(_) => Err(Error::Denied("`declare` is available only in `describe`".into())),
         }
     }
 
@@ -76,8 +97,10 @@ impl State {
             self.last_error = Some(text::one_line(&message, &self.limits));
             self.meter.denied = None;
         }
-        if let Phase::Run(run) = &self.phase {
-            run.observer.log(level, &message);
+        match &mut self.phase {
+            Phase::Run(run) => run.observer.log(level, &message),
+            Phase::Test(test) if (test.log.len() as u64) < self.limits.log_lines => test.log.push((level, message)),
+            Phase::Test(_) | Phase::Describe(_) => {}
         }
     }
 }

@@ -23,7 +23,9 @@ mod request;
 mod results;
 mod runs;
 mod startup;
+mod suite;
 mod sweep;
+mod testing;
 
 pub use access::{check_kill, check_request, check_startup};
 pub use backend::{Backend, Contact, Descriptor, Done, InputShard, Made, Manifest};
@@ -32,4 +34,5 @@ pub use local::LocalThreads;
 pub use request::{Bytes, InputRef, OnFailure, Request};
 pub use results::Value;
 pub use runs::{RunResults, Runs, TEMPORARY, Target};
+pub use suite::{Suite, SuiteReport, TestReport};
 pub use sweep::{Sweep, SweepStatus};

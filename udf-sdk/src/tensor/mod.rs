@@ -9,7 +9,7 @@ use std::fmt;
 use std::rc::Rc;
 
 pub use element::Element;
-use element::spelling;
+pub(crate) use element::spelling;
 
 use crate::bindings::quern::udf::tensors;
 use crate::{Column, DType, Error, Result};

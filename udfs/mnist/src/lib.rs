@@ -79,3 +79,42 @@ procs! {
 fn pixels(images: &Tensor) -> Result<Tensor> {
     images.reshape(&[images.len(), 784])?.cast(Float32)? / 255.0
 }
+
+quern_udf::tests! {
+    use quern_udf::testing::{count, rows, run, table};
+
+    /// Images of ten patterns, which are their labels: every tenth pixel is bright.
+    fn images(rows: u32) -> (Vec<u8>, Vec<u8>) {
+        let pixel = |row: u32, at: u32| if at % 10 == row % 10 { 250 } else { 0 };
+        let data = (0..rows).flat_map(|row| (0..784).map(move |at| pixel(row, at))).collect();
+        (data, (0..rows).map(|row| (row % 10) as u8).collect())
+    }
+
+    fn learns_patterns_and_recognises_them_on_every_shard() -> Result {
+        let (data, labels) = images(200);
+        let ids: Vec<i64> = (0..200).collect();
+        let digits = table("digits").column("id", &ids).tensors("data", &[28, 28], &data);
+        digits.column("readable_label", &labels).shards(3).create()?;
+
+        let training = run("train").input("digits").output("models").param("epochs", 3).seed(1).execute()?;
+        assert!(training.result::<f64>("loss")? < 0.5, "loss {}", training.result::<f64>("loss")?);
+        assert_eq!(training.metric("epoch_loss")?.len(), 3);
+        assert_eq!(rows::<String>("models", "name")?, ["mnist-784-256-256-10"]);
+
+        let inference = run("infer").input("digits").input("models").output("told").execute()?;
+        assert_eq!((inference.result::<u64>("rows")?, inference.result::<u64>("correct")?), (200, 200));
+        assert_eq!(rows::<i32>("told", "predict")?, rows::<i32>("told", "label")?);
+        assert_eq!(count("told")?, 200);
+        Ok(())
+    }
+
+    fn an_unknown_model_is_named() -> Result {
+        let (data, labels) = images(10);
+        let digits = table("digits").column("id", &[0_i64; 10]).tensors("data", &[28, 28], &data);
+        digits.column("readable_label", &labels).create()?;
+        run("train").input("digits").output("models").param("epochs", 1).execute()?;
+        let error = run("infer").input("digits").input("models").output("told").param("model", "nobody").fails()?;
+        assert!(error.contains("nobody"), "{error}");
+        Ok(())
+    }
+}

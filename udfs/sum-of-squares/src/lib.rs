@@ -105,3 +105,51 @@ mod tests {
         assert_eq!(squared_columns(&fields, ""), ["id", "a", "image"]);
     }
 }
+
+quern_udf::tests! {
+    use quern_udf::testing::{assert_close, rows, run, table};
+
+    fn squares_every_number_of_a_row_but_its_id() -> Result {
+        table("points")
+            .column("id", &[1_i64, 2, 3])
+            .column("x", &[1.0, 2.0, 3.0])
+            .column("n", &[Some(2), None, Some(4)])
+            .column("name", &["a", "b", "c"])
+            .tensors("pair", &[2], &[1_u8, 2, 3, 4, 0, 1])
+            .create()?;
+        let done = run("sum_of_squares").input("points").output("sums").execute()?;
+        assert_eq!(rows::<Option<i64>>("sums", "id")?, [Some(1), Some(2), Some(3)]);
+        assert_close(&rows::<f64>("sums", "y")?, &[1.0 + 4.0 + 5.0, 4.0 + 25.0, 9.0 + 16.0 + 1.0], 1e-12);
+        assert_eq!(done.result::<u64>("rows")?, 3);
+        Ok(())
+    }
+
+    fn gives_the_same_rows_however_they_are_dealt() -> Result {
+        let x: Vec<f64> = (0..100).map(f64::from).collect();
+        let ids: Vec<i64> = (0..100).collect();
+        for shards in [1, 3, 8] {
+            let (input, output) = (format!("in_{shards}"), format!("out_{shards}"));
+            table(&input).column("id", &ids).column("x", &x).shards(shards).create()?;
+            let done = run("sum_of_squares").input(&input).output(&output).execute()?;
+            assert_eq!(done.result::<u64>("rows")?, 100);
+            let mut found: Vec<(i64, u64)> = rows::<Option<i64>>(&output, "id")?
+                .into_iter()
+                .zip(rows::<f64>(&output, "y")?)
+                .map(|(id, y)| (id.unwrap_or(-1), y as u64))
+                .collect();
+            found.sort_unstable();
+            assert_eq!(found, ids.iter().map(|id| (*id, (id * id) as u64)).collect::<Vec<_>>());
+        }
+        Ok(())
+    }
+
+    fn refuses_a_table_without_numbers() -> Result {
+        table("names").column("name", &["a"]).create()?;
+        let error = run("sum_of_squares").input("names").output("sums").fails()?;
+        assert_eq!(
+            error,
+            "proc `sum_of_squares` returned an error (invalid-argument): table `x` has no numeric column to square"
+        );
+        Ok(())
+    }
+}

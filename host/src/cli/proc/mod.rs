@@ -11,6 +11,7 @@ mod list;
 mod new;
 mod show;
 mod sweep;
+mod test;
 
 use anyhow::Result;
 use clap::Subcommand;
@@ -26,6 +27,7 @@ pub(crate) use execute::{check, follow, start};
 pub(crate) enum ProcCommand {
     New(new::New),
     Build(build::Build),
+    Test(test::Test),
     Inspect(inspect::Inspect),
     Create(create::Create),
     List(list::List),
@@ -42,6 +44,7 @@ impl ProcCommand {
         match self {
             Self::New(command) => command.run(context),
             Self::Build(command) => command.run(context),
+            Self::Test(command) => command.run(context),
             Self::Inspect(command) => command.run(context),
             Self::Create(command) => command.run(context),
             Self::List(command) => command.run(context),

@@ -1,10 +1,12 @@
 //! Runs cargo on a guest's crate: its lines go to the caller, its errors into
 //! the error, and what comes back is the module's path.
 
+use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use super::Flavour;
 use super::route::{Route, TARGET};
 use crate::base::{Error, Result};
 
@@ -22,9 +24,50 @@ const FOREIGN: [&str; 7] = [
     "RUSTFLAGS",
 ];
 
+/// The feature that tests need, of the SDK that the crate depends on.
+const TESTS_FEATURE: &str = "quern-udf/testing";
+
+/// Waits until no other process builds a crate of this name in `target`.
+pub(super) fn lock(target: &Path, package: &str) -> Result<File> {
+    let folder = target.join(TARGET).join("release");
+    std::fs::create_dir_all(&folder).map_err(|e| Error::io("create", &folder, e))?;
+    let path = folder.join(format!("{}.lock", package.replace('-', "_")));
+    let file = File::options().create(true).append(true).open(&path).map_err(|e| Error::io("open", &path, e))?;
+    file.lock().map_err(|e| Error::io("lock", &path, e))?;
+    Ok(file)
+}
+
+/// Removes the module of the other flavour. Both have the same file name and
+/// different fingerprints, and cargo takes what lies there for what it made.
+pub(super) fn forget_other_flavour(target: &Path, package: &str, flavour: Flavour) -> Result<()> {
+    let made = target.join(TARGET).join("release");
+    let name = package.replace('-', "_");
+    let mark = made.join(format!("{name}.flavour"));
+    let now = format!("{flavour:?}");
+    let module = made.join("deps").join(format!("{name}.wasm"));
+    let known = std::fs::read_to_string(&mark).ok();
+    // Without a mark it was made before there were tests.
+    if known.as_deref().unwrap_or("Procs") == now {
+        return Ok(());
+    }
+    match std::fs::remove_file(&module) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(Error::io("remove", module, e)),
+        _ => {}
+    }
+    std::fs::write(&mark, now).map_err(|e| Error::io("write", mark, e))
+}
+
 /// Builds the library in `folder`; its module for WebAssembly.
-pub(super) fn build(folder: &Path, route: &Route, target: &Path, progress: &mut dyn FnMut(&str)) -> Result<PathBuf> {
+pub(super) fn build(
+    folder: &Path,
+    route: &Route,
+    (target, flavour): (&Path, Flavour),
+    progress: &mut dyn FnMut(&str),
+) -> Result<PathBuf> {
     let mut cargo = command(folder, route, target);
+    if flavour == Flavour::Tests {
+        cargo.args(["--features", TESTS_FEATURE]);
+    }
     let mut child = cargo.spawn().map_err(|e| Error::io("run cargo in", folder, e))?;
     let artifacts = child.stdout.take();
     let artifacts = std::thread::spawn(move || read_all(artifacts));

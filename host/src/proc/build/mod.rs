@@ -30,15 +30,59 @@ pub struct Built {
     pub elapsed: Duration,
 }
 
+/// What is built of a crate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Flavour {
+    /// Its procs.
+    Procs,
+    /// Its procs and the tests of `tests!`.
+    Tests,
+}
+
+/// A component with its crate's tests.
+#[derive(Clone, Debug)]
+pub struct BuiltTests {
+    /// The crate's name.
+    pub name: String,
+    /// The component.
+    pub bytes: Vec<u8>,
+    /// How long all of it took.
+    pub elapsed: Duration,
+}
+
+/// Builds the crate in `folder` with its tests; nothing is written beside it.
+pub fn build_tests(folder: &Path, progress: &mut dyn FnMut(&str)) -> Result<BuiltTests> {
+    let begun = Instant::now();
+    let (name, core) = module(folder, Flavour::Tests, progress)?;
+    let bytes = componentize(&core, &name).map_err(|error| match error {
+        Error::Component { what, reason } if reason.contains("quern:udf/tests") => {
+            Error::Component { what, reason: "it has no tests; write them with `tests!` of quern-udf".to_owned() }
+        }
+        other => other,
+    })?;
+    Ok(BuiltTests { name, bytes, elapsed: begun.elapsed() })
+}
+
+/// The crate's name and its core module.
+fn module(folder: &Path, flavour: Flavour, progress: &mut dyn FnMut(&str)) -> Result<(String, Vec<u8>)> {
+    let package = package_name(folder)?;
+    let route = Route::find(folder, progress)?;
+    let target = target_folder(folder);
+    // From here to the reading: another build of a crate of this name would
+    // replace the module.
+    let _alone = cargo::lock(&target, &package)?;
+    cargo::forget_other_flavour(&target, &package, flavour)?;
+    let module = cargo::build(folder, &route, (&target, flavour), progress)?;
+    let core = std::fs::read(&module).map_err(|e| Error::io("read", &module, e))?;
+    progress("Encoding the component");
+    Ok((package, core))
+}
+
 /// Builds the crate in `folder` and writes the component to `output`, or to
 /// `<package>.wasm` in the crate. `progress` gets cargo's lines as they come.
 pub fn build(folder: &Path, output: Option<&Path>, progress: &mut dyn FnMut(&str)) -> Result<Built> {
     let begun = Instant::now();
-    let package = package_name(folder)?;
-    let route = Route::find(folder, progress)?;
-    let module = cargo::build(folder, &route, &target_folder(folder), progress)?;
-    let core = std::fs::read(&module).map_err(|e| Error::io("read", &module, e))?;
-    progress("Encoding the component");
+    let (package, core) = module(folder, Flavour::Procs, progress)?;
     let component = componentize(&core, &package)?;
     let path = output.map_or_else(|| folder.join(format!("{package}.wasm")), Path::to_path_buf);
     write_whole(&path, &component)?;

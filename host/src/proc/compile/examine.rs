@@ -21,6 +21,10 @@ pub(in crate::proc) const INTERFACES: [(&str, Option<&str>); 6] = [
     ("tensors", Some("computes tensors")),
     ("models", Some("reads and writes models")),
 ];
+/// What only test builds import.
+pub(in crate::proc) const TESTING: &str = "testing";
+/// What only test builds export.
+pub(in crate::proc) const TESTS: &str = "tests";
 /// The interface that every component exports.
 const ENTRY: &str = "entry";
 
@@ -70,7 +74,8 @@ pub(in crate::proc) fn own_name(interface: &str) -> Option<&str> {
 
 fn check(interfaces: &Interfaces) -> Result<()> {
     for import in &interfaces.imports {
-        let known = own_name(import).is_some_and(|name| INTERFACES.iter().any(|(known, _)| *known == name));
+        let known =
+            own_name(import).is_some_and(|name| name == TESTING || INTERFACES.iter().any(|(known, _)| *known == name));
         if !known {
             let hint = if import.starts_with("wasi:") {
                 "; procs have no WASI, build for the target wasm32-unknown-unknown with `quern proc build`".to_owned()

@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 pub use child::{ChildLimits, compile_component};
-pub(super) use examine::{INTERFACES, check_magic, own_name, unusable};
+pub(super) use examine::{INTERFACES, TESTING, TESTS, check_magic, own_name, unusable};
 
 use crate::base::{Limits, Result};
 
@@ -37,6 +37,14 @@ const THIS_PROGRAM: &str = "/proc/self/exe";
 pub(super) struct Interfaces {
     pub(super) imports: Vec<String>,
     pub(super) exports: Vec<String>,
+}
+
+impl Interfaces {
+    /// Whether it was built with tests.
+    pub(super) fn is_test_build(&self) -> bool {
+        let of_tests = |name: &String| matches!(own_name(name), Some(TESTING | TESTS));
+        self.imports.iter().chain(&self.exports).any(of_tests)
+    }
 }
 
 /// A component as machine code.

@@ -13,8 +13,8 @@ use sha2::{Digest, Sha256};
 use wasmtime::component::{self, HasSelf, Linker};
 use wasmtime::{Config, InstanceAllocationStrategy, PoolingAllocationConfig, WasmBacktraceDetails};
 
-use super::compile::{self, Compiled, Interfaces, Place, unusable};
-use super::interfaces::{Proc, ProcPre};
+use super::compile::{self, Compiled, Interfaces, Place, TESTS, own_name, unusable};
+use super::interfaces::{Proc, ProcPre, TestKit};
 use super::sandbox::State;
 use crate::base::{Error, Limits, Result};
 
@@ -40,6 +40,8 @@ const KEPT_COMPONENTS: usize = 64;
 pub struct Engine {
     engine: wasmtime::Engine,
     linker: Linker<State>,
+    /// For test builds: what they import beside.
+    test_linker: Linker<State>,
     ticker: Arc<Ticker>,
     kept: Mutex<Kept>,
     guard: Guard,
@@ -105,8 +107,10 @@ impl Engine {
         let engine = wasmtime::Engine::new(config().epoch_interruption(guard == Guard::On))?;
         let mut linker = Linker::new(&engine);
         Proc::add_to_linker::<_, HasSelf<_>>(&mut linker, |state| state)?;
+        let mut test_linker = linker.clone();
+        TestKit::add_to_linker::<_, HasSelf<_>>(&mut test_linker, |state| state)?;
         let ticker = Ticker::start(engine.clone())?;
-        Ok(Self { engine, linker, ticker, kept: Mutex::default(), guard })
+        Ok(Self { engine, linker, test_linker, ticker, kept: Mutex::default(), guard })
     }
 
     /// Compiles a component, or takes it from memory or `cache`.
@@ -177,8 +181,11 @@ impl Engine {
         // whose checksum holds; `deserialize` checks version and settings again.
         let compiled = unsafe { component::Component::deserialize(&self.engine, &made.code) }
             .map_err(|e| unusable(&format!("no instance of it can be made: {}", root_cause(&e))))?;
-        let pre = self
-            .linker
+        let linker = match made.interfaces.is_test_build() {
+            true => &self.test_linker,
+            false => &self.linker,
+        };
+        let pre = linker
             .instantiate_pre(&compiled)
             .and_then(ProcPre::new)
             .map_err(|e| unusable(&format!("it does not fit `quern:udf@0.1.0`: {}", root_cause(&e))))?;
@@ -228,6 +235,11 @@ impl Component {
     /// Of the file, 64 hex digits.
     pub fn sha256(&self) -> &str {
         &self.sha256
+    }
+
+    /// Whether it has tests.
+    pub(super) fn has_tests(&self) -> bool {
+        self.interfaces.exports.iter().any(|export| own_name(export) == Some(TESTS))
     }
 
     /// How it became machine code.

@@ -8,6 +8,7 @@ mod job;
 mod models;
 mod tables;
 mod tensors;
+mod testing;
 mod types;
 
 /// Generated from `wit/`.
@@ -28,10 +29,21 @@ mod bindings {
     });
 }
 
+/// Generated from `wit/testing.wit`.
+mod testing_bindings {
+    wasmtime::component::bindgen!({
+        world: "test-kit",
+        path: "../wit",
+        imports: { default: trappable },
+        with: { "quern:udf/types": super::bindings::quern::udf::types },
+    });
+}
+
 pub(super) use bindings::quern::udf::types::Error as GuestError;
 pub(super) use bindings::{Proc, ProcPre};
 pub use models::ModelHandle;
 pub use tables::{ColumnHandle, TableHandle};
 pub use tensors::{TapeHandle, VariableHandle};
+pub(super) use testing_bindings::TestKit;
 pub use types::HostError;
 pub(super) use types::code_from_guest;

@@ -245,6 +245,6 @@ fn values_bytes(column: &DeviceColumn, start: u64, rows: u64) -> u64 {
     }
 }
 
-fn field(column: &Column) -> Field {
+pub(super) fn field(column: &Column) -> Field {
     Field { name: column.name.clone(), column_type: column.column_type.to_string(), nullable: column.nullable }
 }

@@ -33,6 +33,14 @@ impl From<Unavailable> for HostError {
     }
 }
 
+/// The same for interfaces that answer with plain errors.
+pub(super) fn guest_error(error: Error) -> wasmtime::Result<GuestError> {
+    match HostError::from(error) {
+        HostError::Mistake(error) => Ok(error),
+        HostError::Stop(error) => Err(error),
+    }
+}
+
 impl types::Host for State {
     fn convert_error(&mut self, error: HostError) -> wasmtime::Result<GuestError> {
         match error {

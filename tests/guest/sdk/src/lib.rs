@@ -60,3 +60,44 @@ fn equal<T: PartialEq + Debug>(what: &str, found: T, expected: T) -> Result {
     }
     Ok(())
 }
+
+// Tests as an author may write them, for the tests of `quern proc test`.
+quern_udf::tests! {
+    use quern_udf::testing::{columns, rows, run, table};
+
+    fn passes() -> Result {
+        table("t").column("when", &[Some(1_i64), None]).column_of("day", "date", &[3_i32, 4]).create()?;
+        let types: Vec<(String, bool)> = columns("t")?.into_iter().map(|c| (c.column_type, c.nullable)).collect();
+        assert_eq!(types, [("int64".to_owned(), true), ("date".to_owned(), false)]);
+        assert_eq!(rows::<Option<i64>>("t", "when")?, [Some(1), None]);
+        assert_eq!(rows::<i32>("t", "day")?, [3, 4]);
+        Ok(())
+    }
+
+    fn tables_of_other_tests_are_not_there() -> Result {
+        match columns("t") {
+            Err(error) if error.message == "no table `t`" => Ok(()),
+            other => quern_udf::bail!("{:?}", other.map(|columns| columns.len())),
+        }
+    }
+
+    fn panics() -> Result {
+        quern_udf::info("about to compare");
+        assert_eq!(1 + 1, 3, "sums are checked");
+        Ok(())
+    }
+
+    fn returns_an_error() -> Result {
+        run("no_such_proc").execute().map(drop)
+    }
+
+    fn touches_what_only_a_proc_has() -> Result {
+        quern_udf::Tensor::zeros(quern_udf::DType::Float32, &[1]).map(drop)
+    }
+
+    fn never_ends() -> Result {
+        loop {
+            std::hint::spin_loop();
+        }
+    }
+}

@@ -1,0 +1,87 @@
+//! Tests of procs, executed by `quern proc test` in the database's own executor:
+//! tables in, procs executed, tables out. No server and no folder is needed, and
+//! nothing of it is in the component that `quern proc build` makes.
+//!
+//! Tests stand in [`tests!`](crate::tests!), anywhere in the crate:
+//!
+//! ```
+//! use quern_udf::prelude::*;
+//!
+//! quern_udf::tests! {
+//!     use quern_udf::testing::{assert_close, rows, run, table};
+//!
+//!     fn doubles_each_row() -> Result {
+//!         table("points").column("x", &[1.0, 2.5]).create()?;
+//!         let done = run("double").input("points").output("doubled").execute()?;
+//!         assert_close(&rows::<f64>("doubled", "x")?, &[2.0, 5.0], 1e-9);
+//!         assert_eq!(done.result::<u64>("rows")?, 2);
+//!         Ok(())
+//!     }
+//!
+//!     fn refuses_a_table_without_numbers() -> Result {
+//!         table("names").column("name", &["a", "b"]).create()?;
+//!         let error = run("double").input("names").output("doubled").fails()?;
+//!         assert!(error.contains("no numeric column"), "{error}");
+//!         Ok(())
+//!     }
+//! }
+//! ```
+//!
+//! A test fails when it panics or returns an error. Each has tables of its own and
+//! begins with none.
+
+#[cfg(feature = "testing")]
+#[doc(hidden)]
+pub mod bindings;
+mod macros;
+#[cfg(feature = "testing")]
+mod run;
+#[cfg(feature = "testing")]
+mod table;
+
+#[cfg(feature = "testing")]
+pub use run::{Execution, Run, run};
+#[cfg(feature = "testing")]
+pub use table::{CellType, NewTable, columns, count, rows, table, tensor_rows};
+
+/// Panics, naming the place, unless both have equally many values and no pair is
+/// further apart than `tolerance`.
+#[track_caller]
+#[expect(clippy::panic, reason = "it is an assertion")]
+pub fn assert_close<T: Copy + Into<f64>>(found: &[T], expected: &[T], tolerance: f64) {
+    if found.len() != expected.len() {
+        panic!("{} values were found, {} expected", found.len(), expected.len());
+    }
+    for (i, (found, expected)) in found.iter().zip(expected).enumerate() {
+        let (found, expected): (f64, f64) = ((*found).into(), (*expected).into());
+        // Written so that NaN is never close.
+        let close = (found - expected).abs() <= tolerance;
+        if !close {
+            panic!("value {i} is {found}, expected {expected} ± {tolerance}");
+        }
+    }
+}
+
+#[cfg(feature = "testing")]
+#[doc(hidden)]
+pub mod __private {
+    //! What the macro [`crate::tests!`] expands to.
+    pub use super::bindings::exports::quern::udf::tests::Guest;
+    pub use super::macros::dispatch;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_within_the_tolerance_are_close() {
+        assert_close(&[1.0_f32, 2.0], &[1.0, 2.001], 0.01);
+    }
+
+    #[test]
+    #[should_panic(expected = "value 1 is NaN, expected 2 ± 0.1")]
+    fn not_a_number_is_close_to_nothing() {
+        assert_close(&[1.0, f64::NAN], &[1.0, 2.0], 0.1);
+    }
+}
