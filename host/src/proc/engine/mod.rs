@@ -150,11 +150,16 @@ impl Engine {
         cache: Option<&CodeCache>,
         make: impl FnOnce() -> Result<Compiled>,
     ) -> Result<Arc<Component>> {
-        if let Some(component) = self.kept().get(sha256) {
-            return Ok(component);
-        }
         let begun = Instant::now();
         let file = cache.map(|cache| (cache, cache.file(&self.engine, sha256)));
+        if let Some(component) = self.kept().get(sha256) {
+            if let Some((cache, path)) = file.filter(|(_, path)| !path.exists())
+                && let Ok(code) = component.pre.instance_pre().component().serialize()
+            {
+                cache.write(&path, &component.interfaces, &code);
+            }
+            return Ok(component);
+        }
         let kept = file.as_ref().and_then(|(cache, path)| cache.read(path)).and_then(|(interfaces, code)| {
             let made = Compiled { interfaces, code, elapsed: begun.elapsed(), place: Place::Cache };
             self.link(sha256, made).ok()
