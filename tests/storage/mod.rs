@@ -2,13 +2,15 @@
 //! DuckDB; what was not is not, whatever failed.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod disk;
 mod duckdb;
 mod failures;
-mod faults;
 mod folder;
 mod model;
+mod power;
 mod records;
 mod rows;
 mod sample;
 mod shards;
+mod stories;
 mod upgrade;

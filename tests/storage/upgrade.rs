@@ -99,7 +99,7 @@ fn component(version: u64) -> ComponentRecord {
 }
 
 /// Makes the folder of format 1.
-fn restore(folder: &Path) {
+pub(super) fn restore(folder: &Path) {
     let kept = crate::support::tests_folder().join("storage/format_1");
     for table in ["named", "every"] {
         let to = folder.join("data/main").join(table);

@@ -1,7 +1,7 @@
 //! Connections to the catalog: one that writes, behind a lock, and a few that
 //! read. The journal is a WAL, so readers never wait for the writer.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::Duration;
 
@@ -97,6 +97,15 @@ impl Connections {
         let vfs = vfs.map(str::to_owned);
         let writer = connect(&path, vfs.as_deref())?;
         sql(writer.pragma_update(None, "journal_mode", "wal"))?;
+        sql(writer.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(())))?;
+        // SQLite answers `wal` also where a write failed on the way to it; with
+        // any other journal commits are not durable.
+        let mut journal = path.clone().into_os_string();
+        journal.push("-wal");
+        if !Path::new(&journal).exists() {
+            let reason = "its journal could not be made a WAL; see that the disk can be written and open it again";
+            return Err(Error::Corrupt { what: path.display().to_string(), reason: reason.into() });
+        }
         Ok(Self { path, vfs, writer: Mutex::new(writer), readers: Mutex::default() })
     }
 
@@ -138,13 +147,14 @@ impl Connections {
 }
 
 /// Opens the catalog file. Nothing is read from it yet.
-pub(super) fn connect(path: &std::path::Path, vfs: Option<&str>) -> Result<Connection> {
+pub(super) fn connect(path: &Path, vfs: Option<&str>) -> Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let opened = match vfs {
         Some(vfs) => Connection::open_with_flags_and_vfs(path, flags, vfs),
         None => Connection::open_with_flags(path, flags),
     };
     let refused = |e: rusqlite::Error| match e.sqlite_error_code() {
+        _ if is_full(&e) => Error::Full { what: format!("the catalog {}", path.display()) },
         Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => {
             Error::Corrupt { what: path.display().to_string(), reason: format!("it cannot be read as a catalog ({e})") }
         }

@@ -7,7 +7,7 @@
 
 use std::fs;
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// What storage needs of a file system to write.
 pub trait FileLayer: Send + Sync + 'static {
@@ -33,23 +33,33 @@ pub trait FileLayer: Send + Sync + 'static {
     }
 }
 
-/// Creates a folder and those it lies in, as far as they are missing. Returns
-/// the folders that got a new name in them: to be synced.
-pub(super) fn create_folders(files: &dyn FileLayer, path: &Path) -> io::Result<Vec<PathBuf>> {
+/// Creates a folder and those it lies in, as far as they are missing. Their
+/// names are not durable yet.
+pub(super) fn create_folders(files: &dyn FileLayer, path: &Path) -> io::Result<()> {
     if path.as_os_str().is_empty() || path.is_dir() {
-        return Ok(Vec::new());
+        return Ok(());
     }
-    let mut changed = match path.parent() {
-        Some(parent) => create_folders(files, parent)?,
-        None => Vec::new(),
-    };
+    if let Some(parent) = path.parent() {
+        create_folders(files, parent)?;
+    }
     match files.make_folder(path) {
-        Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return Err(e),
-        _ => {}
+        Err(e) if e.kind() != io::ErrorKind::AlreadyExists => Err(e),
+        _ => Ok(()),
     }
-    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-    changed.push(parent.unwrap_or(Path::new(".")).to_owned());
-    Ok(changed)
+}
+
+/// [`create_folders`], all names durable.
+pub(super) fn create_durable_folders(files: &dyn FileLayer, path: &Path) -> io::Result<()> {
+    if path.as_os_str().is_empty() || path.is_dir() {
+        return Ok(());
+    }
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    create_durable_folders(files, parent)?;
+    create_folders(files, path)?;
+    files.sync_folder(parent).inspect_err(|_| {
+        // Whoever tries again is to sync it too, and does so for what it makes.
+        drop(fs::remove_dir(path));
+    })
 }
 
 /// A file being written.

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use rusqlite::{OptionalExtension, params};
 
 use super::catalog_rows::has_table;
-use super::connections::{Connections, connect, sql};
-use super::file_layer::{FileLayer, create_folders};
+use super::connections::{Connections, Durability, connect, sql};
+use super::file_layer::{FileLayer, create_durable_folders, create_folders};
 use crate::base::{Error, Result};
 
 /// The newest format this program reads, and the one it writes.
@@ -41,23 +41,23 @@ INSERT INTO ducklake_schema_versions VALUES (0, 0, NULL);
 /// Opens the catalog of a folder, both made when they do not exist, in the
 /// format of this program. Returns the folder's absolute path.
 pub(super) fn open(folder: &Path, files: &dyn FileLayer) -> Result<(PathBuf, Connections)> {
-    let tables = folder.join(DATA_FOLDER).join("main");
-    let mut changed = create_folders(files, &tables).map_err(|e| Error::io("create", &tables, e))?;
+    create_durable_folders(files, folder).map_err(|e| Error::io("create", folder, e))?;
     let folder = folder.canonicalize().map_err(|e| Error::io("open", folder, e))?;
+    let data = folder.join(DATA_FOLDER);
+    let tables = data.join("main");
+    create_folders(files, &tables).map_err(|e| Error::io("create", &tables, e))?;
     let path = folder.join(CATALOG);
     let found = if path.exists() { read_version(&path, &folder, files.sqlite_vfs())? } else { 0 };
     if found > FORMAT_VERSION {
         return Err(Error::Newer { folder, found, supported: FORMAT_VERSION });
     }
-    let connections = Connections::open(path, files.sqlite_vfs())?;
     if found == 0 {
-        // An earlier attempt may have made folders without syncing their names.
-        changed.extend([folder.join(DATA_FOLDER), folder.clone()]);
-    } else if found < FORMAT_VERSION {
-        back_up(&connections, files, &folder, found)?;
+        files.sync_folder(&data).map_err(|e| Error::io("sync", &data, e))?;
     }
-    for folder in changed {
-        files.sync_folder(&folder).map_err(|e| Error::io("sync", &folder, e))?;
+    // The names in the folder itself are made durable by SQLite, when it begins a journal.
+    let connections = Connections::open(path, files.sqlite_vfs())?;
+    if (1..FORMAT_VERSION).contains(&found) {
+        back_up(&connections, files, &folder, found)?;
     }
     prepare(&connections, &folder, found)?;
     Ok((folder, connections))
@@ -102,6 +102,8 @@ fn prepare(connections: &Connections, folder: &Path, found: u64) -> Result<()> {
     let data = folder.join(DATA_FOLDER);
     let data = format!("{}/", data.to_str().ok_or_else(|| not_unicode(folder))?);
     let mut writer = connections.writer();
+    // What is lost of it is done again at the next open.
+    writer.sync_at_commit(Durability::Later)?;
     let transaction = writer.begin()?;
     let done = usize::try_from(found).unwrap_or(usize::MAX);
     for script in UPGRADES.iter().skip(done).copied().flatten() {
