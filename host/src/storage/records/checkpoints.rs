@@ -15,7 +15,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use crate::base::{Error, Limits, Result, RunId};
 use crate::storage::Storage;
 use crate::storage::connections::{U, sql};
-use crate::storage::file_layer::create_folders;
+use crate::storage::file_layer::create_durable_folders;
 
 /// Where the files are, in the folder.
 const FOLDER: &str = "checkpoints";
@@ -158,8 +158,7 @@ impl Storage {
     fn write_checkpoint(&self, path: &Path, bytes: &[u8]) -> Result<()> {
         let failed = |e| Error::io("write", path, e);
         let folder = self.folder().join(FOLDER);
-        let made = create_folders(self.files(), &folder).map_err(failed)?;
-        made.iter().try_for_each(|parent| self.files().sync_folder(parent)).map_err(failed)?;
+        create_durable_folders(self.files(), &folder).map_err(failed)?;
         let mut new = self.files().create(path).map_err(failed)?;
         new.write_all(bytes).and_then(|()| new.sync()).map_err(failed)?;
         self.files().sync_folder(&folder).map_err(failed)
