@@ -194,6 +194,34 @@ fn a_run_for_start_up_is_executed_whenever_a_server_opens_the_folder() {
 }
 
 #[test]
+fn a_run_is_watched_until_it_ends() {
+    let terminal = hostile();
+    assert_eq!(
+        terminal.error(&["run", "watch"]),
+        ["error: no run is queued or running; `quern run watch RUN` shows one that has ended"]
+    );
+    let first = endless(&terminal);
+    let watching = terminal.start(&["run", "watch"]);
+    let json = terminal.start(&["--json", "run", "watch", "1"]);
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    terminal.ok(&["run", "kill", "1"]);
+    let answer = watching.wait();
+    assert_eq!(answer.code, 1, "{answer:?}");
+    let lines: Vec<&str> = answer.out.lines().collect();
+    assert_eq!(lines[0], "shard 0  running", "{answer:?}");
+    assert!(lines[1].starts_with("shard 0  killed    the run was killed by `quern run kill`"), "{answer:?}");
+    assert!(lines[2].starts_with("run 1  hostile.loops_forever  killed  "), "{answer:?}");
+    let answer = json.wait();
+    let states: Vec<Value> = answer.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(states.first().unwrap()["state"], "running");
+    assert_eq!(states.last().unwrap()["instances"][0]["state"], "killed");
+    first.wait();
+    let shown = terminal.ok(&["run", "show", "1"]);
+    assert!(shown.contains("times      queue ") && shown.contains(", instances "), "{shown}");
+    assert_eq!(terminal.value("select queue_ms >= 0 and commit_ms is null from quern.runs"), json!(true));
+}
+
+#[test]
 fn ctrl_c_kills_the_run_in_the_foreground() {
     let terminal = hostile();
     let first = endless(&terminal);

@@ -305,6 +305,7 @@ fn runs_that_their_process_left_have_failed_at_the_next_open() {
         seed: 1,
         submitted_us: 1,
         started_us: None,
+        committing_us: None,
         finished_us: None,
         error: None,
         instances: 0,

@@ -4,6 +4,7 @@ mod bytes;
 mod commits;
 mod crowds;
 mod database;
+mod distribution;
 mod ensembles;
 mod failing;
 mod fixture;

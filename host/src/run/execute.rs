@@ -56,7 +56,9 @@ fn run(inner: &Arc<Inner>, live: &Arc<Live>, kill: &KillSwitch) -> Result<()> {
     instances.start_all();
     let made = gather(&instances, &events);
     drop(subscription);
-    commit::commit(inner, live, &plan, &made?)
+    let made = made?;
+    live.gathered();
+    commit::commit(inner, live, &plan, &made)
 }
 
 fn plan(inner: &Inner, live: &Live) -> Result<Plan> {

@@ -138,6 +138,11 @@ impl Live {
         }
     }
 
+    /// Notes that all instances have completed.
+    pub(super) fn gathered(&self) {
+        self.change(|state| state.record.committing_us = Some(now_us()));
+    }
+
     /// The point after which the run can no longer be killed.
     pub(super) fn begin_commit(&self) -> Result<()> {
         self.change(|state| {

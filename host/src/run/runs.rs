@@ -147,6 +147,7 @@ impl Runs {
             seed,
             submitted_us: now_us(),
             started_us: None,
+            committing_us: None,
             finished_us: None,
             error: None,
             instances: 0,

@@ -163,6 +163,9 @@ pub struct RunView {
     pub submitted_us: i64,
     /// When it left the queue.
     pub started_us: Option<i64>,
+    /// When all its instances had completed and their rows began to be written.
+    #[serde(default)]
+    pub committing_us: Option<i64>,
     /// When it ended.
     pub finished_us: Option<i64>,
     /// Why it ended without completing.
@@ -194,6 +197,7 @@ impl RunView {
             seed: run.seed,
             submitted_us: run.submitted_us,
             started_us: run.started_us,
+            committing_us: run.committing_us,
             finished_us: run.finished_us,
             error: run.error,
         }

@@ -21,8 +21,14 @@ use crate::storage::{AppendTo, TableState};
 pub(super) fn submit(session: &Session, view: &View, mut request: Request) -> Result<RunId> {
     check_request(&view.caller.rights, &view.system.catalog, &view.snapshot, &mut request)?;
     let mut stored = Ok(());
+    // Rows that are dealt anew get as many shards as the first input has.
+    let mut shards = None;
     for input in &mut request.inputs {
-        stored = stored.and_then(|()| store(session, view, input));
+        stored = stored.and_then(|()| {
+            let own = store(session, view, input, shards.unwrap_or(DEFAULT_SHARDS))?;
+            shards = shards.or(own);
+            Ok(())
+        });
     }
     let made: Vec<String> = request.inputs.iter().filter_map(|input| input.stored.clone()).collect();
     let queued = stored.and_then(|()| view.system.runs.execute(request));
@@ -34,8 +40,9 @@ pub(super) fn submit(session: &Session, view: &View, mut request: Request) -> Re
     queued
 }
 
-/// Stores the rows of a filter or query; nothing to do for a table.
-fn store(session: &Session, view: &View, input: &mut InputRef) -> Result<()> {
+/// Stores the rows of a filter or query, dealt to `shards` where they have none
+/// of their own; nothing to do for a table. The number of shards, if it is known.
+fn store(session: &Session, view: &View, input: &mut InputRef, shards: u32) -> Result<Option<u32>> {
     let text = match (&input.query, &input.filter) {
         (Some(query), _) => query.clone(),
         (None, Some(filter)) => {
@@ -50,11 +57,12 @@ fn store(session: &Session, view: &View, input: &mut InputRef) -> Result<()> {
             };
             format!("SELECT {columns} FROM {} WHERE {filter}", quoted(&input.table))
         }
-        (None, None) => return Ok(()),
+        (None, None) => return Ok(view.snapshot.table(&input.table).ok().map(|table| table.shards)),
     };
     let query = &one_query(&text)?;
     let name = format!("{TEMPORARY}{}", uuid::Uuid::new_v4().simple());
     let source = row_wise(&session.logical_plan(view, query)?)?.and_then(|table| view.snapshot.table(&table).ok());
+    let shards = source.as_ref().map_or(shards, |source| source.shards);
     let mut write = view.storage.begin();
     let schema = change::query_schema(session.query(view, query)?.schema())?;
     match source {
@@ -64,15 +72,15 @@ fn store(session: &Session, view: &View, input: &mut InputRef) -> Result<()> {
                 _ => change::default_sharding(&schema),
             };
             let replicated = sharding == Sharding::Replicated;
-            write.create_table(&name, &schema, sharding, source.shards)?;
-            for shard in 0..source.shards {
+            write.create_table(&name, &schema, sharding, shards)?;
+            for shard in 0..shards {
                 let rows = session.query(&of_shard(view, &source, shard), query)?;
                 let batches = change::typed(rows, schema.clone(), "the query".to_owned());
                 write.append(&name, AppendTo::Shard(if replicated { 0 } else { shard }), batches)?;
             }
         }
         None => {
-            write.create_table(&name, &schema, change::default_sharding(&schema), DEFAULT_SHARDS)?;
+            write.create_table(&name, &schema, change::default_sharding(&schema), shards)?;
             let batches = change::typed(session.query(view, query)?, schema, "the query".to_owned());
             write.append(&name, AppendTo::Deal, batches)?;
         }
@@ -82,7 +90,7 @@ fn store(session: &Session, view: &View, input: &mut InputRef) -> Result<()> {
     if input.query.is_none() {
         input.columns = None;
     }
-    Ok(())
+    Ok(Some(shards))
 }
 
 /// A text that is one query and nothing else.

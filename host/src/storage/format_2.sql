@@ -7,3 +7,4 @@ CREATE INDEX quern_checkpoint_by_run ON quern_checkpoint(run_id, shard, name);
 CREATE TABLE quern_startup(startup_id INTEGER PRIMARY KEY AUTOINCREMENT, proc TEXT NOT NULL, request TEXT NOT NULL, user TEXT NOT NULL, created_us INTEGER NOT NULL, last_run INTEGER, last_error TEXT);
 CREATE TABLE quern_user(name TEXT PRIMARY KEY, is_role INTEGER NOT NULL, created_us INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE quern_grant(grantee TEXT NOT NULL, privilege TEXT NOT NULL, kind TEXT NOT NULL, object TEXT NOT NULL, grantable INTEGER NOT NULL, grantor TEXT NOT NULL, PRIMARY KEY(grantee, privilege, kind, object)) WITHOUT ROWID;
+ALTER TABLE quern_run ADD COLUMN committing_us INTEGER;

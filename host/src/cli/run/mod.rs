@@ -5,6 +5,7 @@ mod list;
 mod logs;
 mod result;
 mod show;
+mod watch;
 
 use anyhow::Result;
 use clap::Subcommand;
@@ -22,6 +23,7 @@ pub(crate) enum RunCommand {
     Show(show::Show),
     Logs(logs::Logs),
     Result(result::RunResult),
+    Watch(watch::Watch),
     Kill(kill::Kill),
 }
 
@@ -33,6 +35,7 @@ impl RunCommand {
             Self::Show(command) => command.run(context),
             Self::Logs(command) => command.run(context),
             Self::Result(command) => command.run(context),
+            Self::Watch(command) => command.run(context),
             Self::Kill(command) => command.run(context),
         }
     }

@@ -99,11 +99,13 @@ fn describe(run: &RunView, paint: Paint) -> String {
     line("submitted", &time(Some(run.submitted_us)));
     line("started", &time(run.started_us));
     line("finished", &time(run.finished_us));
+    line("times", &times(run));
     line("error", run.error.as_deref().unwrap_or_default());
     line("results", &named(&run.results));
     for instance in &run.instances {
         let shard = format!("shard {}", instance.shard);
         line(&shard, format!("{}  {}", painted_state(paint, &instance.state), instance.status).trim_end());
+        line("", instance.message.as_deref().unwrap_or_default());
         line("", &named(&instance.results));
     }
     let receipts = receipts(run, paint);
@@ -112,6 +114,20 @@ fn describe(run: &RunView, paint: Paint) -> String {
         text.push_str(&receipts);
     }
     text
+}
+
+/// How long the run waited, executed and wrote.
+fn times(run: &RunView) -> String {
+    let span = |name: &str, from: Option<i64>, to: Option<i64>| {
+        let us = u64::try_from(to? - from?).ok()?;
+        Some(format!("{name} {}", duration(Duration::from_micros(us))))
+    };
+    let spans = [
+        span("queue", Some(run.submitted_us), run.started_us),
+        span("instances", run.started_us, run.committing_us.or(run.finished_us)),
+        span("commit", run.committing_us, run.finished_us),
+    ];
+    spans.into_iter().flatten().collect::<Vec<_>>().join(", ")
 }
 
 /// Inputs, outputs or parameters on one line.

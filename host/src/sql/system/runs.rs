@@ -25,10 +25,10 @@ fn visible(view: &View) -> Result<Vec<RunRecord>> {
 
 pub(super) fn runs(view: &View) -> Result<Rows> {
     let rows = visible(view)?.into_iter().map(|run| {
-        let wall_ms = match (run.started_us, run.finished_us) {
-            (Some(started), Some(finished)) => Some((finished - started) as f64 / 1e3),
-            _ => None,
-        };
+        let ms = |from: Option<i64>, to: Option<i64>| Some((to? - from?) as f64 / 1e3);
+        let wall_ms = ms(run.started_us, run.finished_us);
+        let queue_ms = ms(Some(run.submitted_us), run.started_us);
+        let commit_ms = ms(run.committing_us, run.finished_us);
         vec![
             run.id.0.into(),
             run.proc.into(),
@@ -46,6 +46,8 @@ pub(super) fn runs(view: &View) -> Result<Rows> {
             run.started_us.map_or(Cell::Null, Cell::Time),
             run.finished_us.map_or(Cell::Null, Cell::Time),
             wall_ms.into(),
+            queue_ms.into(),
+            commit_ms.into(),
             run.error.into(),
             run.sha256.into(),
         ]

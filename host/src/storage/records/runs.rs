@@ -87,6 +87,8 @@ pub struct RunRecord {
     pub submitted_us: i64,
     /// When it left the queue.
     pub started_us: Option<i64>,
+    /// When all its instances had completed and their rows began to be written.
+    pub committing_us: Option<i64>,
     /// When it ended.
     pub finished_us: Option<i64>,
     /// Why it ended without completing.
@@ -130,7 +132,7 @@ pub struct RunFilter {
 }
 
 const COLUMNS: &str = "run_id, proc, component, sha256, tag, user, state, params, inputs, outputs, snapshot_id, \
-seed, submitted_us, started_us, finished_us, error, instances";
+seed, submitted_us, started_us, finished_us, error, instances, committing_us";
 
 fn run_from_row(row: &Row<'_>) -> rusqlite::Result<RunRecord> {
     let state: String = row.get(6)?;
@@ -153,6 +155,7 @@ fn run_from_row(row: &Row<'_>) -> rusqlite::Result<RunRecord> {
         finished_us: row.get(14)?,
         error: row.get(15)?,
         instances: row.get(16)?,
+        committing_us: row.get(17)?,
     })
 }
 
@@ -176,7 +179,7 @@ impl Write {
         self.record(move |connection| {
             let (id, snapshot) = (U(run.id.0), run.snapshot.map(|s| U(s.0)));
             let seed = run.seed.cast_signed();
-            let values: [&dyn ToSql; 17] = [
+            let values: [&dyn ToSql; 18] = [
                 &id,
                 &run.proc,
                 &run.component,
@@ -194,10 +197,11 @@ impl Write {
                 &run.finished_us,
                 &run.error,
                 &run.instances,
+                &run.committing_us,
             ];
             let text = format!(
                 "INSERT OR REPLACE INTO quern_run ({COLUMNS}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, \
-            ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)"
+            ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18)"
             );
             sql(connection.execute(&text, &values[..])).map(drop)
         });
