@@ -15,7 +15,7 @@ fn create_tells_what_each_step_found_and_a_dry_run_stores_nothing() {
         "never has  SQL, network, files, clock, environment\n",
         "\ntrain (nondistributed)  ",
         "\n  param    epochs  int = 5  Passes over all images.\n",
-        "\nwould create component `mnist` version 1; nothing was stored: mnist.train, mnist.infer\n",
+        "\nwould create component `mnist` version 1; nothing was stored: mnist.train, mnist.infer, mnist.vote\n",
     ] {
         assert!(dry.contains(line), "{line:?} is not in\n{dry}");
     }

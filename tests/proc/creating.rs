@@ -31,7 +31,7 @@ fn an_inspection_tells_procs_imports_and_what_they_allow() {
          no SQL, network, files, clock, environment"
     );
     let procs: Vec<(&str, Mode)> = found.procs.iter().map(|p| (p.name.as_str(), p.mode)).collect();
-    assert_eq!(procs, [("train", Mode::Nondistributed), ("infer", Mode::Distributed)]);
+    assert_eq!(procs, [("train", Mode::Nondistributed), ("infer", Mode::Distributed), ("vote", Mode::Distributed)]);
     let train = &found.procs[0];
     assert_eq!(train.inputs[0].columns[0].class.to_string(), "tensor(uint8,[28,28])");
     assert!(train.outputs[0].models);

@@ -25,7 +25,7 @@ Examples:
   quern proc execute mnist.train --input digits:data,label --output models --param epochs=3 --seed 1
   quern proc execute mnist.train --input 'digits where label < 5' --output models
   quern proc execute slow --input t --deadline 10s --limit guest_memory_bytes=512MiB
-  quern proc execute mnist.train -i digits -o models --sweep seed=1..10 --sweep learning_rate=0.001,0.002
+  quern proc execute mnist.train -i digits -o models --sweep seed=1..10 --sweep epochs=1,5
   quern proc execute slow --input t --detach      goes on when this terminal is closed
 
 Without a server the run is in the foreground: Ctrl-C kills it. Where `quern serve`
