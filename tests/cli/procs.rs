@@ -68,6 +68,24 @@ fn versions_are_added_listed_activated_executed_and_deleted() {
 }
 
 #[test]
+fn statements_create_functions_from_files_and_from_versions_that_are_stored() {
+    let terminal = Terminal::new();
+    let (old, new) = (crate::guest::component("udfs/sum-of-squares"), crate::guest::component("tests/bench/guest"));
+    let (old, new) = (terminal.file("old.wasm", old), terminal.file("new.wasm", new));
+    let create = |how: &str, from: &str| format!("create {how} function sums file paths '{from}'");
+    let made = terminal.ok(&["sql", &format!("{} with options (max_concurrency_per_node='3')", create("", &old))]);
+    assert!(made.starts_with("created component `sums` version 1 with sum_of_squares: it can use "), "{made}");
+    assert_eq!(terminal.value("select max_concurrency from quern.procs"), 3);
+    assert_eq!(terminal.error(&["sql", &create("", &new)]), ["error: component `sums` exists already"]);
+    let replaced = terminal.ok(&["sql", &create("or replace", &new)]);
+    assert!(replaced.starts_with("created component `sums` version 2 with "), "{replaced}");
+    let sha256 = terminal.value("select sha256 from quern.components where version = 1");
+    let stored = format!("sha256:{}", sha256.as_str().unwrap());
+    let back = terminal.ok(&["sql", &create("or replace", &stored)]);
+    assert!(back.starts_with("these bytes are component `sums` version 1, which is active again"), "{back}");
+}
+
+#[test]
 fn a_bound_on_concurrent_runs_is_set_at_creation_or_later() {
     let terminal = Terminal::new();
     let file = terminal.file("sums.wasm", crate::guest::component("udfs/sum-of-squares"));

@@ -152,21 +152,29 @@ fn runs_are_killed_by_tag_or_all() {
 fn functions_are_shown_described_and_dropped() {
     let f = numbers();
     assert_eq!(
-        f.rows("SHOW FUNCTIONS"),
+        f.rows("SELECT component || '.' || proc, mode, doc FROM quern.procs ORDER BY 1"),
         [
             "numbers.broken|nondistributed|what broken does",
             "numbers.double|distributed|what double does",
             "numbers.endless|nondistributed|what endless does"
         ]
     );
-    assert_eq!(f.rows("SHOW FUNCTION double"), ["numbers.double|distributed|what double does"]);
+    let sha256 = f.value("SELECT sha256 FROM quern.components");
+    assert_eq!(
+        f.rows("SHOW FUNCTION double"),
+        [format!(
+            "numbers.double|distributed|what double does|\
+             CREATE OR REPLACE FUNCTION \"numbers\" MODE = 'distributed' FILE PATHS 'sha256:{sha256}'"
+        )]
+    );
+    assert_eq!(f.rows("SHOW FUNCTIONS").len(), 3);
     assert_eq!(f.rows("SHOW FUNCTION numbers").len(), 3);
     assert_eq!(
         f.rows("DESCRIBE FUNCTION double"),
         [
             "numbers.double|distributed|[{\"name\":\"numbers\",\"doc\":\"\",\"columns\":[{\"name\":\"n\",\"type\":\"numeric\"}]}]|\
           [{\"name\":\"doubled\",\"doc\":\"\",\"columns\":[{\"name\":\"n2\",\"type\":\"int64\",\"nullable\":false}],\"models\":false}]|\
-          [{\"name\":\"factor\",\"type\":\"int\",\"default\":\"2\",\"doc\":\"\"}]|what double does"
+          [{\"name\":\"factor\",\"type\":\"int\",\"default\":\"2\",\"doc\":\"\"}]|what double does|1|NULL"
         ]
     );
     assert_eq!(f.error("SHOW FUNCTION doubel"), "no proc `doubel`; did you mean `double`?");
@@ -177,6 +185,33 @@ fn functions_are_shown_described_and_dropped() {
     assert_eq!(f.run("DROP FUNCTION numbers"), "dropped component `numbers`");
     assert_eq!(f.run("DROP FUNCTION IF EXISTS numbers"), "no component `numbers` to drop");
     assert_eq!(f.rows("SHOW FUNCTIONS").len(), 0);
+}
+
+#[test]
+fn functions_are_altered_and_versions_activated() {
+    let f = numbers();
+    assert_eq!(f.run("ALTER FUNCTION double SET max_concurrency = 2"), "proc `numbers.double`: max_concurrency = 2");
+    assert_eq!(f.value("SELECT max_concurrency FROM quern.procs WHERE proc = 'double'"), "2");
+    assert!(f.rows("SHOW FUNCTION double")[0].ends_with(" WITH OPTIONS (max_concurrency = '2')"));
+    f.run("ALTER FUNCTION numbers.double SET max_concurrency = none, handles = 5000");
+    assert_eq!(f.value("SELECT max_concurrency FROM quern.procs WHERE proc = 'double'"), "NULL");
+    assert_eq!(f.run("ALTER FUNCTION numbers ACTIVATE VERSION 1"), "component `numbers` version 1 is active");
+    for (statement, message) in [
+        ("numbers ACTIVATE VERSION 7", "component `numbers` has no version 7; it has 1"),
+        (
+            "double SET max_concurrency = 0",
+            "max_concurrency of proc `numbers.double` must be 1 or more; `none` lifts the bound",
+        ),
+        ("double SET max_concurrency = few", "option max_concurrency: `few` is neither a whole number nor none"),
+        ("double SET handels = 5", "no limit `handels`; did you mean `handles`?"),
+        ("doubel SET handles = 5", "no proc `doubel`; did you mean `double`?"),
+        (
+            "double RENAME",
+            "expected ACTIVATE VERSION n or SET option = value, but there is `RENAME` at line 1, column 23",
+        ),
+    ] {
+        assert_eq!(f.error(&format!("ALTER FUNCTION {statement}")), message);
+    }
 }
 
 #[test]

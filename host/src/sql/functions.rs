@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::alter;
 use super::answer::{Answer, Done};
 use super::change::{self, counted};
 use super::inputs;
@@ -27,9 +28,7 @@ pub(super) fn create(view: &View, create: &CreateFunction) -> Result<Done> {
     let [file] = create.files.as_slice() else {
         return Err(Error::Invalid("a component is one file".into()));
     };
-    // Errors shall say where a relative path was looked for.
-    let path = std::path::absolute(file).map_err(|e| Error::io("find", file, e))?;
-    let bytes = std::fs::read(&path).map_err(|e| Error::io("read", &path, e))?;
+    let bytes = component_bytes(view, file)?;
     let catalog = &view.system.catalog;
     let rights = &view.caller.rights;
     rights.create_component(catalog, &create.name)?;
@@ -37,11 +36,35 @@ pub(super) fn create(view: &View, create: &CreateFunction) -> Result<Done> {
         return Err(Error::Exists { kind: "component", name: create.name.clone() });
     }
     let cache = CodeCache::of_user();
+    let mut bound = None;
+    for (name, value) in &create.options {
+        match alter::MAX_CONCURRENCY.contains(&name.as_str()) {
+            true => bound = alter::number_or_none(name, value)?,
+            false => {
+                return Err(Error::not_found("option", name, Some("CREATE FUNCTION".into()), alter::MAX_CONCURRENCY));
+            }
+        }
+    }
     let done = Creation::new(&create.name).create(catalog, &bytes, &view.system.limits, cache.as_ref())?;
+    if bound.is_some() {
+        for proc in &done.inspection.procs {
+            catalog.set_max_concurrency(&create.name, &proc.name, bound)?;
+        }
+    }
     rights.own_component(&view.storage, &create.name)?;
     let procs: Vec<&str> = done.inspection.procs.iter().map(|proc| proc.name.as_str()).collect();
     let (sentence, capabilities) = (done.sentence(), &done.inspection.capabilities);
     Ok(Done::message(format!("{sentence} with {}: it can use {capabilities}", procs.join(", "))))
+}
+
+/// A file's bytes, or those of a version that was created: `sha256:…`.
+fn component_bytes(view: &View, file: &str) -> Result<Vec<u8>> {
+    if let Some(sha256) = file.strip_prefix(alter::STORED) {
+        return view.storage.component_bytes(sha256);
+    }
+    // Errors shall say where a relative path was looked for.
+    let path = std::path::absolute(file).map_err(|e| Error::io("find", file, e))?;
+    std::fs::read(&path).map_err(|e| Error::io("read", &path, e))
 }
 
 /// `DROP FUNCTION`.
@@ -72,11 +95,12 @@ pub(super) fn show(session: &Session, view: &View, show: &Show) -> Result<Answer
             .to_owned(),
         Show::Columns(table) => return describe_table(session, view, table),
         Show::Functions(name) => format!(
-            "SELECT component || '.' || proc AS function_name, mode, doc FROM quern.procs{} ORDER BY 1",
+            "SELECT component || '.' || proc AS function_name, mode, doc, ddl FROM quern.procs{} ORDER BY 1",
             of_function(view, name.as_deref())?
         ),
         Show::Function(name) => format!(
-            "SELECT component || '.' || proc AS function_name, mode, inputs, outputs, params, doc FROM quern.procs{} \
+            "SELECT component || '.' || proc AS function_name, mode, inputs, outputs, params, doc, version, \
+             max_concurrency FROM quern.procs{} \
              ORDER BY 1",
             of_function(view, name.as_deref())?
         ),

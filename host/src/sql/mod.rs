@@ -9,6 +9,7 @@
 //!
 //! Callers are plain threads: every call blocks, on a runtime that `Sql` owns.
 
+mod alter;
 mod answer;
 mod change;
 mod checked;
@@ -111,6 +112,7 @@ impl Sql {
             Kind::Update(update) => change::update(session, view, update),
             Kind::Import(statement) => import::statement(view, statement),
             Kind::CreateFunction(create) => functions::create(view, create),
+            Kind::AlterFunction(statement) => alter::alter(view, statement),
             Kind::DropFunction { name, if_exists } => functions::drop(view, name, *if_exists),
             Kind::Execute(execute) => functions::execute(session, view, execute),
             Kind::Kill(kill) => functions::kill(view, kill),

@@ -38,6 +38,7 @@ pub(super) enum Kind {
     Import(Import),
     Show(Show),
     CreateFunction(CreateFunction),
+    AlterFunction(AlterFunction),
     DropFunction {
         name: String,
         if_exists: bool,
@@ -126,6 +127,24 @@ pub(super) struct CreateFunction {
     pub name: String,
     pub files: Vec<String>,
     pub or_replace: bool,
+    /// `WITH OPTIONS (name = value, …)`.
+    pub options: Vec<(String, String)>,
+}
+
+/// `ALTER FUNCTION`.
+#[derive(Debug)]
+pub(super) struct AlterFunction {
+    pub name: String,
+    pub change: FunctionChange,
+}
+
+/// What `ALTER FUNCTION` changes.
+#[derive(Debug)]
+pub(super) enum FunctionChange {
+    /// `ACTIVATE VERSION n`.
+    Activate(u64),
+    /// `SET name = value, …`: the bound on concurrent runs, limits.
+    Set(Vec<(String, String)>),
 }
 
 /// `KILL`.

@@ -12,7 +12,9 @@ use super::{
 };
 use crate::base::{Error, Result};
 use crate::run::Bytes;
-use crate::sql::statement::{CreateFunction, Execute, ExecuteInput, Kill, Planned, TableName};
+use crate::sql::statement::{
+    AlterFunction, CreateFunction, Execute, ExecuteInput, FunctionChange, Kill, Planned, TableName,
+};
 
 /// The arguments of `EXECUTE FUNCTION`.
 const ARGUMENTS: &str = "INPUT_TABLE_NAMES, OUTPUT_TABLE_NAMES, PARAMS or OPTIONS";
@@ -60,7 +62,7 @@ pub(super) fn show(parser: &mut Parser<'_>, describe: bool) -> Result<Show> {
 /// What follows `CREATE [OR REPLACE] FUNCTION`.
 pub(super) fn create(parser: &mut Parser<'_>, or_replace: bool) -> Result<Kind> {
     let name = name(parser)?;
-    let mut files = Vec::new();
+    let (mut files, mut options) = (Vec::new(), Vec::new());
     loop {
         if take_words(parser, &["FILE", "PATHS"]) || take_words(parser, &["FILE", "PATH"]) {
             files.push(text(parser)?);
@@ -71,10 +73,10 @@ pub(super) fn create(parser: &mut Parser<'_>, or_replace: bool) -> Result<Kind> 
             // The component itself says how its procs run; the clause is Kinetica's.
             let _ = parser.consume_token(&Token::Eq);
             text(parser)?;
-        } else if matches!(
-            word_at(parser, 0).as_str(),
-            "RETURNS" | "RUN_COMMAND" | "RUN_COMMAND_ARGS" | "WITH" | "LANGUAGE"
-        ) {
+        } else if take_words(parser, &["WITH", "OPTIONS"]) {
+            expect(parser, &Token::LParen)?;
+            options = pairs(parser)?;
+        } else if matches!(word_at(parser, 0).as_str(), "RETURNS" | "RUN_COMMAND" | "RUN_COMMAND_ARGS" | "LANGUAGE") {
             let clause = word_at(parser, 0);
             let reason =
                 format!("{clause} is not supported: a component says itself what its procs read, write and take");
@@ -85,8 +87,37 @@ pub(super) fn create(parser: &mut Parser<'_>, or_replace: bool) -> Result<Kind> 
     }
     match files.len() {
         0 => Err(unexpected(&parser.peek_token(), "FILE PATHS 'component.wasm'")),
-        1 => Ok(Kind::CreateFunction(CreateFunction { name, files, or_replace })),
+        1 => Ok(Kind::CreateFunction(CreateFunction { name, files, or_replace, options })),
         n => Err(Error::Invalid(format!("a component is one file, {n} are named"))),
+    }
+}
+
+/// `ALTER FUNCTION name ACTIVATE VERSION n`, `ALTER FUNCTION name SET option = value, …`.
+pub(super) fn alter(parser: &mut Parser<'_>) -> Result<Kind> {
+    expect_word(parser, "ALTER")?;
+    parser.next_token();
+    let name = name(parser)?;
+    let change = if take_words(parser, &["ACTIVATE", "VERSION"]) {
+        FunctionChange::Activate(whole_number(parser, "the number of a version")?)
+    } else {
+        match take_word(parser, "SET") {
+            true => FunctionChange::Set(settings(parser)?),
+            false => return Err(unexpected(&parser.peek_token(), "ACTIVATE VERSION n or SET option = value")),
+        }
+    };
+    Ok(Kind::AlterFunction(AlterFunction { name, change }))
+}
+
+/// `option = value, …`.
+fn settings(parser: &mut Parser<'_>) -> Result<Vec<(String, String)>> {
+    let mut settings = Vec::new();
+    loop {
+        let option = identifier(parser)?;
+        expect(parser, &Token::Eq)?;
+        settings.push((option, value(parser)?));
+        if !parser.consume_token(&Token::Comma) {
+            return Ok(settings);
+        }
     }
 }
 

@@ -135,6 +135,7 @@ fn statement(parser: &mut DFParser<'_>) -> Result<Kind> {
             Err(Error::Unsupported("there are no transactions: each statement commits on its own".into()))
         }
         ("", _) if parser.parser.peek_token_ref().token == Token::LParen => planned(parser).map(Kind::Query),
+        ("ALTER", "FUNCTION" | "PROC") => function::alter(&mut parser.parser),
         ("ALTER", "TABLE") => Err(Error::Unsupported(
             "ALTER TABLE is not supported; CREATE TABLE new AS SELECT … FROM old, then DROP TABLE old".into(),
         )),

@@ -81,6 +81,7 @@ tables! {
     ]
     Procs "procs" [
         "component" Text, "proc" Text, "mode" Text, "doc" Text, "inputs" Json, "outputs" Json, "params" Json,
+        "version" Count, "max_concurrency" Count "?", "ddl" Text,
     ]
     Models "models" [
         "id" Text, "table_name" Text, "name" Text, "sha256" Text, "size_bytes" Count, "created" Time,

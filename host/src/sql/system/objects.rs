@@ -3,6 +3,7 @@
 use super::rows::Cell;
 use crate::base::{Result, Sharding};
 use crate::catalog::Catalog;
+use crate::sql::alter;
 use crate::sql::provider::View;
 use crate::storage::{ScanOptions, Versions};
 
@@ -120,8 +121,12 @@ pub(super) fn grants(view: &View) -> Result<Rows> {
 
 pub(super) fn procs(view: &View) -> Result<Rows> {
     let mut rows = Rows::new();
+    let settings = view.system.catalog.proc_settings()?;
     for found in view.system.catalog.procs()? {
+        let ddl = alter::ddl(&found, &settings);
         let proc = found.proc;
+        let own = settings.iter().find(|set| set.component == found.component.name && set.proc == proc.name);
+        let max_concurrency = own.and_then(|set| set.max_concurrency);
         rows.push(vec![
             found.component.name.into(),
             Cell::from(&proc.name),
@@ -130,6 +135,9 @@ pub(super) fn procs(view: &View) -> Result<Rows> {
             json(&proc.inputs),
             json(&proc.outputs),
             json(&proc.params),
+            found.component.version.into(),
+            max_concurrency.into(),
+            ddl.into(),
         ]);
     }
     Ok(rows)
