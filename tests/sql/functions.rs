@@ -255,3 +255,62 @@ fn what_is_wrong_with_an_execution_is_said_before_it_begins() {
         format!("cannot read {}: No such file or directory (os error 2)", path.display())
     );
 }
+
+#[test]
+fn a_proc_with_one_output_is_read_as_a_table() {
+    let f = Folder::new().with_procs();
+    f.run("CREATE TABLE t (n bigint NOT NULL) SHARDS 2");
+    f.run("INSERT INTO t SELECT value FROM generate_series(1, 100)");
+    assert_eq!(
+        f.value("SELECT count(*), sum(n2) FROM TABLE(double(INPUT_TABLE_NAMES => INPUT_TABLE(t)))"),
+        "100|10100"
+    );
+    assert_eq!(
+        f.rows(
+            "SELECT i.n, o.n2 FROM t i, TABLE(numbers.double(INPUT_TABLE_NAMES => INPUT_TABLE(SELECT n FROM t WHERE n < 40), \
+             PARAMS => KV_PAIRS(factor = '3'))) o WHERE i.n = o.n2 AND i.n > 80 ORDER BY 1"
+        ),
+        ["81|81", "84|84", "87|87", "90|90", "93|93", "96|96", "99|99"]
+    );
+    assert_eq!(
+        f.rows(
+            "SELECT n2 % 10 AS last, count(*) FROM TABLE (double(INPUT_TABLE_NAMES => INPUT_TABLE(t))) \
+             GROUP BY 1 ORDER BY 1 LIMIT 2"
+        ),
+        ["0|20", "2|20"]
+    );
+    f.run("CREATE TABLE kept AS SELECT n2 FROM TABLE(double(INPUT_TABLE_NAMES => INPUT_TABLE(t))) o");
+    assert_eq!(f.value("SELECT max(n2) FROM kept"), "200");
+    assert_eq!(f.rows("SELECT table_name FROM quern.tables ORDER BY 1"), ["kept", "t"], "no other table is left");
+    assert_eq!(f.rows("SELECT DISTINCT state FROM quern.runs"), ["complete"]);
+    let runs = f.value("SELECT count(*) FROM quern.runs");
+    f.rows("EXPLAIN SELECT * FROM TABLE(double(INPUT_TABLE_NAMES => INPUT_TABLE(t)))");
+    assert_eq!(f.value("SELECT count(*) FROM quern.runs"), runs, "a plan executes nothing");
+}
+
+#[test]
+fn a_proc_that_cannot_be_read_as_a_table_says_why() {
+    let f = Folder::new().with_procs();
+    f.run("CREATE TABLE t (n bigint NOT NULL)");
+    let mut wrong = Vec::new();
+    for (statement, message) in [
+        ("SELECT * FROM TABLE(duble())", "no proc `duble`; did you mean `double`?"),
+        (
+            "SELECT * FROM TABLE(broken())",
+            "proc `broken` has 0 outputs; only a proc with one is read as a table, use EXECUTE FUNCTION",
+        ),
+        (
+            "SELECT * FROM TABLE(double(INPUT_TABLE_NAMES => INPUT_TABLE(t), OUTPUT_TABLE_NAMES => OUTPUT_TABLES('o')))",
+            "TABLE(double(…)) gives its rows to the query; leave out OUTPUT_TABLE_NAMES",
+        ),
+        (
+            "SELECT n3 FROM TABLE(double(INPUT_TABLE_NAMES => INPUT_TABLE(t))) o",
+            "no column `n3` in table `o`; did you mean `n2`?",
+        ),
+        ("SELECT * FROM TABLE(double(INPUT_TABLE_NAMES => INPUT_TABLE(x)))", "no table `x`; did you mean `t`?"),
+        ("SELECT * FROM TABLE(double(PARAMS => 3))", "expected KV_PAIRS, but there is `3` at line 1, column 38"),
+    ] {
+        super::bad_statements::check(&mut wrong, statement, &f.error(statement), message);
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}

@@ -31,6 +31,7 @@ pub use access::{check_kill, check_request, check_startup};
 pub use backend::{Backend, Contact, Descriptor, Done, InputShard, Made, Manifest};
 pub use live::RunStatus;
 pub use local::LocalThreads;
+pub use outputs::only_output;
 pub use request::{Bytes, InputRef, OnFailure, Request};
 pub use results::Value;
 pub use runs::{RunResults, Runs, TEMPORARY, Target};

@@ -19,6 +19,24 @@ pub(super) fn schema_of(spec: &OutputSpec, paired: Option<&Schema>) -> Result<Sc
     }
 }
 
+/// The columns of a proc's only output; `paired` are those of its first input.
+pub fn only_output(proc: &ProcSpec, paired: Option<&Schema>) -> Result<Schema> {
+    match proc.outputs.as_slice() {
+        [output] if output.columns.is_empty() && !output.models && paired.is_none() => {
+            Err(Error::Unsupported(format!(
+                "proc `{}` declares no columns for its output; it is read as a table only where its input is a table",
+                proc.name
+            )))
+        }
+        [output] => schema_of(output, paired),
+        outputs => Err(Error::Unsupported(format!(
+            "proc `{}` has {} outputs; only a proc with one is read as a table, use EXECUTE FUNCTION",
+            proc.name,
+            outputs.len()
+        ))),
+    }
+}
+
 /// Refuses a table that the output does not fit.
 pub(super) fn check_existing(proc: &ProcSpec, spec: &OutputSpec, table: &str, schema: &Schema) -> Result<()> {
     for column in &spec.columns {

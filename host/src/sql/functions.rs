@@ -156,6 +156,25 @@ fn literal(text: &str) -> String {
 
 /// `EXECUTE FUNCTION`: queues the run and waits for its end, unless `wait` is false.
 pub(super) fn execute(session: &Session, view: &View, execute: &Execute) -> Result<Done> {
+    let Asked { mut request, wait, at_startup } = request(view, execute)?;
+    if at_startup {
+        check_request(&view.caller.rights, &view.system.catalog, &view.snapshot, &mut request)?;
+        let id = view.system.runs.add_startup(&request)?;
+        return Ok(Done::message(format!("stored as {id}; it is executed whenever `quern serve` opens the folder")));
+    }
+    let run = inputs::submit(session, view, request)?;
+    if wait { finish(view, run) } else { Ok(started(run)) }
+}
+
+/// What `EXECUTE FUNCTION` asks for.
+pub(super) struct Asked {
+    pub(super) request: Request,
+    wait: bool,
+    at_startup: bool,
+}
+
+/// The request of a statement.
+pub(super) fn request(view: &View, execute: &Execute) -> Result<Asked> {
     let mut request = Request::new(&execute.proc);
     request.outputs.clone_from(&execute.outputs);
     request.params.clone_from(&execute.params);
@@ -178,13 +197,7 @@ pub(super) fn execute(session: &Session, view: &View, execute: &Execute) -> Resu
             ExecuteInput::Query(query) => inputs::of_query(query),
         });
     }
-    if at_startup {
-        check_request(&view.caller.rights, &view.system.catalog, &view.snapshot, &mut request)?;
-        let id = view.system.runs.add_startup(&request)?;
-        return Ok(Done::message(format!("stored as {id}; it is executed whenever `quern serve` opens the folder")));
-    }
-    let run = inputs::submit(session, view, request)?;
-    if wait { finish(view, run) } else { Ok(started(run)) }
+    Ok(Asked { request, wait, at_startup })
 }
 
 /// Applies one option.
@@ -244,6 +257,16 @@ fn finish(view: &View, run: RunId) -> Result<Done> {
     let (component, proc) = (&record.component, &record.proc);
     let text = format!("run {run} of {component}.{proc} complete: {} out in {seconds:.2} s", counted(rows_out));
     Ok(Done::run(text, run))
+}
+
+/// Waits for the end of a run whose rows only the caller wants.
+pub(super) fn finish_or_kill(view: &View, run: RunId) -> Result<()> {
+    let ended = finish(view, run);
+    if ended.is_err() {
+        // One that has ended by itself cannot be killed, which is as good.
+        let _ = view.system.runs.kill(&Target::Run(run), Some("the end of its query"));
+    }
+    ended.map(|_| ())
 }
 
 /// `KILL`.

@@ -11,6 +11,7 @@
 
 mod alter;
 mod answer;
+mod call;
 mod change;
 mod checked;
 mod convert;
@@ -79,7 +80,7 @@ pub struct Sql(Arc<Inner>);
 struct Inner {
     storage: Storage,
     system: Arc<System>,
-    session: Session,
+    session: Arc<Session>,
 }
 
 impl Sql {
@@ -87,7 +88,7 @@ impl Sql {
     pub fn new(context: Context) -> Result<Self> {
         let Context { storage, catalog, runs, devices, limits, threads } = context;
         let system = Arc::new(System { catalog, runs, devices, limits });
-        Ok(Self(Arc::new(Inner { storage, system, session: Session::new(threads.max(1))? })))
+        Ok(Self(Arc::new(Inner { storage, system, session: Arc::new(Session::new(threads.max(1))?) })))
     }
 
     /// Executes statements separated by `;`, one after the other. All are read
@@ -101,7 +102,7 @@ impl Sql {
     /// and for as long as it wants.
     pub fn execute_one(&self, statement: &Statement, caller: &Caller) -> Result<Answer> {
         let session = &self.0.session;
-        let view = &self.view(caller)?;
+        let view = &View { calls: statement.1.clone(), ..self.view(caller)? };
         let done = match &statement.0 {
             Kind::Query(query) => return session.query(view, query).map(Answer::Rows),
             Kind::Show(show) => return functions::show(session, view, show),
@@ -151,6 +152,8 @@ impl Sql {
             snapshot: self.0.storage.snapshot()?,
             system: self.0.system.clone(),
             row_ids_of: None,
+            session: self.0.session.clone(),
+            calls: Arc::default(),
             only_shard: None,
             caller: Caller { watch: caller.watch.clone(), rights: caller.rights.fresh(&self.0.storage)? },
         })

@@ -6,15 +6,20 @@ use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Schema as ArrowSchema, SchemaRef};
 use async_trait::async_trait;
-use datafusion::catalog::{CatalogProvider, CatalogProviderList, SchemaProvider, Session, TableProvider};
+use datafusion::catalog::{
+    CatalogProvider, CatalogProviderList, SchemaProvider, Session as CatalogSession, TableProvider,
+};
 use datafusion::common::{DataFusionError, Result as DataFusionResult};
 use datafusion::logical_expr::{Expr, TableType};
 use datafusion::physical_plan::ExecutionPlan;
 
 use super::Rows;
+use super::call;
 use super::convert;
 use super::parse::{AT, MAIN, MAIN_ALIAS};
 use super::scan::{ScanExec, Source};
+use super::session::Session;
+use super::statement::Call;
 use super::system::{self, System};
 use super::watch::Caller;
 use crate::base::{ColumnType, Error, Result, Schema, SnapshotId};
@@ -34,6 +39,10 @@ pub(super) struct View {
     pub(super) row_ids_of: Option<String>,
     /// A table of which only the rows of one shard are seen.
     pub(super) only_shard: Option<(String, u32)>,
+    /// Plans queries.
+    pub(super) session: Arc<Session>,
+    /// Procs that the statement reads as tables.
+    pub(super) calls: Arc<Vec<Call>>,
     /// For whom the statement works.
     pub(super) caller: Caller,
 }
@@ -170,6 +179,10 @@ impl SchemaProvider for Tables {
     }
 
     async fn table(&self, name: &str) -> DataFusionResult<Option<Arc<dyn TableProvider>>> {
+        if let Some(call) = self.0.calls.iter().find(|call| call.name == name) {
+            let planned = call::Planned::new(&self.0, call).map_err(|e| DataFusionError::External(Box::new(e)))?;
+            return Ok(Some(Arc::new(ProcTable { view: self.0.clone(), planned })));
+        }
         match self.0.table(name) {
             Ok(table) => Ok(Some(Arc::new(table))),
             // The name may be that of a function or a `WITH`; see `View::missing`.
@@ -224,7 +237,7 @@ impl TableProvider for StoredTable {
 
     async fn scan(
         &self,
-        _: &dyn Session,
+        _: &dyn CatalogSession,
         projection: Option<&Vec<usize>>,
         _: &[Expr],
         limit: Option<usize>,
@@ -236,6 +249,35 @@ impl TableProvider for StoredTable {
             shard: self.view.only_shard.as_ref().filter(|(name, _)| *name == self.table.name).map(|(_, shard)| *shard),
         };
         ScanExec::plan(source, &self.schema, projection, limit)
+    }
+}
+
+/// The rows that a proc makes.
+#[derive(Debug)]
+struct ProcTable {
+    view: View,
+    planned: call::Planned,
+}
+
+#[async_trait]
+impl TableProvider for ProcTable {
+    fn schema(&self) -> SchemaRef {
+        self.planned.schema.clone()
+    }
+
+    fn table_type(&self) -> TableType {
+        TableType::Temporary
+    }
+
+    async fn scan(
+        &self,
+        _: &dyn CatalogSession,
+        projection: Option<&Vec<usize>>,
+        _: &[Expr],
+        limit: Option<usize>,
+    ) -> DataFusionResult<Arc<dyn ExecutionPlan>> {
+        let source = Source::Proc { view: self.view.clone(), planned: Box::new(self.planned.clone()) };
+        ScanExec::plan(source, &self.planned.schema, projection, limit)
     }
 }
 
@@ -259,7 +301,7 @@ impl TableProvider for SystemTable {
 
     async fn scan(
         &self,
-        _: &dyn Session,
+        _: &dyn CatalogSession,
         projection: Option<&Vec<usize>>,
         _: &[Expr],
         limit: Option<usize>,

@@ -17,6 +17,7 @@ use datafusion::physical_plan::execution_plan::{
 use datafusion::physical_plan::stream::RecordBatchReceiverStreamBuilder;
 use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, Partitioning, PlanProperties};
 
+use super::call;
 use super::convert;
 use super::provider::View;
 use super::system;
@@ -31,6 +32,7 @@ const AHEAD: usize = 2;
 pub(super) enum Source {
     Table { storage: Storage, snapshot: Arc<Snapshot>, table: Arc<TableState>, shard: Option<u32> },
     System { view: View, kind: system::Table },
+    Proc { view: View, planned: Box<call::Planned> },
 }
 
 impl Source {
@@ -38,6 +40,7 @@ impl Source {
         match self {
             Self::Table { table, .. } => &table.name,
             Self::System { kind, .. } => kind.name(),
+            Self::Proc { planned, .. } => planned.name(),
         }
     }
 
@@ -45,12 +48,12 @@ impl Source {
     fn rows(&self) -> Option<usize> {
         match self {
             Self::Table { table, shard: None, .. } => usize::try_from(table.rows).ok(),
-            Self::Table { .. } | Self::System { .. } => None,
+            Self::Table { .. } | Self::System { .. } | Self::Proc { .. } => None,
         }
     }
 
     /// Batches of these columns; the position behind the last is the row id.
-    fn batches(&self, columns: &[usize], schema: SchemaRef) -> Result<Batches> {
+    pub(super) fn batches(&self, columns: &[usize], schema: SchemaRef) -> Result<Batches> {
         match self {
             Self::Table { storage, snapshot, table, shard } => {
                 let known = table.schema.columns().len();
@@ -76,6 +79,7 @@ impl Source {
                     rebuild(&schema, columns.collect::<Result<_>>()?, batch.num_rows())
                 })))
             }
+            Self::Proc { view, planned } => planned.batches(view, columns, schema),
             Self::System { view, kind } => {
                 let columns = columns.to_vec();
                 let batches = kind.batches(view)?;
@@ -90,7 +94,7 @@ impl Source {
 }
 
 /// What a source gives.
-type Batches = Box<dyn Iterator<Item = Result<RecordBatch>> + Send>;
+pub(super) type Batches = Box<dyn Iterator<Item = Result<RecordBatch>> + Send>;
 
 fn lost(column: usize) -> Error {
     Error::Internal(format!("column {column} is missing from a batch"))

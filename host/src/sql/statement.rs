@@ -1,5 +1,7 @@
 //! The statements: what each one says, read but not yet resolved.
 
+use std::sync::Arc;
+
 /// What DataFusion plans.
 pub(super) use datafusion::sql::parser::Statement as Planned;
 
@@ -9,13 +11,21 @@ use crate::run::Bytes;
 
 /// One statement.
 #[derive(Debug)]
-pub struct Statement(pub(super) Kind);
+pub struct Statement(pub(super) Kind, pub(super) Arc<Vec<Call>>);
 
 impl Statement {
     /// Whether it only reads.
     pub fn is_query(&self) -> bool {
         matches!(self.0, Kind::Query(_) | Kind::Show(_))
     }
+}
+
+/// A proc that a query reads as a table.
+#[derive(Debug)]
+pub(super) struct Call {
+    /// What stands for it in the query.
+    pub name: String,
+    pub execute: Execute,
 }
 
 /// What a statement does.

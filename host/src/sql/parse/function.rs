@@ -125,9 +125,14 @@ fn settings(parser: &mut Parser<'_>) -> Result<Vec<(String, String)>> {
 pub(super) fn execute(parser: &mut DFParser<'_>) -> Result<Kind> {
     expect_word(&mut parser.parser, "EXECUTE")?;
     parser.parser.next_token();
+    call(parser).map(Kind::Execute)
+}
+
+/// `f(…)`.
+pub(super) fn call(parser: &mut DFParser<'_>) -> Result<Execute> {
     let mut execute = Execute { proc: name(&mut parser.parser)?, ..Execute::default() };
     if !parser.parser.consume_token(&Token::LParen) || parser.parser.consume_token(&Token::RParen) {
-        return Ok(Kind::Execute(execute));
+        return Ok(execute);
     }
     loop {
         argument(parser, &mut execute)?;
@@ -136,7 +141,7 @@ pub(super) fn execute(parser: &mut DFParser<'_>) -> Result<Kind> {
         }
     }
     expect(&mut parser.parser, &Token::RParen)?;
-    Ok(Kind::Execute(execute))
+    Ok(execute)
 }
 
 /// One `NAME => …`.

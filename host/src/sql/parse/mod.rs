@@ -2,11 +2,14 @@
 //! that change something, and those about procs, are read here, because their
 //! types, clauses and words are ours.
 
+mod calls;
 mod create;
 mod duplicates;
 mod function;
 mod grants;
 mod modify;
+
+use std::sync::Arc;
 
 use datafusion::sql::parser::{DFParser, DFParserBuilder};
 use datafusion::sql::sqlparser::ast::{Ident, ObjectName, ObjectNamePart};
@@ -15,7 +18,7 @@ use datafusion::sql::sqlparser::parser::{Parser, ParserError};
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer, Word};
 
 use super::error::{from_datafusion, from_parser};
-use super::statement::{Kind, Planned, Show, Statement, TableName};
+use super::statement::{Call, Kind, Planned, Show, Statement, TableName};
 use crate::base::{Error, Result, closest};
 
 /// The schema of tables.
@@ -35,14 +38,15 @@ const VERBS: [&str; 22] = [
 
 /// Reads statements separated by `;`.
 pub(super) fn statements(text: &str) -> Result<Vec<Statement>> {
-    let mut parser = parser(text)?;
+    let (mut parser, calls) = parser(text)?;
+    let calls = Arc::new(calls);
     let mut statements = Vec::new();
     loop {
         while parser.parser.consume_token(&Token::SemiColon) {}
         if parser.parser.peek_token_ref().token == Token::EOF {
             return Ok(statements);
         }
-        statements.push(Statement(statement(&mut parser)?));
+        statements.push(Statement(statement(&mut parser)?, calls.clone()));
         let next = parser.parser.peek_token();
         if !matches!(next.token, Token::SemiColon | Token::EOF) {
             return Err(unexpected(&next, "the end of the statement"));
@@ -52,15 +56,18 @@ pub(super) fn statements(text: &str) -> Result<Vec<Statement>> {
 
 /// Reads one query that was put together here.
 pub(super) fn query(text: &str) -> Result<Planned> {
-    parser(text)?.parse_statement().map_err(from_datafusion)
+    parser(text)?.0.parse_statement().map_err(from_datafusion)
 }
 
-/// A parser of `text`, with `t AT (VERSION => n)` as the name `t@n`.
-fn parser(text: &str) -> Result<DFParser<'static>> {
+/// A parser of `text`, with `t AT (VERSION => n)` as the name `t@n`, and the
+/// procs that are read as tables.
+fn parser(text: &str) -> Result<(DFParser<'static>, Vec<Call>)> {
     let tokens = Tokenizer::new(&GenericDialect {}, text)
         .tokenize_with_location()
         .map_err(|e| from_parser(ParserError::from(e)))?;
-    DFParserBuilder::new(at_versions(tokens)).with_recursion_limit(NESTING).build().map_err(from_datafusion)
+    let (tokens, calls) = calls::take(at_versions(tokens))?;
+    let parser = DFParserBuilder::new(tokens).with_recursion_limit(NESTING).build().map_err(from_datafusion)?;
+    Ok((parser, calls))
 }
 
 /// Puts versions into the names of tables.
