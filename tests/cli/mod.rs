@@ -7,6 +7,7 @@ mod bad_guests;
 mod demo;
 mod errors;
 mod import;
+mod kills;
 mod processes;
 mod procs;
 mod runs;

@@ -216,6 +216,7 @@ fn finish(mut run: Run, result: Result<()>, measured: &Measured) -> InstanceOutc
     let synced = synced.elapsed();
     let stats = run.session.stats();
     let loaded_bytes: u64 = run.inputs.iter().map(|(_, view)| view.loaded_bytes()).sum();
+    let gathered_bytes = run.inputs.iter().map(|(_, view)| view.gathered_bytes()).sum();
     let rows_in = run.inputs.iter().map(|(_, view)| view.rows()).sum();
     let rows_out = run.outputs.iter().map(|(_, table)| table.rows()).sum();
     let receipt = Receipt {
@@ -226,6 +227,7 @@ fn finish(mut run: Run, result: Result<()>, measured: &Measured) -> InstanceOutc
         peak_guest_bytes: measured.peak_guest_bytes,
         peak_device_bytes: run.quota.peak_bytes(),
         moved: Moved { inputs_bytes: run.moved.inputs_bytes + loaded_bytes, ..run.moved },
+        gathered_bytes,
         rows_in,
         rows_out,
         host_calls: measured.host_calls,

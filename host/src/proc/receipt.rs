@@ -19,6 +19,8 @@ pub struct Receipt {
     pub peak_device_bytes: u64,
     /// Bytes copied between host and device.
     pub moved: Moved,
+    /// Bytes of inputs copied on the device, to put shards one after the other.
+    pub gathered_bytes: u64,
     /// Rows of the inputs that the instance saw.
     pub rows_in: u64,
     /// Rows of the outputs that the instance made.

@@ -125,7 +125,7 @@ impl Storage {
         let mut fields: Vec<_> = stored.fields().iter().cloned().collect();
         for (name, id) in [(deletes::ROW_ID, deletes::ROW_ID_FIELD), (deletes::SNAPSHOT_ID, deletes::SNAPSHOT_ID_FIELD)]
         {
-            fields.push(Arc::new(forms::stored_field(name, &number, true, &[id])));
+            fields.push(Arc::new(forms::stored_field(name, &number, &[id])));
         }
         let path = staging::new_path(&table.folder);
         made.push(path.clone());

@@ -114,17 +114,18 @@ fn blob_width(column_type: &ColumnType) -> Option<i32> {
     }
 }
 
-/// The field of a column in a Parquet file. `ids`: of the column, its elements, …
-pub(super) fn stored_field(name: &str, column_type: &ColumnType, nullable: bool, ids: &[i32]) -> Field {
+/// The field of a column in a Parquet file, one that may be null. `ids`: of the
+/// column, its elements, …
+pub(super) fn stored_field(name: &str, column_type: &ColumnType, ids: &[i32]) -> Field {
     let data_type = match (blob_width(column_type), column_type) {
         (Some(width), _) => DataType::FixedSizeBinary(width),
         (None, ColumnType::List(item)) => {
-            DataType::List(Arc::new(stored_field("element", item, true, ids.get(1..).unwrap_or_default())))
+            DataType::List(Arc::new(stored_field("element", item, ids.get(1..).unwrap_or_default())))
         }
         _ => column_type.arrow_type(),
     };
     let metadata = ids.first().map(|id| (FIELD_ID.to_owned(), id.to_string()));
-    Field::new(name, data_type, nullable).with_metadata(HashMap::from_iter(metadata))
+    Field::new(name, data_type, true).with_metadata(HashMap::from_iter(metadata))
 }
 
 /// The field id of a field read from a Parquet file.

@@ -61,7 +61,7 @@ pub(super) fn to_sql(array: &ArrayRef, column_type: &ColumnType) -> Result<Vec<V
             wide.as_primitive::<Int64Type>().iter().map(|v| v.map_or(Value::Null, Value::Integer)).collect()
         }
         Kept::Blob => {
-            let stored = forms::stored_field("", column_type, true, &[]);
+            let stored = forms::stored_field("", column_type, &[]);
             let blobs = convert(&forms::encode(array, column_type, stored.data_type())?, &DataType::LargeBinary)?;
             blobs.as_binary::<i64>().iter().map(|v| v.map_or(Value::Null, |v| Value::Blob(v.to_vec()))).collect()
         }

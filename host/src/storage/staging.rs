@@ -59,7 +59,7 @@ pub(super) fn folder_name(table: &str) -> String {
 pub(super) fn stored_schema<'a>(schema: &Schema, ids: impl Iterator<Item = &'a [i32]>) -> SchemaRef {
     let columns = schema.columns().iter().zip(ids);
     let fields: Vec<_> = columns
-        .map(|(column, ids)| forms::stored_field(&column.name, &column.column_type, column.nullable, ids))
+        .map(|(column, ids)| forms::stored_field(&column.name, &column.column_type, ids).with_nullable(column.nullable))
         .collect();
     Arc::new(ArrowSchema::new(fields))
 }

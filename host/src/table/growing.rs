@@ -1,6 +1,7 @@
 //! The device memory of one column of one shard while it grows: Arrow arrays
 //! are appended past the end of what views see.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray};
@@ -22,6 +23,8 @@ pub(super) struct Growing {
     offsets: Option<ColumnBuffer>,
     /// Made when the first null comes.
     validity: Option<ColumnBuffer>,
+    /// Nulls among the first rows, at each number of rows that was reached.
+    nulls: BTreeMap<u64, u64>,
 }
 
 impl Growing {
@@ -44,7 +47,15 @@ impl Growing {
             }
         };
         let values = ColumnBuffer::new(pool, rows.saturating_mul(width.unwrap_or(0)))?;
-        Ok(Self { column: column.clone(), pool: Arc::clone(pool), rows: 0, values, offsets, validity: None })
+        Ok(Self {
+            column: column.clone(),
+            pool: Arc::clone(pool),
+            rows: 0,
+            values,
+            offsets,
+            validity: None,
+            nulls: BTreeMap::new(),
+        })
     }
 
     /// Rows so far.
@@ -73,7 +84,7 @@ impl Growing {
             None => count * self.column.column_type.row_bytes().unwrap_or_default(),
         };
         let validity = self.validity.as_ref().map(|v| v.view().slice(0, count)).transpose()?;
-        let null_count = validity.as_ref().map_or(0, |v| v.as_slice().iter().filter(|byte| **byte == 0).count() as u64);
+        let null_count = validity.as_ref().map_or(0, |validity| self.null_count(rows, validity.as_slice()));
         Ok(DeviceColumn {
             column_type: self.column.column_type.clone(),
             rows,
@@ -99,8 +110,22 @@ impl Growing {
             None => self.append_spans(array)?,
         }
         self.append_validity(array)?;
-        self.rows += array.len() as u64;
+        self.grown(array.len() as u64, array.null_count() as u64);
         Ok(())
+    }
+
+    /// Nulls among the first `rows` rows: known where appending stopped there,
+    /// counted from the last such place otherwise.
+    fn null_count(&self, rows: u64, validity: &[u8]) -> u64 {
+        let (from, known) = self.nulls.range(..=rows).next_back().map_or((0, 0), |(rows, nulls)| (*rows, *nulls));
+        let from = usize::try_from(from).unwrap_or(usize::MAX);
+        known + validity.iter().skip(from).filter(|present| **present == 0).count() as u64
+    }
+
+    fn grown(&mut self, rows: u64, nulls: u64) {
+        let before = self.nulls.last_key_value().map_or(0, |(_, nulls)| *nulls);
+        self.rows += rows;
+        self.nulls.insert(self.rows, before + nulls);
     }
 
     /// Appends all rows of another column of the same type.
@@ -118,7 +143,7 @@ impl Growing {
             Some(present) => self.validity()?.append(present.as_slice())?,
             None => self.append_present(usize::try_from(source.rows).unwrap_or_default())?,
         }
-        self.rows += source.rows;
+        self.grown(source.rows, source.null_count);
         Ok(())
     }
 

@@ -82,6 +82,11 @@ impl OutputTable {
         self.rows as u64
     }
 
+    /// Memory held for rows, without the bytes of text and blobs.
+    pub fn held_bytes(&self) -> usize {
+        self.stores.iter().map(Store::held_bytes).sum()
+    }
+
     /// Position and description of a column.
     pub fn column(&self, name: &str) -> Result<(usize, &Column)> {
         self.schema.column(&self.name, name)

@@ -79,16 +79,17 @@ impl Resident {
             Part::Shard(shard) if table.shards > 1 => shard,
             _ => return Ok(table.rows),
         };
-        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
-        let (from_row_id, mut rows) =
-            counts.range(..=table.next_row_id).next_back().map_or((0, 0), |(id, n)| (*id, *n));
+        let counts = || self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = counts().range(..=table.next_row_id).next_back().map(|(id, n)| (*id, *n));
+        let (from_row_id, mut rows) = known.unwrap_or((0, 0));
+        // Others are not kept waiting: who counts the same rows finds the same number.
         if from_row_id < table.next_row_id {
             let options =
                 ScanOptions { shard: Some(shard), columns: Some(Vec::new()), from_row_id, ..ScanOptions::default() };
             for batch in storage.scan_with(&source.snapshot, table, &options)? {
                 rows += batch?.num_rows() as u64;
             }
-            counts.insert(table.next_row_id, rows);
+            counts().insert(table.next_row_id, rows);
         }
         Ok(rows)
     }

@@ -86,16 +86,41 @@ impl Store {
         values + u64::from(self.present.is_some())
     }
 
+    /// Sets the number of rows. Memory of rows that are forgotten is given back,
+    /// as their budget is, once it is more than half of what is held.
     pub(super) fn resize(&mut self, rows: usize) {
         match &mut self.values {
-            Values::Fixed { width, bytes } => bytes.resize(rows * *width, 0),
-            Values::Spans { spans, .. } => spans.resize(rows, (0, 0)),
+            Values::Fixed { width, bytes } => {
+                bytes.resize(rows * *width, 0);
+                if bytes.capacity() / 2 > bytes.len() {
+                    bytes.shrink_to_fit();
+                }
+            }
+            Values::Spans { spans, .. } => {
+                spans.resize(rows, (0, 0));
+                if spans.capacity() / 2 > spans.len() {
+                    spans.shrink_to_fit();
+                }
+            }
             Values::Nulls => {}
         }
         if let Some(present) = &mut self.present {
             present.resize(rows, 0);
+            if present.capacity() / 2 > present.len() {
+                present.shrink_to_fit();
+            }
         }
         self.rows = rows;
+    }
+
+    /// Memory held for rows, without the bytes of spans.
+    pub(super) fn held_bytes(&self) -> usize {
+        let values = match &self.values {
+            Values::Fixed { bytes, .. } => bytes.capacity(),
+            Values::Spans { spans, .. } => spans.capacity() * size_of::<(usize, usize)>(),
+            Values::Nulls => 0,
+        };
+        values + self.present.as_ref().map_or(0, Vec::capacity)
     }
 
     /// Checks buffers from a guest; answers the bytes that a write would add.

@@ -175,7 +175,7 @@ fn write_delete_file(storage: &Storage, path: &Path, file: &DataFile, positions:
     let types = [ColumnType::Utf8, ColumnType::Number(DType::I64)];
     let fields = deletes::DELETE_FIELDS.iter().zip(&types);
     let fields: Vec<_> =
-        fields.map(|((name, id), column_type)| forms::stored_field(name, column_type, true, &[*id])).collect();
+        fields.map(|((name, id), column_type)| forms::stored_field(name, column_type, &[*id])).collect();
     let mut writer = FileWriter::create(storage.files(), path, Arc::new(ArrowSchema::new(fields)), 0)?;
     let name = file.path.to_string_lossy().into_owned();
     let paths = StringArray::from_iter_values(std::iter::repeat_n(name, positions.len()));
