@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::testing::TestBench;
+use super::testing::{TestBench, sweep};
 use crate::base::{Limits, Result};
 use crate::catalog::NewComponent;
 use crate::device::{Device, KillSwitch};
@@ -58,6 +58,7 @@ impl Suite {
         ended: &mut dyn FnMut(&TestReport),
     ) -> Result<SuiteReport> {
         let clock = Instant::now();
+        sweep();
         let (found, component) = inspect_tests(&self.name, bytes, &Limits::default(), CodeCache::of_user().as_ref())?;
         let executor = Executor::new(match self.cores {
             Some(cores) => Device::cpu(cores, Device::cpu_of_this_machine().memory_bytes),

@@ -21,6 +21,8 @@ use crate::storage::{AppendTo, Disk, RunState, Storage};
 use crate::table::{ColumnCopy, OutputBudget, OutputTable, RawColumn, Shards, Tables};
 use crate::tensor::Executor;
 
+/// How folders of tests are named, before the number of their process.
+const PREFIX: &str = "quern-test-";
 /// Where folders in memory can be made.
 const MEMORY: &str = "/dev/shm";
 /// Log lines and metric points that a test can look at.
@@ -191,10 +193,26 @@ impl Drop for TestBench {
 /// A folder of this user alone, removed in the end.
 struct Folder(PathBuf);
 
+/// Removes what tests left whose process was killed: folders in memory cost memory.
+pub(super) fn sweep() {
+    for place in [PathBuf::from(MEMORY), std::env::temp_dir()] {
+        let Ok(entries) = std::fs::read_dir(place) else { continue };
+        for entry in entries.filter_map(std::result::Result::ok) {
+            let name = entry.file_name();
+            let pid = name.to_str().and_then(|name| name.strip_prefix(PREFIX)?.split_once('-'));
+            let is_over = |pid: &str| pid.parse::<u32>().is_ok() && !Path::new("/proc").join(pid).exists();
+            if pid.is_some_and(|(pid, _)| is_over(pid)) {
+                // Another user's stays.
+                let _ = std::fs::remove_dir_all(entry.path());
+            }
+        }
+    }
+}
+
 impl Folder {
     fn make() -> Result<Self> {
         static COUNTER: AtomicU64 = AtomicU64::new(0);
-        let name = || format!("quern-test-{}-{}", std::process::id(), COUNTER.fetch_add(1, Ordering::Relaxed));
+        let name = || format!("{PREFIX}{}-{}", std::process::id(), COUNTER.fetch_add(1, Ordering::Relaxed));
         let make = |path: &Path| std::fs::DirBuilder::new().mode(0o700).create(path);
         let memory = Path::new(MEMORY).join(name());
         if make(&memory).is_ok() {

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 
 use super::resident::{Loading, Moved, Resident, Source};
 use super::{DeviceColumn, Tables};
-use crate::base::{Column, Error, Result, Schema};
+use crate::base::{Error, Result, Schema};
 use crate::device::KillSwitch;
 
 /// Rows of a table at a snapshot. Cheap to clone; pins its columns.
@@ -60,11 +60,6 @@ impl TableView {
     /// Number of rows.
     pub fn rows(&self) -> u64 {
         self.rows
-    }
-
-    /// Position and description of a visible column.
-    pub fn column_named(&self, name: &str) -> Result<(usize, &Column)> {
-        self.schema.column(self.name(), name)
     }
 
     /// All rows of visible column `index`, on the device.
