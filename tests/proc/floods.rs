@@ -6,10 +6,11 @@
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use quern::base::Error;
 use quern::device::KillSwitch;
 use quern::proc::Engine;
 
-use super::fixture::{Trial, executor, hostile, works_normally};
+use super::fixture::{Trial, executor, guest, hostile, works_normally};
 
 fn trial(proc: &str) -> Trial {
     Trial::new(hostile(), proc)
@@ -36,6 +37,14 @@ fn programs_that_never_repeat_are_executed_and_forgotten() {
     outcome.result.unwrap();
     assert!(outcome.receipt.programs >= 500, "{}", outcome.receipt.programs);
     assert!(executor().program_counts().0 <= 200_000);
+    works_normally();
+}
+
+#[test]
+fn tensor_work_without_end_meets_the_limit_of_device_time_by_name() {
+    let failed = trial("computes_forever").limit("device_time_ms", 100).run().result.unwrap_err();
+    let Error::Limit { limit: "device_time_ms", requested, allowed: 100, .. } = failed else { panic!("{failed}") };
+    assert!(requested > 100, "{requested}");
     works_normally();
 }
 
@@ -82,6 +91,13 @@ fn handles_that_are_not_the_guest_s_stop_it() {
     assert_eq!(trial("uses_what_is_gone").failure(), "proc `uses_what_is_gone` stopped: unknown handle index 1");
     assert_eq!(trial("drops_twice").failure(), "proc `drops_twice` stopped: unknown handle index 1");
     works_normally();
+}
+
+#[test]
+fn a_guest_sees_no_table_that_it_was_not_given() {
+    let outcome = Trial::new(guest("tests/proc/guest"), "mistakes").run();
+    outcome.result.unwrap();
+    assert_eq!(outcome.results, [("inputs".to_owned(), "not one".to_owned())]);
 }
 
 #[test]

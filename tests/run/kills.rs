@@ -7,9 +7,10 @@ use std::time::Duration;
 use quern::database::{Database, Options};
 use quern::proc::Creation;
 use quern::run::Request;
+use quern::storage::{RunFilter, RunState};
 
 use super::database::component;
-use super::latency::{End, wait_of_many, waits};
+use super::latency::{End, ended, wait_of_many, waits};
 use crate::support::repeats;
 
 /// Longest wait that is asked for in `make soak`, where the machine is quiet.
@@ -55,4 +56,26 @@ fn many_runs_end_soon_after_one_kill() {
     println!("64 runs: {waited:?}");
     let allowed = if repeats(0, 1) == 1 { Duration::from_millis(200) } else { Duration::from_secs(10) };
     assert!(waited <= allowed, "{waited:?}");
+}
+
+#[test]
+fn a_flood_of_lines_and_points_is_kept_within_its_limits() {
+    let folder = tempfile::tempdir().unwrap();
+    let database = database(&folder);
+    let request = Request::new("shouts_forever").limit("log_lines", 50).unwrap();
+    let request = request.limit("metric_points", 60).unwrap().limit("deadline_ms", 300).unwrap();
+    let run = database.execute(request).unwrap();
+    let status = ended(&database, run);
+    assert_eq!(status.state, RunState::Killed);
+    let lines = database.logs(run, 0, 1000).unwrap();
+    assert!((50..=51).contains(&lines.len()), "{}", lines.len());
+    let last = &lines.last().unwrap().text;
+    assert!(last.ends_with(" earlier lines were dropped (limit log_lines 50)"), "{last}");
+    // Names and texts that are SQL are texts, here and in the catalog.
+    let run = database.execute(Request::new("injects").output("kept")).unwrap();
+    assert_eq!(ended(&database, run).error, None);
+    let results = database.results(run).unwrap().instances;
+    let sql = "'; DROP TABLE quern_run; --";
+    assert!(results.iter().any(|r| r.name == sql && r.text.as_deref() == Some(sql)), "{results:?}");
+    assert_eq!(database.runs(&RunFilter::default()).unwrap().len(), 2);
 }

@@ -48,7 +48,8 @@ pub(crate) fn waits(database: &Database, request: &Request, tries: u32, end: End
                 std::thread::sleep(worked);
                 let begun = Instant::now();
                 database.kill(&Target::Run(run), "latency").unwrap();
-                ended(database, run);
+                let state = ended(database, run).state;
+                assert_eq!(state, RunState::Killed);
                 begun.elapsed()
             }
             End::Deadline => {
@@ -94,12 +95,12 @@ fn running(database: &Database, run: RunId) {
     }
 }
 
-fn ended(database: &Database, run: RunId) -> quern::storage::RunRecord {
+/// Waits for the end of a run.
+pub(crate) fn ended(database: &Database, run: RunId) -> quern::storage::RunRecord {
     let mut seen = 0;
     loop {
         let (next, status) = database.follow(run, seen, Duration::from_secs(60)).unwrap();
         if status.run.state.is_final() {
-            assert_eq!(status.run.state, RunState::Killed, "{:?}", status.run.error);
             return status.run;
         }
         seen = next;
