@@ -31,18 +31,22 @@ fn what_an_instance_left_in_memory_no_other_can_see() {
         // SAFETY: the block is this test's, and as large as it says.
         unsafe { std::slice::from_raw_parts(block.as_ptr(), block.size_bytes()) }.to_vec()
     };
-    let fill = |owner| {
-        let block = pool.take(4096, owner).unwrap();
+    let fill = |owner, size| {
+        let block = pool.take(size, owner).unwrap();
         // SAFETY: as above.
         unsafe { std::ptr::write_bytes(block.as_ptr(), 0xaa, block.size_bytes()) }
         block.as_ptr()
     };
     let (ada, bob) = (Owner::instance(1), Owner::instance(2));
-    for (writer, reader, seen) in [(ada, bob, 0), (Owner::WRITER, ada, 0), (bob, bob, 0xaa)] {
-        let address = fill(writer);
-        let block = pool.take(4096, reader).unwrap();
-        assert_eq!(block.as_ptr(), address, "the same memory");
-        assert_eq!(bytes(&block), vec![seen; 4096], "left by {writer:?}, seen by {reader:?}");
+    // Large ones are zeroed in another way.
+    for size in [64, 4096, 2 << 20, (5 << 20) + 64, 48 << 20] {
+        for (writer, reader, seen) in [(ada, bob, 0), (Owner::WRITER, ada, 0), (bob, bob, 0xaa)] {
+            let address = fill(writer, size);
+            let block = pool.take(size, reader).unwrap();
+            assert_eq!(block.as_ptr(), address, "the same memory");
+            let others = bytes(&block).iter().filter(|byte| **byte != seen).count();
+            assert_eq!(others, 0, "of {size} bytes, left by {writer:?}, seen by {reader:?}");
+        }
     }
 }
 

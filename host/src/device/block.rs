@@ -15,6 +15,9 @@ pub const ALIGNMENT_BYTES: usize = 64;
 /// Freed memory that a pool keeps at most.
 const KEPT_BYTES: usize = 256 << 20;
 
+/// Blocks up to this size are zeroed by writing to them.
+const WRITTEN_BYTES: usize = 2 << 20;
+
 /// How many kept blocks of a size are looked through for one of the same owner.
 const LOOKED_AT: usize = 16;
 
@@ -138,7 +141,7 @@ impl Pool {
         };
         if !owner.may_see(last) {
             // SAFETY: the block has this size and no other owner.
-            unsafe { std::ptr::write_bytes(start.as_ptr(), 0, size_bytes) }
+            unsafe { wipe(start, size_bytes) }
         }
         Ok(Arc::new(Block { start, size_bytes, owner, pool: self.this.clone() }))
     }
@@ -188,6 +191,29 @@ impl Drop for Pool {
                 unsafe { dealloc(start.as_ptr(), Layout::from_size_align_unchecked(size_bytes, ALIGNMENT_BYTES)) }
             }
         }
+    }
+}
+
+/// Zeroes a block. The pages of a large one go back to the system instead, which
+/// gives zeros for them as they are touched: writing all of it at once would take
+/// longer than a kill may wait.
+///
+/// # Safety
+/// The block has this size, and nobody else uses it.
+unsafe fn wipe(start: NonNull<u8>, size_bytes: usize) {
+    // SAFETY: sysconf only reads numbers of the system.
+    let page_bytes = usize::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).unwrap_or(1 << 12).max(1);
+    let address = start.as_ptr() as usize;
+    let before = address.next_multiple_of(page_bytes) - address;
+    let whole = size_bytes.saturating_sub(before) / page_bytes * page_bytes;
+    // SAFETY: whole pages inside the block, which is private memory without a file.
+    let returned = size_bytes > WRITTEN_BYTES
+        && unsafe { libc::madvise(start.as_ptr().add(before).cast(), whole, libc::MADV_DONTNEED) } == 0;
+    let (before, after) = if returned { (before, before + whole) } else { (size_bytes, size_bytes) };
+    // SAFETY: both parts lie inside the block.
+    unsafe {
+        std::ptr::write_bytes(start.as_ptr(), 0, before);
+        std::ptr::write_bytes(start.as_ptr().add(after), 0, size_bytes - after);
     }
 }
 
