@@ -13,7 +13,7 @@ use super::error::quoted;
 use super::parse::{self, MAIN};
 use super::provider::{View, in_quotes};
 use super::session::Session;
-use super::statement::{CreateTable, Insert, Planned, TableName, Update};
+use super::statement::{Absent, CreateTable, Insert, Planned, TableName, Update};
 use crate::base::{Column, ColumnType, DEFAULT_SHARDS, Error, Result, Schema, Sharding};
 use crate::catalog::{MODEL_COLUMNS, Object, Privilege};
 use crate::storage::{AppendTo, ROW_ID_COLUMN, TableState};
@@ -139,7 +139,7 @@ fn exact_types(arrow: &SchemaRef) -> Vec<Option<ColumnType>> {
 }
 
 /// `DROP TABLE`.
-pub(super) fn drop_tables(view: &View, tables: &[TableName], if_exists: bool) -> Result<Done> {
+pub(super) fn drop_tables(view: &View, tables: &[TableName], absent: Absent) -> Result<Done> {
     let mut write = view.storage.begin();
     let mut dropped = Vec::new();
     for table in tables {
@@ -148,7 +148,7 @@ pub(super) fn drop_tables(view: &View, tables: &[TableName], if_exists: bool) ->
                 write.drop_table(&found.name)?;
                 dropped.push(format!("`{}`", found.name));
             }
-            Err(Error::NotFound { .. }) if if_exists => {}
+            Err(Error::NotFound { .. }) if absent == Absent::Ignore => {}
             Err(e) => return Err(e),
         }
     }

@@ -9,7 +9,7 @@ use super::inputs;
 use super::parse;
 use super::provider::View;
 use super::session::Session;
-use super::statement::{CreateFunction, Execute, ExecuteInput, Kill, Show, TableName};
+use super::statement::{Absent, CreateFunction, Execute, ExecuteInput, Kill, Show, TableName};
 use crate::base::{Error, Limits, Result, RunId};
 use crate::catalog::Privilege;
 use crate::proc::{CodeCache, Creation};
@@ -68,7 +68,7 @@ fn component_bytes(view: &View, file: &str) -> Result<Vec<u8>> {
 }
 
 /// `DROP FUNCTION`.
-pub(super) fn drop(view: &View, name: &str, if_exists: bool) -> Result<Done> {
+pub(super) fn drop(view: &View, name: &str, absent: Absent) -> Result<Done> {
     let catalog = &view.system.catalog;
     match catalog.component(name) {
         Ok(component) => {
@@ -76,7 +76,9 @@ pub(super) fn drop(view: &View, name: &str, if_exists: bool) -> Result<Done> {
             catalog.drop_component(&component.name)?;
             Ok(Done::message(format!("dropped component `{name}`")))
         }
-        Err(Error::NotFound { .. }) if if_exists => Ok(Done::message(format!("no component `{name}` to drop"))),
+        Err(Error::NotFound { .. }) if absent == Absent::Ignore => {
+            Ok(Done::message(format!("no component `{name}` to drop")))
+        }
         Err(missing) => match catalog.resolve(name) {
             Ok(found) => Err(Error::Invalid(format!(
                 "proc `{}` is part of component `{1}`; DROP FUNCTION \"{1}\" drops all of it",

@@ -36,7 +36,7 @@ pub(super) enum Kind {
     CreateTable(CreateTable),
     DropTables {
         tables: Vec<TableName>,
-        if_exists: bool,
+        absent: Absent,
     },
     Insert(Insert),
     /// `DELETE` and `TRUNCATE`; all rows without a condition.
@@ -51,7 +51,7 @@ pub(super) enum Kind {
     AlterFunction(AlterFunction),
     DropFunction {
         name: String,
-        if_exists: bool,
+        absent: Absent,
     },
     Execute(Execute),
     CreateUser {
@@ -230,4 +230,12 @@ pub(super) enum GrantOn {
     Table(Vec<Privilege>, TableName),
     /// A component, a proc, or all: `*`.
     Function(Vec<Privilege>, String),
+}
+
+/// What `DROP` does about what is not there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Absent {
+    Refuse,
+    /// `IF EXISTS`.
+    Ignore,
 }

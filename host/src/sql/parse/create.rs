@@ -9,7 +9,7 @@ use super::{
     unexpected, whole_number, word_at,
 };
 use crate::base::{Column, ColumnType, Error, Result, Schema, Sharding};
-use crate::sql::statement::CreateTable;
+use crate::sql::statement::{Absent, CreateTable};
 
 /// Words that end the type of a column.
 const CONSTRAINTS: [&str; 9] =
@@ -183,13 +183,13 @@ pub(super) fn drop(parser: &mut Parser<'_>) -> Result<Kind> {
     if !is_function && !take_word(parser, "TABLE") {
         return Err(unexpected(&parser.peek_token(), "TABLE or FUNCTION"));
     }
-    let if_exists = take_words(parser, &["IF", "EXISTS"]);
+    let absent = if take_words(parser, &["IF", "EXISTS"]) { Absent::Ignore } else { Absent::Refuse };
     if is_function {
-        return Ok(Kind::DropFunction { name: function::name(parser)?, if_exists });
+        return Ok(Kind::DropFunction { name: function::name(parser)?, absent });
     }
     let mut tables = vec![table_name(parser)?];
     while parser.consume_token(&Token::Comma) {
         tables.push(table_name(parser)?);
     }
-    Ok(Kind::DropTables { tables, if_exists })
+    Ok(Kind::DropTables { tables, absent })
 }

@@ -90,7 +90,8 @@ tables! {
     Runs "runs" [
         "run" Count, "proc" Text, "component" Text, "tag" Text "?", "user" Text, "state" Text, "params" Json,
         "inputs" Json, "outputs" Json, "snapshot" Count "?", "seed" Seed, "instances" Count, "submitted" Time,
-        "started" Time "?", "finished" Time "?", "wall_ms" Float "?", "queue_ms" Float "?", "commit_ms" Float "?", "error" Text "?", "sha256" Text,
+        "started" Time "?", "finished" Time "?", "wall_ms" Float "?", "queue_ms" Float "?", "commit_ms" Float "?",
+        "error" Text "?", "sha256" Text,
     ]
     Instances "instances" [
         "run" Count, "shard" Count, "state" Text, "status" Text, "fraction" Float "?", "message" Text "?",
