@@ -48,6 +48,11 @@ fn select(folder: &Path, statement: &str) -> Vec<Value> {
     duckdb(folder, "ro", &[statement]).remove(0)
 }
 
+/// How many rows DuckDB finds in a table.
+pub(super) fn count(folder: &Path, table: &str) -> i64 {
+    select(folder, &format!("SELECT count(*) FROM {table}"))[0][0].as_i64().unwrap()
+}
+
 /// A value as `duck.py` shows it.
 fn shown(batch: &RecordBatch, column: usize, row: usize, column_type: &ColumnType) -> Value {
     use arrow::array::{Array, AsArray};

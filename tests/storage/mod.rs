@@ -2,6 +2,7 @@
 //! DuckDB; what was not is not, whatever failed.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod background;
 mod disk;
 mod duckdb;
 mod failures;

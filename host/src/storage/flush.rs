@@ -11,7 +11,7 @@ use arrow::datatypes::{DataType, Schema as ArrowSchema};
 use rusqlite::{OptionalExtension, Transaction, params};
 
 use super::catalog_rows::{self, quote};
-use super::commit::{Commit, FileRow, insert_file, note_table_stats};
+use super::commit::{Commit, FileRow, check_unchanged, insert_file, note_table_stats};
 use super::connections::{Durability, U, sql};
 use super::data_file::FileWriter;
 use super::file_layer::create_folders;
@@ -21,7 +21,7 @@ use super::staging::{self, StagedFile};
 use super::{Storage, deletes, forms};
 use crate::base::{ColumnType, DType, Error, Result};
 
-/// Rows of a table in the catalog from which on they are moved at the next append.
+/// Rows of a table in the catalog from which on they are moved after an append.
 const DUE_ROWS: u64 = 64 << 10;
 
 /// Bytes of them, about.
@@ -37,6 +37,7 @@ impl Storage {
     /// Moves the rows of a table that the catalog keeps to Parquet files.
     /// Returns their number.
     pub fn flush_inlined(&self, table: &str) -> Result<u64> {
+        let _alone = self.0.background.moving();
         let mut made = Vec::new();
         let outcome = self.flush_into(table, &mut made);
         if outcome.is_err() {
@@ -72,7 +73,10 @@ impl Storage {
         // Rows that a power cut leaves in the catalog are moved another time.
         writer.sync_at_commit(Durability::Later)?;
         let transaction = writer.begin()?;
+        check_unchanged(&transaction, std::iter::once(&table))?;
         let removed = take_out(&transaction, &table, snapshot.id.0)?;
+        let left = "UPDATE quern_table SET inlined_bytes = max(0, inlined_bytes - ?2) WHERE table_id = ?1";
+        sql(transaction.execute(left, params![U(table.id.0), U(staging::batch_bytes(&inlined.batch) as u64)]))?;
         if removed != inlined.row_ids.len() {
             // Somebody was quicker: the rows are where it left them.
             return Err(Error::Invalid(format!("rows of table `{name}` changed while they were moved")));
@@ -165,6 +169,5 @@ fn take_out(transaction: &Transaction<'_>, table: &TableState, at: u64) -> Resul
             format!("DELETE FROM {} WHERE begin_snapshot <= ?1 AND end_snapshot IS NULL", quote(&part.table_name));
         removed += sql(transaction.execute(&text, params![U(at)]))?;
     }
-    sql(transaction.execute("UPDATE quern_table SET inlined_bytes = 0 WHERE table_id = ?1", [U(table.id.0)]))?;
     Ok(removed)
 }

@@ -16,6 +16,7 @@
 //! DuckDB from its own process, opens the catalog (two SQLite libraries in one
 //! process would corrupt it).
 
+mod background;
 mod catalog_rows;
 mod commit;
 mod connections;
@@ -51,6 +52,7 @@ pub use snapshot::{Snapshot, SnapshotInfo, TableState};
 pub use write::{AppendTo, Write};
 
 use crate::base::{Result, SnapshotId};
+use background::Background;
 use connections::{Connections, Writer};
 
 /// How old a file that nothing names must be before it is removed at open:
@@ -66,6 +68,7 @@ struct Inner {
     files: Arc<dyn FileLayer>,
     connections: Connections,
     queue: commit::Queue,
+    background: Background,
     newest: RwLock<Option<Arc<Snapshot>>>,
 }
 
@@ -81,7 +84,14 @@ impl Storage {
     pub fn open(folder: &Path, files: Arc<dyn FileLayer>) -> Result<Self> {
         let (folder, connections) = format::open(folder, files.as_ref())?;
         let queue = commit::Queue::open(&connections)?;
-        let storage = Self(Arc::new(Inner { folder, files, connections, queue, newest: RwLock::default() }));
+        let storage = Self(Arc::new(Inner {
+            folder,
+            files,
+            connections,
+            queue,
+            background: Background::default(),
+            newest: RwLock::default(),
+        }));
         storage.sweep_orphans(ORPHAN_AGE)?;
         Ok(storage)
     }

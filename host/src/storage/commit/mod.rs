@@ -14,6 +14,7 @@ mod queue;
 
 use std::collections::HashMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension, params};
 
@@ -79,7 +80,15 @@ fn check_expected(write: &Write, connection: &Connection) -> Result<()> {
         Step::Append { target: Target::Existing(table), .. } => Some(table),
         Step::Append { .. } | Step::Create(_) => None,
     });
-    for table in touched.chain(&write.expected) {
+    check_unchanged(connection, touched.chain(&write.expected))
+}
+
+/// Fails when one of the tables was dropped, altered or resharded since it was read.
+pub(super) fn check_unchanged<'t>(
+    connection: &Connection,
+    tables: impl Iterator<Item = &'t Arc<TableState>>,
+) -> Result<()> {
+    for table in tables {
         let same: bool = sql(connection.query_row(
             "SELECT EXISTS (SELECT 1 FROM ducklake_table WHERE table_id = ?1 AND table_name = ?2 AND \
             end_snapshot IS NULL) AND NOT EXISTS (SELECT 1 FROM ducklake_column WHERE table_id = ?1 AND \

@@ -124,11 +124,7 @@ pub(in crate::storage) fn commit(mut write: Write) -> Result<SnapshotId> {
     drop(writer);
     help(&storage);
     if answer.is_ok() {
-        for table in grown {
-            // The change is committed: a failure here only means that its rows
-            // stay in the catalog for longer.
-            drop(storage.flush_if_due(&table));
-        }
+        storage.flush_later(grown);
     }
     answer
 }

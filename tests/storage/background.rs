@@ -1,0 +1,76 @@
+//! Rows move from the catalog to files while others append and read.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use quern::base::Sharding;
+use quern::storage::{AppendTo, ScanOptions, Storage, TableState};
+
+use super::sample::{all, append, counted, numbers, open, read, schema};
+
+/// The table once rows of it were moved to files, and nothing is due.
+pub(super) fn after_moving(storage: &Storage, table: &str) -> Arc<TableState> {
+    let begun = Instant::now();
+    loop {
+        let table = storage.snapshot().unwrap().table(table).unwrap();
+        if table.file_count > 0 && table.inlined_rows < 64 << 10 {
+            return table;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(60), "{} rows wait in the catalog", table.inlined_rows);
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+#[test]
+fn rows_move_to_files_while_others_append_and_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let schema = schema(&[("id", "int64")]);
+    let storage = open(folder.path());
+    let mut write = storage.begin();
+    write.create_table("t", &schema, Sharding::Random, 3).unwrap();
+    write.commit().unwrap();
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let writers: Vec<_> = (0..4)
+            .map(|writer| {
+                let (storage, schema) = (&storage, &schema);
+                scope.spawn(move || {
+                    for part in 0..6 {
+                        let start = (writer * 6 + part) * 9000;
+                        append(storage, "t", AppendTo::Deal, &counted(schema, start..start + 9000));
+                    }
+                })
+            })
+            .collect();
+        let reader = scope.spawn(|| {
+            let mut before: Vec<Vec<i64>> = vec![Vec::new(); 3];
+            while !done.load(Ordering::Acquire) {
+                let snapshot = storage.snapshot().unwrap();
+                let table = snapshot.table("t").unwrap();
+                assert_eq!(table.rows % 9000, 0);
+                // What a shard held it holds, in the same order.
+                for (shard, before) in (0..).zip(&mut before) {
+                    let scan = storage.scan(&snapshot, &table, Some(shard), None).unwrap();
+                    let now: Vec<i64> = scan.flat_map(|batch| numbers(&batch.unwrap(), 0)).collect();
+                    assert!(now.starts_with(before), "shard {shard}");
+                    *before = now;
+                }
+            }
+        });
+        writers.into_iter().for_each(|writer| writer.join().unwrap());
+        after_moving(&storage, "t");
+        // Another program reads the same meanwhile.
+        assert_eq!(super::duckdb::count(folder.path(), "t"), 24 * 9000);
+        done.store(true, Ordering::Release);
+        reader.join().unwrap();
+    });
+    let mut ids = numbers(&all(&storage, "t"), 0);
+    ids.sort_unstable();
+    assert_eq!(ids, (0..24 * 9000).collect::<Vec<i64>>());
+    let shards = (0..3).map(|shard| {
+        let options = ScanOptions { shard: Some(shard), ..ScanOptions::default() };
+        read(&storage, "t", &options).num_rows()
+    });
+    assert_eq!(shards.sum::<usize>(), 24 * 9000);
+}
