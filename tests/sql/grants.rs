@@ -241,3 +241,35 @@ fn grammar_of_grants_says_what_was_expected() {
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
+
+#[test]
+fn what_others_store_for_start_up_or_have_run_is_theirs() {
+    let f = shared();
+    f.run("GRANT EXECUTE ON FUNCTION * TO ana; GRANT EXECUTE ON FUNCTION * TO bob");
+    let store = "EXECUTE FUNCTION broken(OPTIONS => KV_PAIRS(execute_at_startup = true))";
+    for user in ["ana", "bob"] {
+        f.answer_to(user, store);
+    }
+    f.run(store);
+    assert_eq!(f.rows("SELECT id, user FROM quern.startup"), ["1|ana", "2|bob", "3|owner"]);
+    assert_eq!(f.answer_to("ana", "SELECT id, user FROM quern.startup"), "1|ana");
+    // Executed with the rights of who stored it; who is gone executes nothing.
+    f.run("DROP USER bob");
+    let execute = |request: quern::run::Request| {
+        let rights = quern::catalog::Rights::of(&f.storage, request.user.as_deref())?;
+        f.sql.submit(request, &quern::sql::Caller { rights, ..Default::default() })
+    };
+    f.runs.start_up(execute).unwrap();
+    assert_eq!(
+        f.rows("SELECT id, last_run, last_error FROM quern.startup"),
+        ["1|1|NULL", "2|NULL|no user or role `bob`", "3|2|NULL"]
+    );
+    f.run("CREATE USER bob; GRANT EXECUTE ON FUNCTION * TO bob");
+    let resume = "EXECUTE FUNCTION broken(OPTIONS => KV_PAIRS(resume = 1))";
+    assert_eq!(
+        f.answer_to("bob", resume),
+        "user `bob` may not look at or kill run 1, which is `ana`'s; \
+         this allows it: GRANT ADMIN ON FUNCTION numbers.broken TO bob"
+    );
+    assert_eq!(f.answer_to("ana", resume), "run 1 has kept no checkpoint to resume from");
+}

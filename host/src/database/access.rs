@@ -27,7 +27,7 @@ impl Database {
 
     /// Whether a run could be started; puts the user's name on the request.
     pub fn may_execute(&self, rights: &Rights, request: &mut Request) -> Result<()> {
-        check_request(rights, &self.catalog, self.storage.snapshot()?.as_ref(), request)
+        check_request(rights, &self.catalog, &self.runs, self.storage.snapshot()?.as_ref(), request)
     }
 
     /// Whether runs may be killed.

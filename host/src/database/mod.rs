@@ -14,10 +14,10 @@ pub use import::{Import, ImportDone, ImportMode};
 pub use models::{Model, ModelRef};
 
 use crate::base::{Limits, Result, RunId};
-use crate::catalog::{Catalog, ProcChange};
+use crate::catalog::{Catalog, ProcChange, Rights};
 use crate::device::Device;
 use crate::proc::{CodeCache, Creating, Creation};
-use crate::run::{LocalThreads, Request, RunResults, RunStatus, Runs, Sweep, SweepStatus, Target};
+use crate::run::{LocalThreads, Request, RunResults, RunStatus, Runs, Sweep, SweepStatus, Target, may_see_startup};
 use crate::sql::{Answer, Caller, Context, Sql};
 use crate::storage::{
     ComponentRecord, Disk, LogLine, ProcSetting, RunFilter, RunRecord, StartupRecord, Storage, Versions,
@@ -142,13 +142,15 @@ impl Database {
     }
 
     /// Stores a request that is executed whenever a server opens the folder.
-    pub fn add_startup(&self, request: &Request) -> Result<u64> {
-        self.runs.add_startup(request)
+    pub fn add_startup(&self, request: Request, rights: &Rights) -> Result<u64> {
+        self.runs.add_startup(request, rights)
     }
 
-    /// The stored requests, oldest first.
-    pub fn startups(&self) -> Result<Vec<StartupRecord>> {
-        self.runs.startups()
+    /// The stored requests that somebody may look at, oldest first.
+    pub fn startups(&self, rights: &Rights) -> Result<Vec<StartupRecord>> {
+        let mut stored = self.runs.startups()?;
+        stored.retain(|startup| may_see_startup(rights, startup));
+        Ok(stored)
     }
 
     /// Forgets a stored request.
@@ -159,8 +161,8 @@ impl Database {
     /// Executes the stored requests.
     pub fn start_up(&self) -> Result<()> {
         self.runs.start_up(|request| {
-            // A name that is not a user's is only a label.
-            let rights = self.rights(request.user.as_deref()).unwrap_or_default();
+            // Requests of the owner have no name; a user who is gone executes nothing.
+            let rights = self.rights(request.user.as_deref())?;
             self.execute_for(request, &Caller { rights, ..Caller::default() })
         })
     }

@@ -5,11 +5,17 @@ use super::request::Request;
 use super::runs::{Runs, Target};
 use crate::base::Result;
 use crate::catalog::{Catalog, Privilege, Rights};
-use crate::storage::{RunFilter, RunState, Snapshot};
+use crate::storage::{RunFilter, RunState, Snapshot, StartupRecord};
 
-/// Checks that the user may execute the proc, read its inputs and write its
-/// outputs, and puts the user's name on the request.
-pub fn check_request(rights: &Rights, catalog: &Catalog, snapshot: &Snapshot, request: &mut Request) -> Result<()> {
+/// Checks that the user may execute the proc, read its inputs, write its outputs
+/// and look at the run it resumes, and puts the user's name on the request.
+pub fn check_request(
+    rights: &Rights,
+    catalog: &Catalog,
+    runs: &Runs,
+    snapshot: &Snapshot,
+    request: &mut Request,
+) -> Result<()> {
     let Some(user) = rights.user() else { return Ok(()) };
     let found = catalog.resolve(&request.proc)?;
     rights.function(Privilege::Execute, &found.component.name, Some(&found.proc.name))?;
@@ -21,8 +27,16 @@ pub fn check_request(rights: &Rights, catalog: &Catalog, snapshot: &Snapshot, re
     for output in request.outputs.iter().filter(|output| snapshot.table(output).is_ok()) {
         rights.table(Privilege::Insert, output)?;
     }
+    if let Some(resumed) = request.resume {
+        rights.run(&runs.status(resumed)?.run)?;
+    }
     request.user = Some(user.to_owned());
     Ok(())
+}
+
+/// Whether the user may look at a request for start-up: it is its own.
+pub fn may_see_startup(rights: &Rights, startup: &StartupRecord) -> bool {
+    rights.user().is_none_or(|user| startup.user == user)
 }
 
 /// Checks that the user may cancel a request for start-up: it is its own.

@@ -4,20 +4,23 @@ use super::history::now_us;
 use super::request::Request;
 use super::runs::Runs;
 use crate::base::{Error, Result, RunId};
+use crate::catalog::Rights;
 use crate::storage::StartupRecord;
 
 impl Runs {
     /// Stores a request; it is executed from the next time on. Refuses what could
     /// not be executed now, as far as that shows without reading tables.
-    pub fn add_startup(&self, request: &Request) -> Result<u64> {
-        let resolved = self.check(request)?;
+    pub fn add_startup(&self, mut request: Request, rights: &Rights) -> Result<u64> {
+        let resolved = self.check(&request)?;
+        // The name decides with whose rights it is executed; the owner's is a mere label.
+        request.user = rights.user().map(str::to_owned);
         let all = self.startups()?;
         let id = all.last().map_or(1, |last| last.id.saturating_add(1));
         let mut write = self.storage().begin();
         write.put_startup(StartupRecord {
             id,
             proc: format!("{}.{}", resolved.component.name, resolved.proc.name),
-            request: serde_json::to_string(request).map_err(|e| Error::Internal(e.to_string()))?,
+            request: serde_json::to_string(&request).map_err(|e| Error::Internal(e.to_string()))?,
             user: request.user.clone().unwrap_or_else(|| "owner".to_owned()),
             created_us: now_us(),
             last_run: None,

@@ -26,6 +26,7 @@ pub(super) fn check(database: &Database, rights: &Rights, request: &mut Request)
         Request::Follow { run, .. } | Request::Run { run } | Request::Logs { run } => {
             rights.run(&database.run(*run)?.run)
         }
+        Request::FollowSweep { first, .. } => rights.run(&database.run(*first)?.run),
         Request::Result(which) => rights.run(&database.run(which.run)?.run),
         Request::ExportModel(which) => rights.table(Privilege::Select, &database.model_table(which)?),
         Request::DeleteModel(which) => rights.table(Privilege::Delete, &database.model_table(which)?),

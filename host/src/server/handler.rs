@@ -69,10 +69,10 @@ fn answer(database: &Database, question: Question, sink: Sink<'_>) -> Result<Rep
         Request::Sweep(sweep) => database.sweep(sweep, &caller).map(Reply::Sweep),
         Request::FollowSweep { tag, first } => follow_sweep(database, &tag, first, sink),
         Request::AddStartup(request) => {
-            database.add_startup(&request)?;
-            startups(database)
+            database.add_startup(request, &caller.rights)?;
+            startups(database, &caller)
         }
-        Request::Startups => startups(database),
+        Request::Startups => startups(database, &caller),
         Request::RemoveStartup { id } => database.remove_startup(id).map(|()| Reply::Done),
         Request::Follow { run, logs: true } => follow(database, run, Some(0), sink),
         Request::Follow { run, logs: false } => follow(database, run, None, sink),
@@ -129,8 +129,8 @@ fn import(database: &Database, import: &Import, caller: &Caller, sink: Sink<'_>)
     Ok(Reply::Imported(done))
 }
 
-fn startups(database: &Database) -> Result<Reply> {
-    let stored = database.startups()?.into_iter().map(StartupView::from);
+fn startups(database: &Database, caller: &Caller) -> Result<Reply> {
+    let stored = database.startups(&caller.rights)?.into_iter().map(StartupView::from);
     Ok(Reply::Startups(stored.collect()))
 }
 

@@ -160,8 +160,9 @@ fn literal(text: &str) -> String {
 pub(super) fn execute(session: &Session, view: &View, execute: &Execute) -> Result<Done> {
     let Asked { mut request, wait, at_startup } = request(view, execute)?;
     if at_startup {
-        check_request(&view.caller.rights, &view.system.catalog, &view.snapshot, &mut request)?;
-        let id = view.system.runs.add_startup(&request)?;
+        let system = &view.system;
+        check_request(&view.caller.rights, &system.catalog, &system.runs, &view.snapshot, &mut request)?;
+        let id = system.runs.add_startup(request, &view.caller.rights)?;
         return Ok(Done::message(format!("stored as {id}; it is executed whenever `quern serve` opens the folder")));
     }
     let run = inputs::submit(session, view, request)?;

@@ -19,7 +19,8 @@ use crate::storage::{AppendTo, TableState};
 
 /// Queues a run; its inputs that are filters or queries are read now.
 pub(super) fn submit(session: &Session, view: &View, mut request: Request) -> Result<RunId> {
-    check_request(&view.caller.rights, &view.system.catalog, &view.snapshot, &mut request)?;
+    let system = &view.system;
+    check_request(&view.caller.rights, &system.catalog, &system.runs, &view.snapshot, &mut request)?;
     let mut stored = Ok(());
     // Rows that are dealt anew get as many shards as the first input has.
     let mut shards = None;

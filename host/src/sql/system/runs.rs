@@ -6,9 +6,9 @@ use super::rows::{Cell, rows_of};
 use super::{Batches, Table};
 use crate::base::{Result, RunId};
 use crate::proc::Receipt;
-use crate::run::Runs;
+use crate::run::{Runs, may_see_startup};
 use crate::sql::provider::View;
-use crate::storage::{InstanceRecord, RunFilter, RunRecord};
+use crate::storage::{InstanceRecord, RunFilter, RunRecord, StartupRecord};
 
 type Rows = Vec<Vec<Cell>>;
 
@@ -56,7 +56,8 @@ pub(super) fn runs(view: &View) -> Result<Rows> {
 }
 
 pub(super) fn startup(view: &View) -> Result<Rows> {
-    let stored = view.system.runs.startups()?.into_iter().map(|startup| {
+    let visible = |startup: &StartupRecord| may_see_startup(&view.caller.rights, startup);
+    let stored = view.system.runs.startups()?.into_iter().filter(visible).map(|startup| {
         vec![
             startup.id.into(),
             startup.proc.into(),
