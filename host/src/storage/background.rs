@@ -3,7 +3,7 @@
 //! answered. Readers are not kept waiting, and who commits only for the short
 //! transaction at the end of the move.
 //!
-//! The thread begins with the first append that may be due and ends with the
+//! The thread begins with the first rows that are due and ends with the
 //! storage. A move that fails is tried again after the next append.
 
 use std::collections::BTreeSet;
@@ -28,15 +28,11 @@ impl Background {
 }
 
 impl Storage {
-    /// Lets rows of tables move to files when they are due, some time later.
+    /// Lets rows of tables that are due move to files, some time later.
     pub(super) fn flush_later(&self, tables: Vec<String>) {
-        if tables.is_empty() {
-            return;
-        }
-        let sender = self.0.background.tables.get_or_init(|| start(&self.0));
-        for table in tables {
+        for table in tables.into_iter().filter(|table| self.is_due(table).unwrap_or(false)) {
             // Without the thread rows stay in the catalog for longer.
-            drop(sender.send(table));
+            drop(self.0.background.tables.get_or_init(|| start(&self.0)).send(table));
         }
     }
 }
@@ -54,8 +50,10 @@ fn work(storage: &Weak<Inner>, tables: &Receiver<String>) {
         let tables: BTreeSet<String> = tables.try_iter().chain([table]).collect();
         let Some(storage) = storage.upgrade().map(Storage) else { return };
         for table in tables {
-            // The rows are safe where they are.
-            drop(storage.flush_if_due(&table));
+            // Another move may have come first. The rows are safe where they are.
+            if storage.is_due(&table).unwrap_or(false) {
+                drop(storage.flush_inlined(&table));
+            }
         }
     }
 }

@@ -49,16 +49,14 @@ impl Storage {
         outcome
     }
 
-    pub(super) fn flush_if_due(&self, table: &str) -> Result<()> {
+    /// Whether the catalog keeps so many rows of a table that they are to be moved.
+    pub(super) fn is_due(&self, table: &str) -> Result<bool> {
         let table = self.snapshot()?.table(table)?;
         let bytes = self.read(|connection| {
             let text = "SELECT inlined_bytes FROM quern_table WHERE table_id = ?1";
             sql(connection.query_row(text, [U(table.id.0)], |row| row.get::<_, U>(0)).optional())
         })?;
-        if table.inlined_rows >= DUE_ROWS || bytes.is_some_and(|bytes| bytes.0 >= DUE_BYTES) {
-            self.flush_inlined(&table.name)?;
-        }
-        Ok(())
+        Ok(table.inlined_rows >= DUE_ROWS || bytes.is_some_and(|bytes| bytes.0 >= DUE_BYTES))
     }
 
     fn flush_into(&self, name: &str, made: &mut Vec<PathBuf>) -> Result<u64> {
