@@ -15,7 +15,7 @@ pub const ALIGNMENT_BYTES: usize = 64;
 /// Freed memory that a pool keeps at most.
 const KEPT_BYTES: usize = 256 << 20;
 
-/// Blocks up to this size are zeroed by writing to them.
+/// Blocks up to this size come from the allocator and are zeroed by writing to them.
 const WRITTEN_BYTES: usize = 2 << 20;
 
 /// How many kept blocks of a size are looked through for one of the same owner.
@@ -80,9 +80,7 @@ impl Block {
             hint: "the machine has no memory left; free some or use smaller batches".to_owned(),
         };
         let layout = Layout::from_size_align(size_bytes, ALIGNMENT_BYTES).map_err(|_| full())?;
-        // SAFETY: the size is not 0, `Pool::take` rounds it up.
-        let start = unsafe { alloc_zeroed(layout) };
-        let start = NonNull::new(start).ok_or_else(full)?;
+        let start = obtain(layout).ok_or_else(full)?;
         Ok(Self { start, size_bytes, owner, pool })
     }
 }
@@ -92,8 +90,8 @@ impl Drop for Block {
         if self.pool.upgrade().is_some_and(|pool| pool.keep(self)) {
             return;
         }
-        // SAFETY: allocated in `from_system` with this layout, and not kept by the pool.
-        unsafe { dealloc(self.start.as_ptr(), Layout::from_size_align_unchecked(self.size_bytes, ALIGNMENT_BYTES)) }
+        // SAFETY: made by `from_system` with this size, and not kept by the pool.
+        unsafe { give_back(self.start, self.size_bytes) }
     }
 }
 
@@ -187,10 +185,38 @@ impl Drop for Pool {
         let free = self.free.get_mut().unwrap_or_else(PoisonError::into_inner);
         for (size_bytes, kept) in free.by_size.drain() {
             for Kept(start, _) in kept {
-                // SAFETY: kept blocks were allocated with this layout and have no owner.
-                unsafe { dealloc(start.as_ptr(), Layout::from_size_align_unchecked(size_bytes, ALIGNMENT_BYTES)) }
+                // SAFETY: kept blocks were made with this size and have no owner.
+                unsafe { give_back(start, size_bytes) }
             }
         }
+    }
+}
+
+/// Zeros of a layout whose size is not 0. Large blocks are pages of the system,
+/// which are zero when they are touched: the allocator would write to all of an
+/// aligned one at once, which takes longer than a kill may wait.
+fn obtain(layout: Layout) -> Option<NonNull<u8>> {
+    if layout.size() <= WRITTEN_BYTES {
+        // SAFETY: the size is not 0, `Pool::take` rounds it up.
+        return NonNull::new(unsafe { alloc_zeroed(layout) });
+    }
+    let (access, kind) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
+    // SAFETY: new memory without a file; pages are aligned more strictly than blocks.
+    let start = unsafe { libc::mmap(std::ptr::null_mut(), layout.size(), access, kind, -1, 0) };
+    if start == libc::MAP_FAILED { None } else { NonNull::new(start.cast()) }
+}
+
+/// Returns what [`obtain`] gave for this size.
+///
+/// # Safety
+/// Nobody uses it any more.
+unsafe fn give_back(start: NonNull<u8>, size_bytes: usize) {
+    if size_bytes <= WRITTEN_BYTES {
+        // SAFETY: allocated with this layout.
+        unsafe { dealloc(start.as_ptr(), Layout::from_size_align_unchecked(size_bytes, ALIGNMENT_BYTES)) }
+    } else {
+        // SAFETY: mapped with this size.
+        unsafe { libc::munmap(start.as_ptr().cast(), size_bytes) };
     }
 }
 
