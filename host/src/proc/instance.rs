@@ -16,7 +16,7 @@ use super::model_cache::ModelCache;
 use super::receipt::{Moved, Receipt};
 use super::sandbox::{self, Phase, State};
 use super::{Component, text, trap};
-use crate::base::{Error, Result, RunId};
+use crate::base::{Error, ErrorCode, Result, RunId};
 use crate::device::{KillSwitch, Quota};
 use crate::table::{OutputTable, TableView};
 use crate::tensor::{Executor, Session, Settings, Tensor};
@@ -213,6 +213,11 @@ fn call(
 fn finish(mut run: Run, result: Result<()>, measured: &Measured) -> InstanceOutcome {
     let synced = Instant::now();
     let result = result.and_then(|()| run.session.sync()).and_then(|()| run.kill.check());
+    // A proc that looks whether it is cancelled may say so itself; why, the switch knows.
+    let result = result.map_err(|error| match (error.code(), run.kill.check()) {
+        (ErrorCode::Cancelled, Err(stopped)) => stopped,
+        _ => error,
+    });
     let synced = synced.elapsed();
     let stats = run.session.stats();
     let loaded_bytes: u64 = run.inputs.iter().map(|(_, view)| view.loaded_bytes()).sum();
