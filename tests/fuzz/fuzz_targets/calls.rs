@@ -4,11 +4,11 @@
 #![no_main]
 
 #[allow(dead_code)]
-#[path = "../../tests/support.rs"]
+#[path = "../../support.rs"]
 mod support;
 
 #[allow(dead_code, unused_imports)]
-#[path = "../../tests/proc/mod.rs"]
+#[path = "../../proc/mod.rs"]
 mod proc;
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| proc::sequences::sequence(data));
