@@ -43,9 +43,10 @@ soak: build procs python ## The long runs at full size
 	QUERN_SOAK=1 cargo test --quiet -p quern-tests -- $(TEST)
 
 FUZZ_SECONDS ?= 60
+FUZZ_SEED ?=
 .PHONY: fuzz
-fuzz: build procs ## Arbitrary sequences of calls of the host for a minute (FUZZ_SECONDS=n)
-	QUERN_FUZZ_SECONDS=$(FUZZ_SECONDS) cargo test --quiet -p quern-tests -- proc::sequences --nocapture
+fuzz: build procs ## Arbitrary sequences of calls of the host for a minute (FUZZ_SECONDS=n, FUZZ_SEED=n)
+	QUERN_FUZZ_SECONDS=$(FUZZ_SECONDS) QUERN_FUZZ_SEED=$(FUZZ_SEED) cargo test --quiet -p quern-tests -- proc::sequences --nocapture
 
 .PHONY: build
 build: machine ## Build the `quern` binary

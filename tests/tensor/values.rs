@@ -285,3 +285,25 @@ fn sessions_and_what_they_hand_out_may_move_to_another_thread() {
     send::<Variable>();
     send::<quern::tensor::Tape>();
 }
+
+#[test]
+fn extents_beside_a_zero_cost_nothing() {
+    let begun = std::time::Instant::now();
+    for mode in [Mode::Planned, Mode::Unplanned] {
+        let mut s = session(mode);
+        let wide = s.full(DType::F32, &[1 << 32, 0], 1.0).unwrap();
+        let picked = s.range(DType::I64, 0.0, 2, 1.0).unwrap();
+        let made = [
+            s.softmax(&wide, 1).unwrap(),
+            s.log_softmax(&wide, 1).unwrap(),
+            s.transpose(&wide, &[1, 0]).unwrap(),
+            s.concat(1, &[&wide, &wide]).unwrap(),
+            s.exp(&wide).unwrap(),
+            s.gather(&wide, 0, &picked).unwrap(),
+        ];
+        for value in &made {
+            assert_eq!(s.read(value).unwrap(), [0u8; 0]);
+        }
+    }
+    assert!(begun.elapsed() < std::time::Duration::from_secs(2), "{:?}", begun.elapsed());
+}

@@ -21,7 +21,7 @@ use crate::storage::RunState;
 
 const EXAMPLES: &str = "\
 Examples:
-  quern proc execute sum-of-squares --input points --output sums
+  quern proc execute sum_of_squares --input points --output sums
   quern proc execute mnist.train --input digits:data,label --output models --param epochs=3 --seed 1
   quern proc execute mnist.train --input 'digits where label < 5' --output models
   quern proc execute slow --input t --deadline 10s --limit guest_memory_bytes=512MiB

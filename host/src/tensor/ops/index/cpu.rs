@@ -54,6 +54,9 @@ fn gather(call: &Call, axis: usize) -> Result<()> {
     let (outer, extent, inner) = input.shape.around(axis);
     let row = inner * input.dtype.size_bytes();
     let picked = positions(call, call.input(1), extent)?;
+    if output.elements() == 0 {
+        return Ok(());
+    }
     let (source, count) = (input.bytes(), picked.len());
     call.lanes.split(outer * count, (GATHER_BYTES / row.max(1)).max(1), &|start, len| {
         for i in start..start + len {
@@ -69,6 +72,9 @@ fn scatter_add<T: Element>(call: &Call, axis: usize) -> Result<()> {
     let (input, output) = (call.input(0), call.output(0));
     let (outer, extent, inner) = output.shape.around(axis);
     let picked = positions(call, call.input(1), extent)?;
+    if output.elements() == 0 {
+        return Ok(());
+    }
     let (source, count) = (input.slice::<T>(), picked.len());
     call.lanes.split(output.elements(), CHUNK, &|start, len| {
         // SAFETY: chunks are disjoint.
