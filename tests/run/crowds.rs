@@ -31,6 +31,21 @@ fn runs_that_are_submitted_together_are_done_together() {
 }
 
 #[test]
+fn runs_that_create_the_same_table_at_once_all_find_their_rows_in_it() {
+    let database = Database::new(&[("squares", "udfs/sum-of-squares")]);
+    database.points("points", 2, 10);
+    for round in 0..repeats(20, 200) {
+        let output = format!("squares_{round}");
+        let request = || Request::new("sum_of_squares").input("points").output(&output);
+        let ids: Vec<RunId> = (0..8).map(|_| database.runs.execute(request()).unwrap()).collect();
+        for id in ids {
+            assert_eq!(database.ended(id).run.error, None);
+        }
+        assert_eq!(database.storage.snapshot().unwrap().table(&output).unwrap().rows, 80);
+    }
+}
+
+#[test]
 fn a_long_history_does_not_slow_the_list_of_runs() {
     let database = Database::new(&[("guest", "tests/run/guest")]);
     let first = database.run(Request::new("empty")).run;

@@ -60,7 +60,7 @@ fn stage(inner: &Inner, live: &Live, plan: &Plan, made: &[Made]) -> Result<Write
     let proc = &live.resolved.proc;
     let mut write = inner.storage.begin();
     write.describe(&format!("proc:{}", proc.name), &format!("run {}", live.id));
-    let now = inner.storage.snapshot()?;
+    let now = write.base()?;
     for (place, output) in plan.outputs.iter().enumerate() {
         let target = match (&output.target, now.table(&output.table)) {
             (Target::Existing(table), _) => {

@@ -250,8 +250,8 @@ impl Write {
         self.made.clear();
     }
 
-    /// The state that names are looked up in.
-    pub(super) fn base(&mut self) -> Result<Arc<Snapshot>> {
+    /// The state that names are looked up in: the newest when it was first asked for.
+    pub fn base(&mut self) -> Result<Arc<Snapshot>> {
         if let Some(base) = &self.base {
             return Ok(base.clone());
         }
