@@ -18,7 +18,7 @@ use crate::catalog::{Declarations, ProcSpec};
 /// What no component can ask for.
 const NEVER: [&str; 5] = ["SQL", "network", "files", "clock", "environment"];
 /// Wall time of `describe`.
-const DESCRIBE_TIME: Duration = Duration::from_millis(100);
+const DESCRIBE_TIME: Duration = Duration::from_millis(500);
 /// Guest memory of `describe`.
 const DESCRIBE_BYTES: u64 = 64 << 20;
 /// Bytes that `describe` may pass in one call.
