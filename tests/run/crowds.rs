@@ -4,11 +4,12 @@
 
 use std::time::{Duration, Instant};
 
-use quern::base::RunId;
+use quern::base::{Limits, RunId, Sharding};
 use quern::run::{Request, Sweep, Target};
 use quern::storage::{RunFilter, RunState};
 
 use super::database::Database;
+use super::fixture::{Folder, declare_square, square};
 use crate::support::repeats;
 
 #[test]
@@ -139,4 +140,55 @@ fn a_sweep_is_one_tag_with_a_summary() {
     }
     assert_eq!(database.runs.list(&RunFilter::default()).unwrap().len(), 6);
     assert_eq!(database.runs.kill(&Target::All, None).unwrap(), []);
+}
+
+#[test]
+fn a_sweep_that_is_refused_midway_has_executed_nothing() {
+    let folder = Folder::with_limits(&Limits { queued_runs: 4, ..Limits::default() });
+    folder.proc("maths", declare_square, square);
+    folder.table("t", Sharding::Random, &[&[1, 2, 3]]);
+    let request = Request { tag: Some("all".into()), ..Request::new("square") }.input("t").output("out");
+    let sweep = |runs: u64| Sweep {
+        request: request.clone(),
+        points: (1..=runs).map(|seed| vec![("seed".to_owned(), seed.to_string())]).collect(),
+    };
+    // There is room for four: nothing is queued of five.
+    let error = folder.runs.sweep(sweep(5), |request| folder.runs.execute(request)).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "limit `queued_runs`: 5 queued_runs asked, 4 queued_runs allowed; it holds for the whole folder"
+    );
+    assert_eq!(folder.runs.list(&RunFilter::default()).unwrap(), []);
+
+    // The table goes away after the second: both had places, and did not begin.
+    let error = folder
+        .runs
+        .sweep(sweep(4), |request| {
+            if request.seed == Some(3) {
+                std::thread::sleep(Duration::from_millis(50));
+                let mut write = folder.storage.begin();
+                write.drop_table("t")?;
+                write.commit()?;
+            }
+            folder.runs.execute(request)
+        })
+        .unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "run 3 of the 4 of the sweep was refused: no table `t`; \
+         those queued before it were killed before they began"
+    );
+    let runs = folder.runs.list(&RunFilter::default()).unwrap();
+    let ends: Vec<_> = runs.iter().map(|run| (run.id.0, run.state, run.started_us, run.error.as_deref())).collect();
+    let why = Some("the run was killed by its sweep: run 3 of 4 could not be queued");
+    assert_eq!(ends, [(2, RunState::Killed, None, why), (1, RunState::Killed, None, why)]);
+    assert_eq!(folder.runs.active(), 0);
+    assert!(folder.storage.snapshot().unwrap().table("out").is_err());
+
+    // The next one begins as ever.
+    folder.table("t", Sharding::Random, &[&[1, 2, 3]]);
+    let started = folder.runs.sweep(sweep(2), |request| folder.runs.execute(request)).unwrap();
+    assert_eq!((started.first, started.runs), (RunId(3), 2));
+    [3, 4].map(|id| assert_eq!(folder.wait(RunId(id)).run.error, None));
+    assert_eq!(folder.sorted("out"), [1, 1, 4, 4, 9, 9]);
 }

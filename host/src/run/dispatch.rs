@@ -2,9 +2,10 @@
 //! `running_instances` says, and a proc may have a bound of its own over all its
 //! runs. A run leaves the queue, first come first served among those whose proc
 //! has room, when a place is free; its further instances take the next free
-//! places, before other runs begin.
+//! places, before other runs begin. The runs of a sweep are held back until all
+//! of them are there.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::backend::{Contact, Descriptor, Done};
@@ -23,6 +24,9 @@ struct State {
     waiting: VecDeque<Start>,
     /// Of each proc that has a bound or runs.
     procs: HashMap<String, Proc>,
+    /// Sweeps that are still being queued.
+    held: HashSet<u64>,
+    sweeps: u64,
 }
 
 /// How many places a proc has taken, and may take.
@@ -54,6 +58,8 @@ impl Dispatch {
             queue: VecDeque::new(),
             waiting: VecDeque::new(),
             procs: HashMap::new(),
+            held: HashSet::new(),
+            sweeps: 0,
         };
         Self { state: Mutex::new(state) }
     }
@@ -78,12 +84,13 @@ impl Dispatch {
         if state.free == 0 {
             return None;
         }
-        let State { waiting, queue, procs, .. } = &mut *state;
+        let State { waiting, queue, procs, held, .. } = &mut *state;
         let has_room = |proc: &str| procs.get(proc).is_none_or(|p| p.allowed.is_none_or(|allowed| p.running < allowed));
         let next = match waiting.iter().position(|start| has_room(&start.live.proc)) {
             Some(at) => waiting.remove(at).map(|start| Next::Instance(Box::new(start))),
             None => {
-                let at = queue.iter().position(|live| has_room(&live.proc))?;
+                let is_held = |live: &Live| live.request.sweep.is_some_and(|sweep| held.contains(&sweep));
+                let at = queue.iter().position(|live| has_room(&live.proc) && !is_held(live))?;
                 queue.remove(at).map(Next::Run)
             }
         }?;
@@ -94,6 +101,20 @@ impl Dispatch {
         procs.entry(proc.clone()).or_default().running += 1;
         state.free -= 1;
         Some(next)
+    }
+
+    /// Begins a sweep, whose runs stay in the queue until [`Dispatch::let_go`].
+    pub(super) fn hold(&self) -> u64 {
+        let mut state = self.state();
+        state.sweeps += 1;
+        let sweep = state.sweeps;
+        state.held.insert(sweep);
+        sweep
+    }
+
+    /// Lets the runs of a sweep have places.
+    pub(super) fn let_go(&self, sweep: u64) {
+        self.state().held.remove(&sweep);
     }
 
     /// Takes the place of an instance of `proc` back.

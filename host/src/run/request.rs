@@ -45,6 +45,9 @@ pub struct Request {
     /// How often an instance is tried again after a fault of the host.
     #[serde(default)]
     pub retries: u32,
+    /// The sweep it belongs to: its runs begin when all of them are queued.
+    #[serde(skip)]
+    pub sweep: Option<u64>,
 }
 
 /// What the failure of an instance means for the others of its run. Nothing is
@@ -144,6 +147,7 @@ impl Request {
             resume: None,
             on_failure: OnFailure::Stop,
             retries: 0,
+            sweep: None,
         }
     }
 

@@ -18,7 +18,7 @@ use crate::storage::{LogLine, MetricPoint, ResultRecord, RunFilter, RunRecord, R
 
 /// The runs of one folder. Cheap to clone.
 #[derive(Clone)]
-pub struct Runs(Arc<Inner>);
+pub struct Runs(pub(super) Arc<Inner>);
 
 pub(super) struct Inner {
     pub(super) storage: Storage,
@@ -117,10 +117,7 @@ impl Runs {
     /// Checks a request and queues it. The answer comes before it executes.
     pub fn execute(&self, mut request: Request) -> Result<RunId> {
         let resolved = self.check(&request)?;
-        let (queued, allowed) = (self.0.dispatch.count() as u64, self.0.limits.queued_runs);
-        if queued >= allowed {
-            return Err(Limits::exceeded("queued_runs", queued + 1, allowed));
-        }
+        self.check_room(1)?;
         let snapshot = self.0.storage.snapshot()?;
         let plan = Plan::make(&resolved.proc, &request, &snapshot)?;
         let setting = self.0.catalog.setting(&resolved.component.name, &resolved.proc.name)?;
@@ -157,6 +154,12 @@ impl Runs {
         self.0.dispatch.enqueue(&live, setting.max_concurrency);
         self.0.pump();
         Ok(id)
+    }
+
+    /// Refuses so many further runs where the queue has no room for them.
+    pub(super) fn check_room(&self, runs: usize) -> Result<()> {
+        let (asked, allowed) = ((self.0.dispatch.count() + runs) as u64, self.0.limits.queued_runs);
+        if asked > allowed { Err(Limits::exceeded("queued_runs", asked, allowed)) } else { Ok(()) }
     }
 
     /// The seed of a run that can be resumed by one of this proc.

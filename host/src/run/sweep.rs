@@ -1,12 +1,13 @@
 //! Many runs of one proc that differ in parameters, under one tag.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use super::request::Request;
-use super::runs::Runs;
+use super::runs::{Inner, Runs, Target};
 use crate::base::{Error, Result, RunId};
 use crate::storage::{RunFilter, RunState};
 
@@ -49,8 +50,9 @@ pub struct SweepStatus {
 const MAX_ERRORS: usize = 10;
 
 impl Runs {
-    /// Queues all runs of a sweep by `execute`, which takes one request. What the
-    /// first refuses ends it before anything is queued.
+    /// Queues all runs of a sweep by `execute`, which takes one request. Either all
+    /// are queued, or none has begun: those that were queued before one was refused
+    /// are killed, and their records say so.
     pub fn sweep(&self, sweep: Sweep, execute: impl Fn(Request) -> Result<RunId>) -> Result<SweepStatus> {
         let Sweep { request, points } = sweep;
         let tag = request.tag.clone().unwrap_or_else(|| format!("sweep-{}", short_id()));
@@ -71,13 +73,35 @@ impl Runs {
             self.check(&one)?;
             requests.push(one);
         }
-        let mut first = None;
+        self.check_room(requests.len())?;
+        let held = Held { inner: &self.0, sweep: self.0.dispatch.hold() };
+        let mut queued = Vec::with_capacity(requests.len());
+        let count = requests.len();
         for request in requests {
-            let id = execute(request)?;
-            first.get_or_insert(id);
+            match execute(Request { sweep: Some(held.sweep), ..request }) {
+                Ok(id) => queued.push(id),
+                Err(error) if queued.is_empty() => return Err(error),
+                Err(error) => return Err(self.take_back(&queued, count, &error)),
+            }
         }
-        let first = first.ok_or_else(|| Error::Invalid("a sweep without a single run".into()))?;
-        self.sweep_status(&tag, first)
+        drop(held);
+        let first = queued.first().ok_or_else(|| Error::Invalid("a sweep without a single run".into()))?;
+        self.sweep_status(&tag, *first)
+    }
+
+    /// Ends the runs of a sweep that could not be queued whole, none of which has
+    /// begun, because the one after them met `error`.
+    fn take_back(&self, queued: &[RunId], count: usize, error: &Error) -> Error {
+        let next = queued.len() + 1;
+        let why = format!("its sweep: run {next} of {count} could not be queued");
+        for id in queued {
+            // One that somebody killed in the meantime has ended as well.
+            drop(self.kill(&Target::Run(*id), Some(&why)));
+        }
+        Error::Invalid(format!(
+            "run {next} of the {count} of the sweep was refused: {}; those queued before it were killed before they began",
+            error.chain()
+        ))
     }
 
     /// How the runs with a tag stand whose numbers are `first` or above.
@@ -110,6 +134,19 @@ impl Runs {
             self.wait(open, Some(timeout))?;
         }
         self.sweep_status(tag, first)
+    }
+}
+
+/// Lets the runs of a sweep begin when it is dropped.
+struct Held<'a> {
+    inner: &'a Arc<Inner>,
+    sweep: u64,
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        self.inner.dispatch.let_go(self.sweep);
+        self.inner.pump();
     }
 }
 

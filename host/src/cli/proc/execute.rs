@@ -164,6 +164,7 @@ impl Execute {
             resume: self.resume.map(RunId),
             on_failure: if self.keep_going { OnFailure::KeepGoing } else { OnFailure::Stop },
             retries: self.retries,
+            sweep: None,
         })
     }
 }
