@@ -189,6 +189,8 @@ fn a_sweep_that_is_refused_midway_has_executed_nothing() {
     folder.table("t", Sharding::Random, &[&[1, 2, 3]]);
     let started = folder.runs.sweep(sweep(2), |request| folder.runs.execute(request)).unwrap();
     assert_eq!((started.first, started.runs), (RunId(3), 2));
-    [3, 4].map(|id| assert_eq!(folder.wait(RunId(id)).run.error, None));
+    for id in [3, 4] {
+        assert_eq!(folder.wait(RunId(id)).run.error, None);
+    }
     assert_eq!(folder.sorted("out"), [1, 1, 4, 4, 9, 9]);
 }
