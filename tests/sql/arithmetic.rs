@@ -48,6 +48,11 @@ fn integer_overflow_names_the_operation() {
             "SELECT 1, sum(i64) FROM n GROUP BY f32 > 0",
             "integer overflow in sum(n.i64); cast to a wider type, such as decimal(38,0)",
         ),
+        (
+            "SELECT sum(DISTINCT i64) OVER (ORDER BY id ROWS 1 PRECEDING) FROM n",
+            "integer overflow in sum(DISTINCT n.i64) ORDER BY [n.id ASC NULLS LAST] \
+             ROWS BETWEEN 1 PRECEDING AND CURRENT ROW; cast to a wider type, such as decimal(38,0)",
+        ),
     ] {
         check(&mut wrong, statement, &f.error(statement), message);
     }
@@ -98,4 +103,52 @@ fn a_finite_number_never_becomes_infinite() {
     assert_eq!(f.value("SELECT f32, f64 FROM n WHERE id = 3"), "inf|-inf");
     f.run("CREATE TABLE h (a float16)");
     assert_eq!(f.error("INSERT INTO h VALUES (65520)"), "table `h`, column `a`: `65520` is not float16");
+}
+
+#[test]
+fn a_distinct_sum_follows_its_window() {
+    let f = Folder::new();
+    f.run("CREATE TABLE w (id int, a bigint, b uint64, c smallint)");
+    f.run("INSERT INTO w VALUES (1, 5, 5, 5), (2, 5, 5, 5), (3, 7, 7, 7), (4, NULL, NULL, NULL), (5, -5, 5, -5), (6, 7, 7, 7)");
+    let sum = |of: &str, rows: &str| {
+        f.rows(&format!("SELECT sum(DISTINCT {of}) OVER (ORDER BY id ROWS {rows} PRECEDING) FROM w ORDER BY id"))
+    };
+    assert_eq!(sum("a", "2"), ["5", "5", "12", "12", "2", "2"]);
+    assert_eq!(sum("b", "2"), ["5", "5", "12", "12", "12", "12"]);
+    assert_eq!(sum("c", "0"), ["5", "5", "7", "NULL", "-5", "7"]);
+}
+
+#[test]
+fn a_try_cast_gives_null_for_what_does_not_fit() {
+    let f = numbers();
+    assert_eq!(f.rows("SELECT try_cast(f64 AS float) FROM n ORDER BY id"), ["NULL", "1.0"]);
+    assert_eq!(
+        f.value("SELECT try_cast('1e400' AS double), try_cast('-inf' AS double), try_cast('x' AS float), try_cast('2' AS float)"),
+        "NULL|-inf|NULL|2.0"
+    );
+    assert_eq!(f.value("SELECT count(*) FROM n WHERE try_cast(f64 AS float) IS NULL"), "1");
+}
+
+#[test]
+fn a_plan_shows_operators_as_they_were_typed() {
+    let f = numbers();
+    let plan = |of: &str| f.rows(&format!("EXPLAIN {of}")).join("\n");
+    let shown = plan(
+        "SELECT (id + i32) * 2, -id, id - (id - 1), cast(f64 AS float) / 2, try_cast(f64 AS float) \
+         FROM n WHERE id * 2 > 3 AND (id + 1) % 2 = 0",
+    );
+    for part in [
+        "Projection: CAST(n.id + n.i32 AS Int64) * Int64(2), - n.id, ",
+        ", CAST(n.f64 AS Float32) / Float32(2) AS n.f64 / Int64(2), TRY_CAST(n.f64 AS Float32)\n",
+        "expr=[CAST(id@1 + i32@2 AS Int64) * 2 as n.id + n.i32 * Int64(2), - id@1 as (- n.id), ",
+        "@0 * 2) > 3 AND (",
+        "@0 + 1) % 2 = 0",
+    ] {
+        assert!(shown.contains(part), "{part} in {shown}");
+    }
+    assert!(!shown.contains("checked_"), "{shown}");
+    let nested = plan("SELECT i32 * (i32 + -i32), 'a, b)' || (i32 - 1) FROM n");
+    assert!(nested.contains("Projection: n.i32 * (n.i32 + (- n.i32)), Utf8(\"a, b)\") || "), "{nested}");
+    let measured = plan("ANALYZE SELECT id + 1 FROM n");
+    assert!(measured.contains("id") && !measured.contains("checked_"), "{measured}");
 }

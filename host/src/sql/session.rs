@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use arrow::array::RecordBatch;
+use arrow::array::{ArrayRef, AsArray, RecordBatch, StringArray};
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::execution::memory_pool::FairSpillPool;
@@ -70,8 +70,9 @@ impl Session {
     pub(super) fn query(&self, view: &View, query: &Planned) -> Result<Rows> {
         self.runtime.block_on(async {
             let frame = self.plan(view, query).await?;
-            let stream = frame.execute_stream().await.ours()?;
-            Ok(self.rows(stream, &view.caller.watch))
+            let is_plan = matches!(frame.logical_plan(), LogicalPlan::Explain(_) | LogicalPlan::Analyze(_));
+            let rows = self.rows(frame.execute_stream().await.ours()?, &view.caller.watch);
+            Ok(if is_plan { plan_as_typed(rows) } else { rows })
         })
     }
 
@@ -171,6 +172,26 @@ impl Drop for Pull {
     fn drop(&mut self) {
         self.stop();
     }
+}
+
+/// The rows of `EXPLAIN`, whose text shows operators as they were typed.
+fn plan_as_typed(rows: Rows) -> Rows {
+    let schema = rows.schema().clone();
+    Rows::new(
+        schema.clone(),
+        rows.map(move |batch| {
+            let batch = batch?;
+            let columns = batch.columns().iter().map(|column| match column.as_string_opt::<i32>() {
+                Some(texts) => {
+                    let typed = texts.iter().map(|text| text.map(checked::as_typed));
+                    Arc::new(typed.collect::<StringArray>()) as ArrayRef
+                }
+                None => column.clone(),
+            });
+            RecordBatch::try_new(schema.clone(), columns.collect())
+                .map_err(|e| Error::Internal(format!("a plan cannot be shown: {e}")))
+        }),
+    )
 }
 
 /// Whether rows come out in the order they are stored, which one thread keeps:

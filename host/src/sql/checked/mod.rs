@@ -1,13 +1,16 @@
 //! Arithmetic that refuses what does not fit. DataFusion's own wraps around:
 //! here `+`, `-`, `*` and the sign of integers, `sum` of integers and casts to a
-//! narrower float fail with the values, or the name, of what overflowed.
+//! narrower float fail with the values, or the name, of what overflowed;
+//! `try_cast` gives null.
 //!
-//! The operators are replaced after the planner has settled the types and before
-//! constants are folded, so that `9223372036854775807 + 1` fails as well. Each
-//! replacement is shown in plans and in names of columns as what it replaces.
+//! Operators and casts are replaced by functions after the planner has settled
+//! the types and before constants are folded, so that `9223372036854775807 + 1`
+//! fails as well. Names of columns and `EXPLAIN` show what was replaced.
 
+mod explain;
 mod narrowing;
 mod operators;
+mod stand_in;
 mod sum;
 
 use std::sync::Arc;
@@ -16,15 +19,16 @@ use datafusion::arrow::datatypes::DataType;
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::Transformed;
 use datafusion::common::{DFSchema, DataFusionError, Result};
-use datafusion::logical_expr::expr::{BinaryExpr, ScalarFunction};
+use datafusion::logical_expr::expr::BinaryExpr;
 use datafusion::logical_expr::expr_rewriter::FunctionRewrite;
-use datafusion::logical_expr::{AggregateUDF, Cast, Expr, ExprSchemable, ScalarUDF};
+use datafusion::logical_expr::{AggregateUDF, Cast, Expr, ExprSchemable, TryCast};
 use datafusion::optimizer::AnalyzerRule;
 use datafusion::optimizer::analyzer::function_rewrite::ApplyFunctionRewrites;
 
 use crate::base::Error;
-use operators::Operation;
+use stand_in::{Operation, call};
 
+pub(super) use explain::as_typed;
 pub(super) use narrowing::lost_to_infinity;
 
 /// The rule that replaces the operators; it must come after the coercion of types.
@@ -51,27 +55,28 @@ impl FunctionRewrite for Replace {
             Expr::BinaryExpr(BinaryExpr { left, op, right }) => {
                 match (Operation::of(op), left.get_type(schema), right.get_type(schema)) {
                     (Some(operation), Ok(a), Ok(b)) if a.is_integer() && a == b => {
-                        Transformed::yes(call(operation.function(), vec![*left, *right]))
+                        Transformed::yes(call(operation, vec![*left, *right]))
                     }
                     _ => Transformed::no(Expr::BinaryExpr(BinaryExpr { left, op, right })),
                 }
             }
             Expr::Negative(inner) if inner.get_type(schema).is_ok_and(|kind| kind.is_integer()) => {
-                Transformed::yes(call(Operation::Negative.function(), vec![*inner]))
+                Transformed::yes(call(Operation::Negative, vec![*inner]))
             }
-            Expr::Cast(Cast { expr, field }) => match expr.get_type(schema) {
-                Ok(from) if narrowing::may_overflow(&from, field.data_type()) => {
-                    Transformed::yes(call(narrowing::function(field.data_type()), vec![*expr]))
-                }
-                _ => Transformed::no(Expr::Cast(Cast { expr, field })),
-            },
+            Expr::Cast(Cast { expr, field }) if narrows(&expr, field.data_type(), schema) => {
+                Transformed::yes(call(Operation::Cast(field.data_type().clone()), vec![*expr]))
+            }
+            Expr::TryCast(TryCast { expr, field }) if narrows(&expr, field.data_type(), schema) => {
+                Transformed::yes(call(Operation::TryCast(field.data_type().clone()), vec![*expr]))
+            }
             other => Transformed::no(other),
         })
     }
 }
 
-fn call(function: Arc<ScalarUDF>, arguments: Vec<Expr>) -> Expr {
-    Expr::ScalarFunction(ScalarFunction::new_udf(function, arguments))
+/// Whether the cast of an expression can turn a finite number into an infinite one.
+fn narrows(expr: &Expr, to: &DataType, schema: &DFSchema) -> bool {
+    expr.get_type(schema).is_ok_and(|from| narrowing::may_overflow(&from, to))
 }
 
 /// The error of an operation on integers of type `of`.

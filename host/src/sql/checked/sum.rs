@@ -1,11 +1,13 @@
 //! `sum` of integers, added up in 128 bits; its result must fit 64.
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
-use datafusion::arrow::array::{ArrayRef, BooleanArray};
+use datafusion::arrow::array::{ArrayRef, AsArray, BooleanArray, Decimal128Array};
 use datafusion::arrow::compute::{CastOptions, cast, cast_with_options};
-use datafusion::arrow::datatypes::{DataType, Field, FieldRef};
-use datafusion::common::Result;
+use datafusion::arrow::datatypes::{DataType, Decimal128Type, Field, FieldRef};
+use datafusion::common::{DataFusionError, Result};
 use datafusion::functions_aggregate::sum::Sum;
 use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
 use datafusion::logical_expr::utils::AggregateOrderSensitivity;
@@ -15,7 +17,8 @@ use datafusion::scalar::ScalarValue;
 use super::overflow;
 
 /// What integers are added up in.
-const WIDE: DataType = DataType::Decimal128(38, 0);
+const WIDE: DataType = DataType::Decimal128(WIDE_DIGITS, 0);
+const WIDE_DIGITS: u8 = 38;
 
 /// DataFusion's `sum`, on wide numbers where the argument is an integer.
 #[derive(Debug, Default, PartialEq, Eq, Hash)]
@@ -72,12 +75,14 @@ impl AggregateUDFImpl for CheckedSum {
     }
 
     fn create_sliding_accumulator(&self, args: AccumulatorArgs) -> Result<Box<dyn Accumulator>> {
-        // Distinct sums over moving frames exist for one type only, and stay as they are.
-        if args.is_distinct || !is_narrow(args.return_type()) {
+        if !is_narrow(args.return_type()) {
             return self.0.create_sliding_accumulator(args);
         }
         let (name, to) = (args.name.to_owned(), args.return_type().clone());
-        let wide = self.0.create_sliding_accumulator(AccumulatorArgs { return_field: wide_field(), ..args })?;
+        let wide = match args.is_distinct {
+            true => Box::<SlidingDistinct>::default(),
+            false => self.0.create_sliding_accumulator(AccumulatorArgs { return_field: wide_field(), ..args })?,
+        };
         Ok(Box::new(Narrowed { wide, result: Narrow { name, to } }))
     }
 
@@ -146,6 +151,71 @@ impl Accumulator for Narrowed<dyn Accumulator> {
     fn supports_retract_batch(&self) -> bool {
         self.wide.supports_retract_batch()
     }
+}
+
+/// The sum of the different wide numbers in a moving window.
+#[derive(Debug, Default)]
+struct SlidingDistinct {
+    /// How often each is in the window.
+    counts: HashMap<i128, usize>,
+    sum: i128,
+}
+
+impl Accumulator for SlidingDistinct {
+    fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
+        for value in wide_numbers(values)?.iter().flatten() {
+            let count = self.counts.entry(value).or_insert(0);
+            if *count == 0 {
+                // Less than 2^64 different numbers of 64 bits fit 128 by far.
+                self.sum = self.sum.saturating_add(value);
+            }
+            *count += 1;
+        }
+        Ok(())
+    }
+
+    fn retract_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
+        for value in wide_numbers(values)?.iter().flatten() {
+            let Entry::Occupied(mut count) = self.counts.entry(value) else { continue };
+            *count.get_mut() -= 1;
+            if *count.get() == 0 {
+                count.remove();
+                self.sum = self.sum.saturating_sub(value);
+            }
+        }
+        Ok(())
+    }
+
+    fn supports_retract_batch(&self) -> bool {
+        true
+    }
+
+    fn evaluate(&mut self) -> Result<ScalarValue> {
+        Ok(ScalarValue::Decimal128((!self.counts.is_empty()).then_some(self.sum), WIDE_DIGITS, 0))
+    }
+
+    fn size(&self) -> usize {
+        size_of_val(self) + self.counts.capacity() * size_of::<(i128, usize)>()
+    }
+
+    /// Windows have no states to merge.
+    fn state(&mut self) -> Result<Vec<ScalarValue>> {
+        Err(without_state())
+    }
+
+    fn merge_batch(&mut self, _: &[ArrayRef]) -> Result<()> {
+        Err(without_state())
+    }
+}
+
+fn without_state() -> DataFusionError {
+    DataFusionError::Internal("a distinct sum over a window has no state to merge".into())
+}
+
+/// The first argument, which `widened` has made wide.
+fn wide_numbers(values: &[ArrayRef]) -> Result<&Decimal128Array> {
+    let first = values.first().and_then(|array| array.as_primitive_opt::<Decimal128Type>());
+    first.ok_or_else(|| DataFusionError::Internal("a sum of something else than wide numbers".into()))
 }
 
 impl GroupsAccumulator for Narrowed<dyn GroupsAccumulator> {
