@@ -11,12 +11,13 @@ const MAX_LINES: usize = 500;
 const MAX_WIDTH: usize = 140;
 
 /// A dependency and the only places under `host/src` that may name it.
-const HOMES: [(&str, &[&str]); 8] = [
+const HOMES: [(&str, &[&str]); 9] = [
     ("wasmtime", &["proc"]),
     ("wit_component", &["proc"]),
     ("datafusion", &["sql"]),
     ("rusqlite", &["storage"]),
     ("gemm", &["tensor"]),
+    ("cudarc", &["device"]),
     ("clap", &["cli", "main.rs"]),
     ("indicatif", &["cli"]),
     ("anyhow", &["cli", "main.rs"]),

@@ -5,6 +5,7 @@
 
 mod bad_guests;
 mod demo;
+mod devices;
 mod errors;
 mod import;
 mod kills;

@@ -39,7 +39,7 @@ impl Folder {
             storage: storage.clone(),
             catalog,
             runs: runs.clone(),
-            devices: vec![Device::cpu(2, 1 << 30)],
+            device: Device::cpu(2, 1 << 30),
             limits,
             threads: 2,
         })

@@ -58,8 +58,28 @@ fn runs_tell_their_instances_logs_metrics_results_and_receipts() {
 fn limits_and_devices_are_listed() {
     let f = Folder::new();
     assert_eq!(f.rows("SELECT value, unit FROM quern.limits WHERE name = 'device_bytes'"), ["4294967296|bytes"]);
-    assert_eq!(f.rows("SELECT * FROM quern.devices"), ["cpu|2|1073741824"]);
-    assert_eq!(f.rows("DESCRIBE quern.devices"), ["name|utf8|false", "cores|int64|false", "memory_bytes|int64|false"]);
+    assert_eq!(
+        f.rows(
+            "SELECT name, kind, state, cores, memory_bytes, tables_bytes, programs_bytes, free_bytes, reason \
+             FROM quern.devices WHERE kind = 'cpu'"
+        ),
+        ["cpu|cpu|used|2|1073741824|0|0|1073741824|NULL"]
+    );
+    assert_eq!(
+        f.rows("DESCRIBE quern.devices"),
+        [
+            "name|utf8|false",
+            "kind|utf8|false",
+            "state|utf8|false",
+            "model|utf8|true",
+            "cores|int64|true",
+            "memory_bytes|int64|true",
+            "tables_bytes|int64|true",
+            "programs_bytes|int64|true",
+            "free_bytes|int64|true",
+            "reason|utf8|true"
+        ]
+    );
 }
 
 #[test]

@@ -9,6 +9,7 @@ mod args;
 mod compile;
 mod context;
 mod demo;
+mod devices;
 mod import;
 mod interrupt;
 mod model;
@@ -58,6 +59,7 @@ enum Command {
     #[command(subcommand)]
     Model(model::ModelCommand),
     Serve(serve::Serve),
+    Devices(devices::Devices),
     #[command(subcommand)]
     Demo(demo::DemoCommand),
     #[command(name = crate::proc::SUBCOMMAND, hide = true)]
@@ -73,6 +75,7 @@ impl Command {
             Self::Run(command) => command.run(context),
             Self::Model(command) => command.run(context),
             Self::Serve(command) => command.run(context),
+            Self::Devices(command) => command.run(context),
             Self::Demo(command) => command.run(context),
             Self::Compile(command) => command.run(),
         }

@@ -15,7 +15,7 @@ pub use models::{Model, ModelRef};
 
 use crate::base::{Limits, Result, RunId};
 use crate::catalog::{Catalog, ProcChange, Rights};
-use crate::device::Device;
+use crate::device::{self, Device, Listed};
 use crate::proc::{CodeCache, Creating, Creation};
 use crate::run::{LocalThreads, Request, RunResults, RunStatus, Runs, Sweep, SweepStatus, Target, may_see_startup};
 use crate::sql::{Answer, Caller, Context, Sql};
@@ -38,6 +38,7 @@ pub struct Database {
     catalog: Catalog,
     runs: Runs,
     sql: Sql,
+    device: Device,
     limits: Limits,
     code: Option<CodeCache>,
 }
@@ -47,7 +48,7 @@ impl Database {
     pub fn open(folder: &Path, options: &Options) -> Result<Self> {
         let limits = Limits::default();
         let storage = Storage::open(folder, Arc::new(Disk))?;
-        let device = device(options);
+        let device = chosen(options);
         let tables = Tables::new(storage.clone(), device.clone());
         let catalog = Catalog::new(storage.clone());
         catalog.sweep()?;
@@ -59,10 +60,10 @@ impl Database {
             catalog: catalog.clone(),
             runs: runs.clone(),
             threads: device.cores,
-            devices: vec![device],
+            device: device.clone(),
             limits: limits.clone(),
         })?;
-        Ok(Self { storage, catalog, runs, sql, limits, code })
+        Ok(Self { storage, catalog, runs, sql, device, limits, code })
     }
 
     /// Executes statements, one after the other, as their answers are taken. All
@@ -167,6 +168,11 @@ impl Database {
         })
     }
 
+    /// The devices of the machine and what is used of them.
+    pub fn devices(&self) -> Vec<Listed> {
+        device::list(Some(&self.device))
+    }
+
     /// How a run stands.
     pub fn run(&self, run: RunId) -> Result<RunStatus> {
         self.runs.status(run)
@@ -216,7 +222,7 @@ impl std::fmt::Debug for Database {
     }
 }
 
-fn device(options: &Options) -> Device {
+fn chosen(options: &Options) -> Device {
     let machine = Device::cpu_of_this_machine();
     match options.cores {
         Some(cores) => Device::cpu(cores, machine.memory_bytes),

@@ -5,6 +5,7 @@
 use std::alloc::{Layout, alloc_zeroed, dealloc};
 use std::collections::HashMap;
 use std::ptr::NonNull;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use crate::base::{Error, Result};
@@ -37,20 +38,30 @@ pub struct Block {
 
 /// Who may see what was left in a block: one instance, by its number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Owner(Option<u64>);
+pub struct Owner(Kind);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Writer,
+    Tables,
+    Instance(u64),
+}
 
 impl Owner {
     /// Who overwrites all of a block before anybody reads it.
-    pub const WRITER: Self = Self(None);
+    pub const WRITER: Self = Self(Kind::Writer);
+
+    /// The columns of tables, which do the same.
+    pub const TABLES: Self = Self(Kind::Tables);
 
     /// An instance; no two have the same number.
     pub const fn instance(number: u64) -> Self {
-        Self(Some(number))
+        Self(Kind::Instance(number))
     }
 
     /// Whether this taker may see what `last` left.
     fn may_see(self, last: Self) -> bool {
-        self == Self::WRITER || self == last
+        matches!(self, Self::WRITER | Self::TABLES) || self == last
     }
 }
 
@@ -105,6 +116,8 @@ impl std::fmt::Debug for Block {
 #[derive(Debug, Default)]
 pub struct Pool {
     free: Mutex<Free>,
+    of_tables_bytes: AtomicU64,
+    of_programs_bytes: AtomicU64,
     this: Weak<Pool>,
 }
 
@@ -125,7 +138,12 @@ unsafe impl Send for Kept {}
 impl Pool {
     /// An empty pool.
     pub fn new() -> Arc<Self> {
-        Arc::new_cyclic(|this| Self { free: Mutex::default(), this: this.clone() })
+        Arc::new_cyclic(|this| Self {
+            free: Mutex::default(),
+            of_tables_bytes: AtomicU64::new(0),
+            of_programs_bytes: AtomicU64::new(0),
+            this: this.clone(),
+        })
     }
 
     /// A block of at least `size_bytes`. It holds zeros, or what `owner` itself
@@ -135,18 +153,39 @@ impl Pool {
         let Some(Kept(start, last)) = self.reuse(size_bytes, owner) else {
             // Zeroed, because reading uninitialised memory is undefined and fresh
             // pages of the system are zero anyway.
-            return Block::from_system(size_bytes, owner, self.this.clone()).map(Arc::new);
+            return self.take_zeroed(size_bytes, owner);
         };
         if !owner.may_see(last) {
             // SAFETY: the block has this size and no other owner.
             unsafe { wipe(start, size_bytes) }
         }
+        self.used(owner).fetch_add(size_bytes as u64, Ordering::Relaxed);
         Ok(Arc::new(Block { start, size_bytes, owner, pool: self.this.clone() }))
     }
 
     /// A block of zeros.
     pub fn take_zeroed(&self, size_bytes: usize, owner: Owner) -> Result<Arc<Block>> {
-        Block::from_system(size_class(size_bytes), owner, self.this.clone()).map(Arc::new)
+        let block = Block::from_system(size_class(size_bytes), owner, self.this.clone())?;
+        self.used(owner).fetch_add(block.size_bytes as u64, Ordering::Relaxed);
+        Ok(Arc::new(block))
+    }
+
+    /// Bytes of blocks that columns of tables hold.
+    pub fn tables_bytes(&self) -> u64 {
+        self.of_tables_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Bytes of blocks that programs hold: tensors, variables, models.
+    pub fn programs_bytes(&self) -> u64 {
+        self.of_programs_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Where blocks of `owner` are counted.
+    fn used(&self, owner: Owner) -> &AtomicU64 {
+        match owner {
+            Owner::TABLES => &self.of_tables_bytes,
+            _ => &self.of_programs_bytes,
+        }
     }
 
     /// A kept block of this size, rather one that `owner` has left.
@@ -167,9 +206,10 @@ impl Pool {
         self.free.lock().unwrap_or_else(PoisonError::into_inner).kept_bytes
     }
 
-    /// Keeps a freed block if there is room.
+    /// Keeps a block that is freed, if there is room.
     fn keep(&self, block: &Block) -> bool {
         let Block { start, size_bytes, owner, .. } = *block;
+        self.used(owner).fetch_sub(size_bytes as u64, Ordering::Relaxed);
         let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
         let fits = size_bytes <= KEPT_BLOCK_BYTES && free.kept_bytes + size_bytes <= KEPT_BYTES;
         if fits {

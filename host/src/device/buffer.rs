@@ -81,7 +81,7 @@ pub struct ColumnBuffer {
 impl ColumnBuffer {
     /// An empty buffer with room for `capacity_bytes`.
     pub fn new(pool: &Arc<Pool>, capacity_bytes: usize) -> Result<Self> {
-        Ok(Self { pool: pool.clone(), block: pool.take(capacity_bytes, Owner::WRITER)?, len_bytes: 0 })
+        Ok(Self { pool: pool.clone(), block: pool.take(capacity_bytes, Owner::TABLES)?, len_bytes: 0 })
     }
 
     /// Length in bytes.
@@ -128,7 +128,7 @@ impl ColumnBuffer {
     fn reserve(&mut self, additional: usize) -> Result<*mut u8> {
         let needed = self.len_bytes.saturating_add(additional);
         if needed > self.block.size_bytes() {
-            let grown = self.pool.take(needed.max(self.len_bytes.saturating_add(self.len_bytes / 2)), Owner::WRITER)?;
+            let grown = self.pool.take(needed.max(self.len_bytes.saturating_add(self.len_bytes / 2)), Owner::TABLES)?;
             // SAFETY: both are at least `len_bytes` long and do not overlap.
             unsafe { std::ptr::copy_nonoverlapping(self.block.as_ptr(), grown.as_ptr(), self.len_bytes) }
             self.block = grown;

@@ -4,10 +4,13 @@
 //! back; [`Buffer`]s are immutable views of them; a [`ColumnBuffer`] grows past
 //! the end of the views that others hold. A [`Quota`] counts what a run holds
 //! and a [`KillSwitch`] ends it. Nothing here knows tables or tensors.
+//! [`cuda`] finds the GPUs; [`list`] shows all devices.
 
 mod block;
 mod buffer;
+pub mod cuda;
 mod kill;
+mod list;
 mod priority;
 mod quota;
 
@@ -16,6 +19,7 @@ use std::sync::Arc;
 pub use block::{ALIGNMENT_BYTES, Block, Owner, Pool};
 pub use buffer::{Buffer, ColumnBuffer};
 pub use kill::{KillSwitch, Subscription, coarse_ms};
+pub use list::{Listed, Use, list};
 pub use priority::lower_priority;
 pub use quota::{Charge, Prepared, Quota};
 

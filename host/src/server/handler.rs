@@ -86,6 +86,7 @@ fn answer(database: &Database, question: Question, sink: Sink<'_>) -> Result<Rep
             Ok(Reply::Done)
         }
         Request::Models => database.models().map(Reply::Models),
+        Request::Devices => Ok(Reply::Devices(database.devices())),
         Request::ExportModel(which) => {
             let (model, file) = database.export_model(&which)?;
             file.chunks(PIECE_BYTES).try_for_each(|piece| sink(Event::Bytes(piece.to_vec())))?;

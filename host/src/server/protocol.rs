@@ -13,6 +13,7 @@ use super::view::{ComponentView, CreatedView, LogView, RunView, StartupView};
 use crate::base::{Error, RunId};
 use crate::catalog::ProcChange;
 use crate::database::{Import, ImportDone, Model, ModelRef};
+use crate::device::Listed;
 use crate::proc::Creation;
 use crate::run::{Request as RunRequest, Sweep, SweepStatus, Target};
 use crate::sql::Done;
@@ -149,6 +150,8 @@ pub enum Request {
     },
     /// All stored models.
     Models,
+    /// The devices of the machine and what is used of them.
+    Devices,
     /// The file of one model. Events: its bytes, in pieces.
     ExportModel(ModelRef),
     /// Deletes the row of one model.
@@ -236,6 +239,8 @@ pub enum Reply {
     Runs(Vec<RunView>),
     /// Models.
     Models(Vec<Model>),
+    /// Devices.
+    Devices(Vec<Listed>),
 }
 
 /// An error as it is shown, here or at the other end of the socket.

@@ -64,8 +64,8 @@ pub struct Context {
     pub catalog: Catalog,
     /// The runs.
     pub runs: Runs,
-    /// The devices of this process.
-    pub devices: Vec<Device>,
+    /// Where its tables and tensors are.
+    pub device: Device,
     /// What a run may use when its caller says nothing.
     pub limits: Limits,
     /// Threads that execute queries.
@@ -86,8 +86,8 @@ struct Inner {
 impl Sql {
     /// Starts the threads of SQL.
     pub fn new(context: Context) -> Result<Self> {
-        let Context { storage, catalog, runs, devices, limits, threads } = context;
-        let system = Arc::new(System { catalog, runs, devices, limits });
+        let Context { storage, catalog, runs, device, limits, threads } = context;
+        let system = Arc::new(System { catalog, runs, device, limits });
         Ok(Self(Arc::new(Inner { storage, system, session: Arc::new(Session::new(threads.max(1))?) })))
     }
 

@@ -25,7 +25,7 @@ pub(super) const SCHEMA: &str = "quern";
 pub(super) struct System {
     pub(super) catalog: Catalog,
     pub(super) runs: Runs,
-    pub(super) devices: Vec<Device>,
+    pub(super) device: Device,
     pub(super) limits: Limits,
 }
 
@@ -120,7 +120,10 @@ tables! {
         "grantee" Text, "privilege" Text, "kind" Text, "object" Text, "grantable" Bool, "grantor" Text,
     ]
     Limits "limits" ["name" Text, "value" Count, "unit" Text]
-    Devices "devices" ["name" Text, "cores" Count, "memory_bytes" Count]
+    Devices "devices" [
+        "name" Text, "kind" Text, "state" Text, "model" Text "?", "cores" Count "?", "memory_bytes" Count "?",
+        "tables_bytes" Count "?", "programs_bytes" Count "?", "free_bytes" Count "?", "reason" Text "?",
+    ]
 }
 
 /// The types that system tables use.

@@ -3,6 +3,7 @@
 use super::rows::Cell;
 use crate::base::{Result, Sharding};
 use crate::catalog::Catalog;
+use crate::device::{Listed, list};
 use crate::sql::alter;
 use crate::sql::provider::View;
 use crate::storage::{ScanOptions, Versions};
@@ -178,8 +179,19 @@ pub(super) fn limits(view: &View) -> Rows {
 }
 
 pub(super) fn devices(view: &View) -> Rows {
-    let row = |device: &crate::device::Device| {
-        vec![Cell::from(&device.name), device.cores.into(), device.memory_bytes.into()]
+    let row = |device: Listed| {
+        vec![
+            Cell::from(device.name),
+            device.kind.into(),
+            device.state.to_string().into(),
+            device.model.into(),
+            device.cores.into(),
+            device.memory_bytes.into(),
+            device.tables_bytes.into(),
+            device.programs_bytes.into(),
+            device.free_bytes.into(),
+            device.reason.into(),
+        ]
     };
-    view.system.devices.iter().map(row).collect()
+    list(Some(&view.system.device)).into_iter().map(row).collect()
 }

@@ -1,0 +1,96 @@
+//! Which GPUs there are, or why none can be used. Opens no context, so that
+//! looking costs no memory of the device.
+
+use std::fmt;
+use std::panic::catch_unwind;
+
+use cudarc::driver::result::{self, DriverError, device};
+use cudarc::driver::sys;
+
+use super::libraries::{self, Library, Missing};
+
+/// A GPU.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Gpu {
+    /// Its number, as in `cuda:0`.
+    pub ordinal: usize,
+    /// What its maker calls it.
+    pub model: String,
+    /// What its kernels are compiled for: 9 and 0 for `sm_90`.
+    pub capability: (u32, u32),
+    /// All its memory.
+    pub memory_bytes: u64,
+    /// The version of CUDA that its driver knows, 13000 for 13.0.
+    pub driver_version: u32,
+}
+
+/// Why no GPU can be used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Absent {
+    /// A library cannot be used.
+    Library(Missing),
+    /// The driver is there, a device is not.
+    NoDevice(String),
+}
+
+impl fmt::Display for Absent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Library(missing) => missing.fmt(f),
+            Self::NoDevice(reason) => f.write_str(reason),
+        }
+    }
+}
+
+/// The GPUs that can be used, at least one.
+pub fn probe() -> Result<Vec<Gpu>, Absent> {
+    let usable = |library| libraries::open(library).map_err(|missing| Absent::Library(missing.clone()));
+    usable(Library::Driver)?;
+    // Every function was looked up before; the driver is not trusted beyond that.
+    let found = catch_unwind(gpus).unwrap_or_else(|_| Err(Absent::NoDevice("the NVIDIA driver failed".to_owned())))?;
+    usable(Library::Nvrtc)?;
+    usable(Library::Cublas)?;
+    Ok(found)
+}
+
+/// All GPUs that the driver shows.
+fn gpus() -> Result<Vec<Gpu>, Absent> {
+    let told = |error: DriverError| Absent::NoDevice(no_device(error));
+    result::init().map_err(told)?;
+    let n_devices = device::get_count().map_err(told)?;
+    if n_devices < 1 {
+        return Err(told(DriverError(sys::CUresult::CUDA_ERROR_NO_DEVICE)));
+    }
+    (0..n_devices).map(|ordinal| gpu(ordinal).map_err(told)).collect()
+}
+
+/// What the driver says about one.
+fn gpu(ordinal: i32) -> Result<Gpu, DriverError> {
+    use sys::CUdevice_attribute::{
+        CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR as MAJOR, CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR as MINOR,
+    };
+    let device = device::get(ordinal)?;
+    let mut driver_version = 0;
+    // SAFETY: writes to the number it is given.
+    unsafe { sys::cuDriverGetVersion(&raw mut driver_version) }.result()?;
+    // SAFETY: the device was given by the driver.
+    let (memory_bytes, major, minor) = unsafe {
+        (device::total_mem(device)?, device::get_attribute(device, MAJOR)?, device::get_attribute(device, MINOR)?)
+    };
+    Ok(Gpu {
+        ordinal: usize::try_from(ordinal).unwrap_or_default(),
+        model: device::get_name(device)?,
+        capability: (major.unsigned_abs(), minor.unsigned_abs()),
+        memory_bytes: memory_bytes as u64,
+        driver_version: driver_version.unsigned_abs(),
+    })
+}
+
+fn no_device(error: DriverError) -> String {
+    let name = error.error_name().ok().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    if error.0 == sys::CUresult::CUDA_ERROR_NO_DEVICE {
+        return "the NVIDIA driver is installed but shows no GPU; look at `nvidia-smi` and $CUDA_VISIBLE_DEVICES"
+            .to_owned();
+    }
+    format!("the NVIDIA driver does not start: {name}; look at `nvidia-smi` and the system's log")
+}
