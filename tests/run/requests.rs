@@ -162,7 +162,8 @@ fn further_inputs_of_a_distributed_proc_are_divided_alike_or_whole() {
     assert_eq!(
         error.to_string(),
         "input `right`: table `three` has 3 shards, table `two` has 2; \
-         inputs of distributed proc `join` must be replicated or have as many shards as the first"
+         inputs of distributed proc `join` must be replicated or have as many shards as the first \
+         when they are read; execute it again, then the rows are dealt alike"
     );
     assert_eq!(error.code(), ErrorCode::InvalidArgument);
     let columns =

@@ -7,13 +7,14 @@ use arrow::array::{AsArray, Int64Array, RecordBatch};
 use arrow::datatypes::Int64Type;
 use quern::base::{ColumnType, DType, Error, Limits};
 use quern::catalog::spec::{InputColumn, InputSpec, OutputColumn, OutputSpec, ParamSpec, ParamType};
-use quern::catalog::{Catalog, Mode, NewComponent, ProcSpec, Rights};
+use quern::catalog::{Catalog, Declarations, Mode, NewComponent, ProcSpec, Rights};
 use quern::device::Device;
 use quern::proc::Receipt;
 use quern::run::{Backend, Contact, Descriptor, Done, Made, Manifest, Runs};
 use quern::sql::format::{ColumnText, Detail};
 use quern::sql::{Answer, Caller, Context, Sql};
 use quern::storage::{ComponentRecord, Disk, Storage};
+use quern::table::Shards;
 
 /// A folder with SQL on it.
 pub(super) struct Folder {
@@ -121,6 +122,21 @@ impl Folder {
         }
     }
 
+    /// The numbers in the first column of each shard of a table, in order.
+    pub(super) fn shards(&self, table: &str) -> Vec<Vec<i64>> {
+        let snapshot = self.storage.snapshot().unwrap();
+        let table = snapshot.table(table).unwrap();
+        let of = |shard| {
+            let batches = self.storage.scan(&snapshot, &table, Some(shard), Some(&[0])).unwrap();
+            let numbers =
+                batches.flat_map(|batch| batch.unwrap().column(0).as_primitive::<Int64Type>().values().to_vec());
+            let mut numbers: Vec<i64> = numbers.collect();
+            numbers.sort_unstable();
+            numbers
+        };
+        (0..table.shards).map(of).collect()
+    }
+
     /// The error of a statement, also one that comes with its rows.
     pub(super) fn error(&self, text: &str) -> String {
         match self.sql.execute(text) {
@@ -178,6 +194,21 @@ impl Folder {
         catalog.create(&new).unwrap();
         self
     }
+
+    /// A component `pairs` whose proc `both` gives the column `n` of two inputs.
+    pub(super) fn with_pairs(self) -> Self {
+        let mut declared = Declarations::default();
+        declared.proc("both", "distributed", "").unwrap();
+        for input in ["left", "right"] {
+            declared.input("both", input, "").unwrap();
+        }
+        declared.output("both", "rows", "").unwrap();
+        declared.output_column("both", "rows", ("n", "int64", false)).unwrap();
+        let procs = declared.finish().unwrap();
+        let new = NewComponent { name: "pairs", procs: &procs, sha256: &"1".repeat(64), bytes: b"not it either" };
+        Catalog::new(self.storage.clone()).create(&new).unwrap();
+        self
+    }
 }
 
 /// Rows as text, each as its values with `|` between them.
@@ -213,8 +244,8 @@ impl Backend for RustProcs {
             contact.observer.log(quern::proc::LogLevel::Info, "hello");
             contact.observer.metric("loss", 1, 0.5);
             let (made, rows) = match descriptor.proc.as_str() {
-                "double" => {
-                    let outputs = double(&storage, &descriptor);
+                "double" | "both" => {
+                    let outputs = multiplied(&storage, &descriptor);
                     let rows = outputs.iter().map(|batch| batch.num_rows() as u64).sum();
                     (Ok(Made { outputs: vec![outputs], models: Vec::new() }), rows)
                 }
@@ -236,18 +267,24 @@ impl Backend for RustProcs {
     }
 }
 
-/// Twice, or `factor` times, the first visible column of the instance's shard.
-fn double(storage: &Storage, descriptor: &Descriptor) -> Vec<RecordBatch> {
-    let factor: i64 = descriptor.params[0].1.parse().unwrap();
-    let input = &descriptor.inputs[0];
-    let shard = (descriptor.shards > 1).then_some(descriptor.shard);
-    let scan = storage.scan(&input.snapshot, &input.table, shard, None).unwrap();
-    let (position, _) = input.table.schema.column("numbers", "n").unwrap();
-    scan.map(|batch| {
-        let batch = batch.unwrap();
-        let values = batch.column(position).as_primitive::<Int64Type>();
-        let doubled: Int64Array = values.values().iter().map(|n| n * factor).collect::<Vec<_>>().into();
-        RecordBatch::try_new(descriptor.outputs[0].1.to_arrow(), vec![Arc::new(doubled)]).unwrap()
-    })
-    .collect()
+/// The visible columns `n` of all inputs that the instance sees, times `factor`.
+fn multiplied(storage: &Storage, descriptor: &Descriptor) -> Vec<RecordBatch> {
+    let factor: i64 = descriptor.params.first().map_or(1, |(_, factor)| factor.parse().unwrap());
+    let mut made = Vec::new();
+    for input in &descriptor.inputs {
+        let shard = match input.shards {
+            Shards::One(shard) if input.table.shards > 1 => Some(shard),
+            _ => None,
+        };
+        let visible = input.columns.iter().map(|place| &input.table.schema.columns()[*place]);
+        assert_eq!(visible.map(|column| column.name.as_str()).filter(|name| *name == "n").count(), 1);
+        let (position, _) = input.table.schema.column("numbers", "n").unwrap();
+        for batch in storage.scan(&input.snapshot, &input.table, shard, None).unwrap() {
+            let batch = batch.unwrap();
+            let values = batch.column(position).as_primitive::<Int64Type>();
+            let multiplied: Int64Array = values.values().iter().map(|n| n * factor).collect::<Vec<_>>().into();
+            made.push(RecordBatch::try_new(descriptor.outputs[0].1.to_arrow(), vec![Arc::new(multiplied)]).unwrap());
+        }
+    }
+    made
 }

@@ -11,6 +11,7 @@ mod fixture;
 mod formats;
 mod functions;
 mod grants;
+mod inputs;
 mod queries;
 mod system;
 mod types;

@@ -137,7 +137,8 @@ fn share(proc: &ProcSpec, spec: &InputSpec, first: Option<&TableState>, table: &
         (Mode::Distributed, Some(first)) if first.shards == table.shards => Ok(Share::Own),
         (Mode::Distributed, Some(first)) => Err(Error::Invalid(format!(
             "input `{}`: table `{}` has {} shards, table `{}` has {}; \
-             inputs of distributed proc `{}` must be replicated or have as many shards as the first",
+             inputs of distributed proc `{}` must be replicated or have as many shards as the first \
+             when they are read; execute it again, then the rows are dealt alike",
             spec.name, table.name, table.shards, first.name, first.shards, proc.name
         ))),
     }

@@ -1,6 +1,7 @@
 //! Inputs of runs that are filters or queries: their rows become a table for as
 //! long as the run lasts. Rows that are only filtered and projected stay in their
-//! shard, those of any other query are dealt anew.
+//! shard, those of any other query are dealt anew; so are those of a further input
+//! of a distributed proc whose table has another number of shards than the first.
 
 use std::sync::Arc;
 
@@ -14,6 +15,7 @@ use super::provider::View;
 use super::session::Session;
 use super::statement::{Kind, Planned};
 use crate::base::{DEFAULT_SHARDS, Error, Result, RunId, Sharding};
+use crate::catalog::Mode;
 use crate::run::{InputRef, Request, TEMPORARY, check_request};
 use crate::storage::{AppendTo, TableState};
 
@@ -22,12 +24,11 @@ pub(super) fn submit(session: &Session, view: &View, mut request: Request) -> Re
     let system = &view.system;
     check_request(&view.caller.rights, &system.catalog, &system.runs, &view.snapshot, &mut request)?;
     let mut stored = Ok(());
-    // Rows that are dealt anew get as many shards as the first input has.
-    let mut shards = None;
+    let mut first = First { mode: system.catalog.resolve(&request.proc)?.proc.mode, shards: None };
     for input in &mut request.inputs {
         stored = stored.and_then(|()| {
-            let own = store(session, view, input, shards.unwrap_or(DEFAULT_SHARDS))?;
-            shards = shards.or(own);
+            let own = store(session, view, input, &first)?;
+            first.shards = first.shards.or(own);
             Ok(())
         });
     }
@@ -41,57 +42,95 @@ pub(super) fn submit(session: &Session, view: &View, mut request: Request) -> Re
     queued
 }
 
-/// Stores the rows of a filter or query, dealt to `shards` where they have none
-/// of their own; nothing to do for a table. The number of shards, if it is known.
-fn store(session: &Session, view: &View, input: &mut InputRef, shards: u32) -> Result<Option<u32>> {
+/// What the first input means for the others.
+struct First {
+    mode: Mode,
+    /// Into how many shards it is divided.
+    shards: Option<u32>,
+}
+
+impl First {
+    /// Whether the instances of a run cannot each read their shard of `table`.
+    fn differs(&self, table: &TableState) -> bool {
+        let is_divided = self.mode == Mode::Distributed
+            && table.sharding != Sharding::Replicated
+            && change::default_sharding(&table.schema) != Sharding::Replicated;
+        is_divided && self.shards.is_some_and(|shards| shards != table.shards)
+    }
+}
+
+/// Stores the rows of an input that is not a table whose shards are read as they
+/// are, in shards of their own or dealt to as many as the first has. The number
+/// of shards, if it is known.
+fn store(session: &Session, view: &View, input: &mut InputRef, first: &First) -> Result<Option<u32>> {
     let text = match (&input.query, &input.filter) {
         (Some(query), _) => query.clone(),
         (None, Some(filter)) => {
             // What is missing is named as for a table without a filter.
             let table = view.snapshot.table(&input.table)?;
-            let columns = match &input.columns {
-                Some(columns) => {
-                    columns.iter().try_for_each(|name| table.schema.column(&table.name, name).map(drop))?;
-                    columns.iter().map(|name| quoted(name)).collect::<Vec<_>>().join(", ")
-                }
-                None => "*".to_owned(),
-            };
-            format!("SELECT {columns} FROM {} WHERE {filter}", quoted(&input.table))
+            format!("{} WHERE {filter}", select(&table, input)?)
         }
-        (None, None) => return Ok(view.snapshot.table(&input.table).ok().map(|table| table.shards)),
+        (None, None) => match view.snapshot.table(&input.table) {
+            Ok(table) if first.differs(&table) => select(&table, input)?,
+            Ok(table) => return Ok(Some(table.shards)),
+            // Told by who checks the request.
+            Err(_) => return Ok(None),
+        },
     };
     let query = &one_query(&text)?;
     let name = format!("{TEMPORARY}{}", uuid::Uuid::new_v4().simple());
     let source = row_wise(&session.logical_plan(view, query)?)?.and_then(|table| view.snapshot.table(&table).ok());
-    let shards = source.as_ref().map_or(shards, |source| source.shards);
-    let mut write = view.storage.begin();
     let schema = change::query_schema(session.query(view, query)?.schema())?;
-    match source {
-        Some(source) => {
+    let mut write = view.storage.begin();
+    let shards = match source {
+        Some(source) if !first.differs(&source) => {
             let sharding = match source.sharding {
                 Sharding::Replicated => Sharding::Replicated,
                 _ => change::default_sharding(&schema),
             };
             let replicated = sharding == Sharding::Replicated;
-            write.create_table(&name, &schema, sharding, shards)?;
-            for shard in 0..shards {
+            write.create_table(&name, &schema, sharding, source.shards)?;
+            for shard in 0..source.shards {
                 let rows = session.query(&of_shard(view, &source, shard), query)?;
                 let batches = change::typed(rows, schema.clone(), "the query".to_owned());
                 write.append(&name, AppendTo::Shard(if replicated { 0 } else { shard }), batches)?;
             }
+            source.shards
         }
-        None => {
-            write.create_table(&name, &schema, change::default_sharding(&schema), shards)?;
+        source => {
+            let sharding = match source.map(|source| source.sharding.clone()) {
+                // Rows with the same key meet in the same instance, as in the table.
+                Some(Sharding::Key(keys)) if input.query.is_none() => Sharding::Key(keys),
+                _ => change::default_sharding(&schema),
+            };
+            let shards = first.shards.unwrap_or(DEFAULT_SHARDS);
+            write.create_table(&name, &schema, sharding, shards)?;
             let batches = change::typed(session.query(view, query)?, schema, "the query".to_owned());
             write.append(&name, AppendTo::Deal, batches)?;
+            shards
         }
-    }
+    };
     write.commit()?;
     input.stored = Some(name);
-    if input.query.is_none() {
-        input.columns = None;
-    }
     Ok(Some(shards))
+}
+
+/// Reads the columns of a table that a proc may see, and those that its rows are
+/// sharded by.
+fn select(table: &TableState, input: &InputRef) -> Result<String> {
+    let columns = match &input.columns {
+        Some(columns) => {
+            columns.iter().try_for_each(|name| table.schema.column(&table.name, name).map(drop))?;
+            let keys = match &table.sharding {
+                Sharding::Key(keys) => keys.as_slice(),
+                _ => &[],
+            };
+            let keys = keys.iter().filter(|key| !columns.contains(key));
+            columns.iter().chain(keys).map(|name| quoted(name)).collect::<Vec<_>>().join(", ")
+        }
+        None => "*".to_owned(),
+    };
+    Ok(format!("SELECT {columns} FROM {}", quoted(&input.table)))
 }
 
 /// A text that is one query and nothing else.
