@@ -38,9 +38,12 @@ lint: machine ## Formatting and clippy, as CI runs them
 bench: guest ## Time training, inference, ingest, host calls and replay (BENCH=name)
 	cargo bench --quiet --profile dev -p quern-tests --bench speed -- $(BENCH)
 
+# Tests whose full size asserts times, so nothing may run beside them.
+TIMED := run::kills run::crowds run::ensembles
 .PHONY: soak
-soak: build procs python ## The long runs at full size
-	QUERN_SOAK=1 cargo test --quiet -p quern-tests -- $(TEST)
+soak: build procs python ## The long runs at full size: first, one by one, those that assert times
+	QUERN_SOAK=1 cargo test --quiet -p quern-tests -- --nocapture --test-threads=1 $(or $(TEST),$(TIMED))
+	$(if $(TEST),,QUERN_SOAK=1 cargo test --quiet -p quern-tests -- --nocapture $(TIMED:%=--skip %))
 
 FUZZ_SECONDS ?= 60
 FUZZ_SEED ?=
