@@ -15,6 +15,7 @@ mod runs;
 mod sql;
 mod terminal;
 
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -69,6 +70,14 @@ impl Terminal {
             command.env_remove(name);
         }
         command.env("XDG_STATE_HOME", self.path("state"));
+        // Nor whether it ignores Ctrl-C, as jobs in the background do.
+        // SAFETY: `signal` is allowed between fork and exec.
+        unsafe {
+            command.pre_exec(|| {
+                libc::signal(libc::SIGINT, libc::SIG_DFL);
+                Ok(())
+            });
+        }
         command
     }
 
@@ -153,6 +162,7 @@ impl Process {
     }
 
     fn wait(mut self) -> Answer {
+        wait_until("the command ends", || self.child.as_mut().unwrap().try_wait().unwrap().is_some());
         Answer::of(self.child.take().unwrap().wait_with_output().unwrap())
     }
 }
@@ -166,11 +176,11 @@ impl Drop for Process {
     }
 }
 
-/// Waits until something is so, at most 20 seconds.
+/// Waits until something is so, at most a minute.
 fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
     let started = Instant::now();
     while !is_so() {
-        assert!(started.elapsed() < Duration::from_secs(20), "waited in vain: {what}");
+        assert!(started.elapsed() < Duration::from_secs(60), "waited in vain: {what}");
         std::thread::sleep(Duration::from_millis(10));
     }
 }
