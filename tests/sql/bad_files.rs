@@ -155,6 +155,7 @@ fn csv_errors_name_line_and_column() {
         ("a,b\n1,\"x\n2,3\n", "line 2: a quote is opened here and never closed"),
         ("a,b\n1,\"x\"y\n", "line 2: text follows a closing quote; a quote inside quotes is written twice"),
         ("a,a\n1,2\n", "column `a` exists already"),
+        ("a,A\n1,2\n", "column `A` exists already"),
         ("a,b\n1,\u{0}\n", "the first bytes are not those of IDX, Parquet or Arrow IPC, and it is no text"),
     ] {
         assert_eq!(error_of(&f, "t.csv", text.as_bytes()), message, "{text:?}");
@@ -217,7 +218,7 @@ fn several_files_must_have_the_same_columns() {
         format!("{}: its columns are a, c, those of the file before are a, b", second.display())
     );
     let options = Options { names: Some(vec!["x".to_owned()]), ..Options::default() };
-    assert_eq!(error_with(&f, "t.csv", b"a,b\n1,2\n", &options), "1 column names were given, the file has 2 columns");
+    assert_eq!(error_with(&f, "t.csv", b"a,b\n1,2\n", &options), "1 name for 2 columns: a, b");
 }
 
 #[test]

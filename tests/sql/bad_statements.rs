@@ -113,6 +113,13 @@ fn what_is_not_supported_says_so() {
             "COPY digits TO 'x.csv'",
             "COPY … TO is not supported; write a query's rows with quern sql --format csv > file",
         ),
+        ("SELECT 1 EXCEPT ALL SELECT 1", "EXCEPT ALL is not supported; EXCEPT compares rows without counting them"),
+        (
+            "SELECT * FROM (SELECT 1 UNION SELECT 1 INTERSECT ALL SELECT 1) t",
+            "INTERSECT ALL is not supported; INTERSECT compares rows without counting them",
+        ),
+        ("SELECT * FROM digits TABLESAMPLE (1)", "TABLESAMPLE is not supported; write WHERE random() < 0.1"),
+        ("SELECT * FROM digits SEMI JOIN digits b ON true", "not supported: unsupported JOIN operator Semi"),
         ("EXPLAIN INSERT INTO digits VALUES (1, 1, NULL, NULL)", "DML not supported: Insert Into"),
     ] {
         check(&mut wrong, statement, &f.error(statement), message);

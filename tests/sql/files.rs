@@ -191,6 +191,64 @@ fn csv_without_header_with_other_delimiters_and_line_ends_is_read() {
 }
 
 #[test]
+fn a_csv_header_may_leave_a_column_without_a_name() {
+    let f = Folder::new();
+    let path = f.file("t.csv");
+    for (text, expected) in [
+        (",a,b\n0,1,2\n", vec!["column_1 int64?", "a int64?", "b int64?"]),
+        ("a,,c\n1,x,3\n", vec!["a int64?", "column_2 utf8?", "c int64?"]),
+        (",\n1,2\n", vec!["column_1 int64?", "column_2 int64?"]),
+    ] {
+        std::fs::write(&path, text).unwrap();
+        assert_eq!(columns(&open(std::slice::from_ref(&path), &Options::default()).unwrap()), expected, "{text:?}");
+    }
+}
+
+#[test]
+fn csv_floats_may_be_infinite_or_no_number() {
+    let f = Folder::new();
+    let path = f.file("t.csv");
+    std::fs::write(&path, "id,x,name\n1,nan,nan\n2,inf,inf\n3,-Infinity,-inf\n4,1.5,\n").unwrap();
+    assert_eq!(
+        columns(&open(std::slice::from_ref(&path), &Options::default()).unwrap()),
+        ["id int64?", "x float64?", "name utf8?"]
+    );
+    f.run(&format!("IMPORT '{}' INTO t", path.display()));
+    assert_eq!(f.rows("SELECT id FROM t WHERE x > 1e300 ORDER BY id"), ["1", "2"], "NaN is above all");
+    assert_eq!(f.rows("SELECT id FROM t WHERE x < 2 ORDER BY id"), ["3", "4"]);
+}
+
+#[test]
+fn rows_are_appended_by_name_whatever_the_case() {
+    let f = Folder::new();
+    let path = f.file("t.csv");
+    f.run("CREATE TABLE t (id int, name text)");
+    std::fs::write(&path, "NAME,Id\na,1\n").unwrap();
+    f.run(&format!("IMPORT '{}' INTO t", path.display()));
+    assert_eq!(f.rows("SELECT id, name FROM t"), ["1|a"]);
+}
+
+#[test]
+fn options_of_another_format_are_refused() {
+    let f = Folder::new();
+    let path = f.file("t.csv");
+    std::fs::write(&path, "a\n1\n").unwrap();
+    assert_eq!(
+        f.error(&format!("IMPORT '{}' INTO t WITH (one_hot = 10)", path.display())),
+        format!("ids and one-hot labels are for IDX files; {} is not one", path.display())
+    );
+    let labels = mnist("t10k-labels-idx1-ubyte.gz");
+    assert_eq!(
+        f.error(&format!("IMPORT '{}' INTO t WITH (header = true)", labels.display())),
+        format!("header, delimiter and null are for CSV files; {} is not one", labels.display())
+    );
+    assert_eq!(
+        f.error(&format!("IMPORT '{}' INTO t WITH (names = 'a,b')", labels.display())),
+        format!("{}: 2 names for 1 column: label", labels.display())
+    );
+}
+
+#[test]
 fn csv_longer_than_a_batch_keeps_every_row() {
     let f = Folder::new();
     let mut text = String::from("id,name\n");

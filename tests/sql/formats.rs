@@ -52,6 +52,33 @@ fn a_table_aligns_columns_and_shortens_large_values() {
 }
 
 #[test]
+fn wide_characters_take_two_places_of_a_table() {
+    let f = sample();
+    assert_eq!(
+        written(&f, "SELECT '漢字' AS a, 1 AS b UNION ALL SELECT 'abcdef', 2 ORDER BY b", Output::Table),
+        "a       b\n─────────\n漢字    1\nabcdef  2\n2 rows\n"
+    );
+}
+
+#[test]
+fn a_plan_is_written_line_by_line() {
+    let f = sample();
+    let plan = written(&f, "EXPLAIN SELECT id FROM t WHERE id = 1", Output::Table);
+    let lines: Vec<&str> = plan.lines().collect();
+    assert_eq!(lines[..3], ["logical_plan", "  Filter: t.id = Int32(1)", "    TableScan: t projection=[id]"]);
+    assert!(lines.contains(&"physical_plan") && !plan.contains('…'), "{plan}");
+}
+
+#[test]
+fn columns_of_one_name_get_keys_of_their_own_in_json() {
+    let f = sample();
+    assert_eq!(
+        written(&f, "SELECT * FROM (SELECT 1 AS k) a JOIN (SELECT 1 AS k) b ON a.k = b.k", Output::JsonLines),
+        "{\"k\":1,\"k_2\":1}\n"
+    );
+}
+
+#[test]
 fn csv_tells_a_missing_value_from_an_empty_text() {
     let f = sample();
     assert_eq!(

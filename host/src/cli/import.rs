@@ -154,12 +154,16 @@ fn summary(done: &ImportDone) -> String {
         0..10_000 => String::new(),
         rows => format!(", {} rows/s", count((rows as f64 / time.as_secs_f64()) as u64)),
     };
+    // A pipe does not say how long it was.
+    let from = match done.file_bytes {
+        0 => String::new(),
+        size => format!(" from {}", bytes(size)),
+    };
     format!(
-        "{} row{} into table {} from {} in {}{rate}\n{} · {}\n",
+        "{} row{} into table {}{from} in {}{rate}\n{} · {}\n",
         count(done.rows),
         if done.rows == 1 { "" } else { "s" },
         done.table,
-        bytes(done.file_bytes),
         duration(time),
         done.columns.join(", "),
         done.sharding,

@@ -21,7 +21,9 @@ pub(super) fn from_datafusion(error: DataFusionError) -> Error {
         DataFusionError::SchemaError(schema, _) => from_schema(*schema),
         DataFusionError::ArrowError(arrow, _) => from_arrow(*arrow),
         DataFusionError::Plan(text) => from_plan(&text),
-        DataFusionError::NotImplemented(text) => Error::Unsupported(format!("not supported: {}", line(&text))),
+        DataFusionError::NotImplemented(text) => {
+            Error::Unsupported(format!("not supported: {}", without_tree(&line(&text))))
+        }
         DataFusionError::Execution(text) => Error::Invalid(line(&text)),
         DataFusionError::ResourcesExhausted(text) => {
             Error::Invalid(format!("the query needs more memory than SQL may use: {}", line(&text)))
@@ -30,6 +32,14 @@ pub(super) fn from_datafusion(error: DataFusionError) -> Error {
             let text = other.strip_backtrace();
             from_signature(&text).unwrap_or_else(|| Error::Invalid(line(&text)))
         }
+    }
+}
+
+/// A text up to the inner representation of an expression, where it has one.
+fn without_tree(text: &str) -> &str {
+    match text.contains(" { ") {
+        true => text.split('(').next().unwrap_or(text),
+        false => text,
     }
 }
 

@@ -2,6 +2,7 @@
 //! strings, JSON columns in place, numbers that JSON lacks as the strings "NaN",
 //! "Infinity" and "-Infinity".
 
+use std::collections::HashSet;
 use std::io::Write;
 
 use arrow::datatypes::SchemaRef;
@@ -56,14 +57,20 @@ fn write_objects(rows: Rows, out: &mut dyn Write, before: impl Fn(u64) -> &'stat
     Ok(n_rows)
 }
 
-/// The text before each value: brace or comma, and the quoted name.
+/// The text before each value: brace or comma, and the quoted name. Columns of the
+/// same name, as a join has them, get a number, for an object has each key once.
 fn keys(schema: &SchemaRef) -> Vec<String> {
     let mut keys = Vec::with_capacity(schema.fields().len());
+    let mut taken: HashSet<String> = HashSet::new();
     for (i, field) in schema.fields().iter().enumerate() {
+        let numbered = (2..).map(|n| format!("{}_{n}", field.name()));
+        let mut names = std::iter::once(field.name().clone()).chain(numbered);
+        let name = names.find(|name| !taken.contains(name)).unwrap_or_default();
         let mut key = String::from(if i == 0 { "{" } else { "," });
-        push_string(field.name(), &mut key);
+        push_string(&name, &mut key);
         key.push(':');
         keys.push(key);
+        taken.insert(name);
     }
     keys
 }

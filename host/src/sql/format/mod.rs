@@ -7,6 +7,7 @@
 mod json;
 mod table;
 mod value;
+mod width;
 
 use std::io::Write;
 
@@ -16,6 +17,7 @@ use super::Rows;
 use crate::base::{Error, Result, closest};
 
 pub use value::{ColumnText, Detail};
+pub use width::width;
 
 /// How rows are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]

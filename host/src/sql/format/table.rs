@@ -1,25 +1,30 @@
 //! Rows as an aligned table. Widths come from the first rows, so that an answer
-//! of any size is written as it is made.
+//! of any size is written as it is made. Plans of `EXPLAIN` are written as text.
 
 use std::io::Write;
 
 use arrow::record_batch::RecordBatch;
 
 use super::value::{ColumnText, Detail};
-use super::{Rows, failed};
+use super::{Rows, failed, width};
 use crate::base::Result;
 
 /// Rows that decide the widths.
 const MEASURED_ROWS: usize = 1000;
 /// Characters of one cell; longer text ends in `…`.
 const CELL_CHARS: usize = 60;
+/// The columns of `EXPLAIN`.
+const PLAN: [&str; 2] = ["plan_type", "plan"];
 
 /// Writes a header, the rows and a line with their number.
 pub(super) fn write(rows: Rows, out: &mut dyn Write) -> Result<u64> {
     let schema = rows.schema().clone();
+    if schema.fields().iter().map(|field| field.name().as_str()).eq(PLAN) {
+        return write_plans(rows, out);
+    }
     let mut cells: Vec<Vec<String>> = Vec::new();
     let mut frame = Frame {
-        widths: schema.fields().iter().map(|field| field.name().chars().count()).collect(),
+        widths: schema.fields().iter().map(|field| width(field.name())).collect(),
         numbers: vec![false; schema.fields().len()],
     };
     let names: Vec<String> = schema.fields().iter().map(|field| field.name().clone()).collect();
@@ -43,6 +48,27 @@ pub(super) fn write(rows: Rows, out: &mut dyn Write) -> Result<u64> {
     frame.body(&cells, out)?;
     let plural = if n_rows == 1 { "" } else { "s" };
     writeln!(out, "{n_rows} row{plural}").map_err(failed)?;
+    Ok(n_rows)
+}
+
+/// Writes each plan as the lines that it has, under its name.
+fn write_plans(rows: Rows, out: &mut dyn Write) -> Result<u64> {
+    let schema = rows.schema().clone();
+    let mut n_rows = 0;
+    for batch in rows {
+        let batch = batch?;
+        let columns = ColumnText::of_batch(&schema, &batch, Detail::Full)?;
+        for row in 0..batch.num_rows() {
+            let mut cells = [String::new(), String::new()];
+            for (column, cell) in columns.iter().zip(&mut cells) {
+                column.push(row, cell)?;
+            }
+            let [kind, plan] = cells;
+            writeln!(out, "{kind}").map_err(failed)?;
+            plan.lines().try_for_each(|line| writeln!(out, "  {line}")).map_err(failed)?;
+            n_rows += 1;
+        }
+    }
     Ok(n_rows)
 }
 
@@ -81,12 +107,12 @@ impl Frame {
     /// Sets the widths by `cells` and writes the header.
     fn head(&mut self, names: &[String], cells: &[Vec<String>], out: &mut dyn Write) -> Result<()> {
         for line in cells {
-            for (width, cell) in self.widths.iter_mut().zip(line) {
-                *width = (*width).max(cell.chars().count());
+            for (widest, cell) in self.widths.iter_mut().zip(line) {
+                *widest = (*widest).max(width(cell));
             }
         }
         self.line(names, out)?;
-        let rule: Vec<String> = self.widths.iter().map(|width| "─".repeat(*width)).collect();
+        let rule: Vec<String> = self.widths.iter().map(|widest| "─".repeat(*widest)).collect();
         writeln!(out, "{}", rule.join("──")).map_err(failed)
     }
 
@@ -98,9 +124,9 @@ impl Frame {
     /// Writes one line of cells.
     fn line(&self, cells: &[String], out: &mut dyn Write) -> Result<()> {
         let mut line = String::new();
-        for (i, (cell, width)) in cells.iter().zip(&self.widths).enumerate() {
+        for (i, (cell, widest)) in cells.iter().zip(&self.widths).enumerate() {
             line.push_str(if i == 0 { "" } else { "  " });
-            let padding = " ".repeat(width.saturating_sub(cell.chars().count()));
+            let padding = " ".repeat(widest.saturating_sub(width(cell)));
             match self.numbers.get(i) {
                 Some(true) => line.extend([padding.as_str(), cell]),
                 _ => line.extend([cell, padding.as_str()]),

@@ -59,10 +59,27 @@ pub struct Options {
 }
 
 impl Options {
+    /// Refuses options that files of another format have.
+    fn check(&self, format: Format, path: &Path) -> Result<()> {
+        let refuse = |options: &str, of: &str| {
+            Err(Error::Invalid(format!("{options} are for {of} files; {} is not one", path.display())))
+        };
+        match format {
+            Format::Idx => {}
+            _ if self.idx != IdxOptions::default() => return refuse("ids and one-hot labels", "IDX"),
+            _ => {}
+        }
+        match format {
+            Format::Csv => Ok(()),
+            _ if self.csv != CsvOptions::default() => refuse("header, delimiter and null", "CSV"),
+            _ => Ok(()),
+        }
+    }
+
     /// The type that a column is to have, where something says so.
     fn wanted(&self, name: &str) -> Option<ColumnOverride> {
         let given = self.columns.iter().find(|column| column.name == name).cloned();
-        let of_table = || self.table.as_ref()?.columns().iter().find(|column| column.name == name);
+        let of_table = || self.table.as_ref()?.columns().iter().find(|column| column.name.eq_ignore_ascii_case(name));
         given.or_else(|| of_table().map(ColumnOverride::from))
     }
 }
@@ -165,6 +182,7 @@ pub fn open(paths: &[PathBuf], options: &Options) -> Result<Source> {
         Some(format) => format,
         None => first.format()?,
     };
+    options.check(format, &path)?;
     match format {
         Format::Csv => csv::open(contents, options),
         Format::Idx => overridden(idx::open(contents, &options.idx)?, options, &path),
@@ -174,20 +192,22 @@ pub fn open(paths: &[PathBuf], options: &Options) -> Result<Source> {
 }
 
 impl Source {
-    /// The same rows for a table that exists: its columns by name, in its order,
-    /// with its types.
+    /// The same rows for a table that exists: its columns by name, whatever the
+    /// case of letters, in its order, with its types.
     pub fn conform(self, table: &str, wanted: &Schema) -> Result<Self> {
         let mut positions = Vec::with_capacity(wanted.columns().len());
         let within = || Some("the file".to_owned());
         let names = || self.schema.columns().iter().map(|c| c.name.as_str());
         for column in wanted.columns() {
-            match names().position(|name| name == column.name) {
+            match names().position(|name| name.eq_ignore_ascii_case(&column.name)) {
                 Some(position) => positions.push(Some(position)),
                 None if column.nullable => positions.push(None),
                 None => return Err(Error::not_found("column", &column.name, within(), names())),
             }
         }
-        if let Some(extra) = names().find(|name| wanted.columns().iter().all(|column| column.name != *name)) {
+        if let Some(extra) =
+            names().find(|name| wanted.columns().iter().all(|column| !column.name.eq_ignore_ascii_case(name)))
+        {
             let columns = wanted.columns().iter().map(|c| c.name.as_str());
             return Err(Error::not_found("column", extra, Some(format!("table `{table}`")), columns));
         }
@@ -203,8 +223,8 @@ fn overridden(source: Source, options: &Options, path: &Path) -> Result<Source> 
     let mut columns = source.schema.columns().to_vec();
     if let Some(names) = &options.names {
         if names.len() != columns.len() {
-            let reason = format!("{} column names were given, the file has {} columns", names.len(), columns.len());
-            return Err(file::corrupt(path, reason));
+            let columns: Vec<&str> = columns.iter().map(|column| column.name.as_str()).collect();
+            return Err(file::corrupt(path, names_do_not_fit(names.len(), &columns)));
         }
         columns.iter_mut().zip(names).for_each(|(column, name)| column.name.clone_from(name));
     }
@@ -228,6 +248,13 @@ fn overridden(source: Source, options: &Options, path: &Path) -> Result<Source> 
     let place = path.display().to_string();
     let batches = source.batches.map(move |batch| convert::columns(&batch?, &from, &positions, &to, &place));
     Ok(Source::new(wanted, rows, batches))
+}
+
+/// What is wrong with as many names as were given for `columns`.
+fn names_do_not_fit<S: AsRef<str>>(given: usize, columns: &[S]) -> String {
+    let count = |n: usize, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
+    let names: Vec<&str> = columns.iter().map(AsRef::as_ref).collect();
+    format!("{} for {}: {}", count(given, "name"), count(columns.len(), "column"), names.join(", "))
 }
 
 /// The types of all columns.

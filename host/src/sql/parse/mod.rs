@@ -4,10 +4,11 @@
 
 mod calls;
 mod create;
-mod duplicates;
 mod function;
 mod grants;
 mod modify;
+mod names;
+mod refused;
 
 use std::sync::Arc;
 
@@ -160,7 +161,8 @@ fn statement(parser: &mut DFParser<'_>) -> Result<Kind> {
 /// A query for DataFusion.
 fn planned(parser: &mut DFParser<'_>) -> Result<Box<Planned>> {
     let mut planned = parser.parse_statement().map_err(from_datafusion)?;
-    duplicates::number(&mut planned);
+    refused::check(&planned)?;
+    names::give(&mut planned);
     Ok(Box::new(planned))
 }
 

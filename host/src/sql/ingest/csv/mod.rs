@@ -15,7 +15,7 @@ use arrow::array::{Array, ArrayRef, RecordBatch, StringBuilder};
 use arrow::datatypes::SchemaRef;
 
 use super::file::{Content, corrupt};
-use super::{BATCH_ROWS, ColumnOverride, Options, Source};
+use super::{BATCH_ROWS, ColumnOverride, Options, Source, names_do_not_fit};
 use crate::base::{Column, ColumnType, DType, Error, Result, Schema};
 use crate::sql::convert;
 use records::{Block, Records};
@@ -27,7 +27,8 @@ const SAMPLE_ROWS: usize = 20_000;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CsvOptions {
     /// Whether the first line names the columns; by default it does unless one of
-    /// its fields is empty or a number. Without names they are `column_1`, ….
+    /// its fields begins as a number does, or all are empty. A column without a
+    /// name is `column_1`, ….
     pub header: Option<bool>,
     /// The delimiter; by default the one of `,` `;` tab `|` that the first line
     /// has most of.
@@ -49,7 +50,7 @@ pub(super) fn open(contents: Vec<Content>, options: &Options) -> Result<Source> 
     let mut reader = Reader::open(first, options)?;
     let sample = reader.take_block(SAMPLE_ROWS)?.unwrap_or_default();
     let (columns, inferred) = columns(&reader, &sample, options)?;
-    let schema = Schema::new(columns)?;
+    let schema = Schema::new(columns).map_err(|e| corrupt(reader.records.path(), e.to_string()))?;
     let shape = Shape { arrow: schema.to_arrow(), schema: schema.clone(), inferred, nulls: options.csv.nulls.clone() };
     let options = options.clone();
     let mut pending = VecDeque::from([sample]);
@@ -105,7 +106,9 @@ impl Reader {
         };
         let mut records = Records::new(content, delimiter)?;
         let first = records.first()?.ok_or_else(|| corrupt(&path, "the file has no line"))?;
-        let is_header = options.csv.header.unwrap_or_else(|| !first.iter().any(|field| is_value(field)));
+        let is_header = options.csv.header.unwrap_or_else(|| {
+            first.iter().any(|field| !field.trim().is_empty()) && !first.iter().any(|field| is_value(field))
+        });
         if is_header {
             records.skip_first();
         }
@@ -113,10 +116,7 @@ impl Reader {
         let names: Vec<String> = first.iter().enumerate().map(name).collect();
         records.set_width(names.len());
         match &options.names {
-            Some(given) if given.len() != names.len() => {
-                let reason = format!("{} column names were given, the file has {} columns", given.len(), names.len());
-                Err(corrupt(&path, reason))
-            }
+            Some(given) if given.len() != names.len() => Err(corrupt(&path, names_do_not_fit(given.len(), &names))),
             Some(given) => Ok(Self { records, names: given.clone() }),
             None => Ok(Self { records, names }),
         }
@@ -151,7 +151,7 @@ impl Reader {
 /// Whether a field of a first line is rather a value than a name.
 fn is_value(field: &str) -> bool {
     let field = field.trim();
-    field.is_empty() || field.parse::<f64>().is_ok() || field.starts_with(|c: char| c.is_ascii_digit())
+    field.parse::<f64>().is_ok() || field.starts_with(|c: char| c.is_ascii_digit())
 }
 
 /// The name of column `i`.
@@ -209,8 +209,10 @@ fn infer(texts: &ArrayRef) -> ColumnType {
     if values().all(|text| text.eq_ignore_ascii_case("true") || text.eq_ignore_ascii_case("false")) {
         return ColumnType::Number(DType::Bool);
     }
-    let candidates: &[ColumnType] = match values().all(|text| text.bytes().any(|byte| byte.is_ascii_digit())) {
-        true => &[
+    let has_digit = |text: &str| text.bytes().any(|byte| byte.is_ascii_digit());
+    let candidates: &[ColumnType] = match values().all(|text| has_digit(text) || is_no_number(text)) {
+        true if !values().all(has_digit) && values().any(has_digit) => &[ColumnType::Number(DType::F64)],
+        true if values().any(has_digit) => &[
             ColumnType::Number(DType::I64),
             ColumnType::Number(DType::U64),
             ColumnType::Number(DType::F64),
@@ -219,7 +221,7 @@ fn infer(texts: &ArrayRef) -> ColumnType {
             ColumnType::Timestamp,
             ColumnType::Uuid,
         ],
-        false => &[],
+        _ => &[],
     };
     let digits_only = values().any(|text| text.len() > 18 && text.bytes().all(|byte| byte.is_ascii_digit()));
     candidates
@@ -229,6 +231,12 @@ fn infer(texts: &ArrayRef) -> ColumnType {
         .find(|candidate| convert::to_column(texts, None, candidate).is_ok())
         .cloned()
         .unwrap_or(ColumnType::Utf8)
+}
+
+/// What floats are beside numbers.
+fn is_no_number(text: &str) -> bool {
+    let text = text.trim().trim_start_matches(['+', '-']);
+    ["nan", "inf", "infinity"].iter().any(|name| text.eq_ignore_ascii_case(name))
 }
 
 /// One column of a block as text, null where it has a spelling of null.
