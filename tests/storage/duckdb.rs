@@ -29,7 +29,7 @@ pub(super) fn python(folder: &Path, code: &str) {
 }
 
 /// The rows of each statement.
-fn duckdb(folder: &Path, mode: &str, statements: &[&str]) -> Vec<Vec<Value>> {
+pub(super) fn duckdb(folder: &Path, mode: &str, statements: &[&str]) -> Vec<Vec<Value>> {
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/storage/duck.py");
     let mut child = Command::new(interpreter())
         .args([Path::new(script), folder, Path::new(mode)])
@@ -44,7 +44,7 @@ fn duckdb(folder: &Path, mode: &str, statements: &[&str]) -> Vec<Vec<Value>> {
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
-fn select(folder: &Path, statement: &str) -> Vec<Value> {
+pub(super) fn select(folder: &Path, statement: &str) -> Vec<Value> {
     duckdb(folder, "ro", &[statement]).remove(0)
 }
 
@@ -106,7 +106,7 @@ fn shown(batch: &RecordBatch, column: usize, row: usize, column_type: &ColumnTyp
 }
 
 /// Row ids and values agree, in whatever order another program left a file.
-fn assert_same(storage: &Storage, folder: &Path, table: &str) {
+pub(super) fn assert_same(storage: &Storage, folder: &Path, table: &str) {
     let ours = read(storage, table, &ScanOptions { row_ids: true, ..ScanOptions::default() });
     let ids = ours.num_columns() - 1;
     let order = arrow::compute::sort_to_indices(ours.column(ids), None, None).unwrap();

@@ -7,6 +7,7 @@ mod disk;
 mod duckdb;
 mod failures;
 mod folder;
+mod merge;
 mod model;
 mod power;
 mod records;

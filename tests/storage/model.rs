@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arrow::array::{ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch};
 use arrow::compute::{concat_batches, filter_record_batch, sort_to_indices, take_record_batch};
@@ -103,6 +104,21 @@ impl World {
         self.past.insert(id, self.model.clone());
     }
 
+    /// Commits few rows again and again, each time to a file of their own.
+    fn add_small_files(&mut self, storage: &Storage, name: &'static str) {
+        for _ in 0..8 {
+            let n = 1 + self.numbers.below(20);
+            let batch = self.new_rows(n as usize);
+            let mut write = storage.begin();
+            write.append(name, AppendTo::Deal, [Ok(batch.clone())]).unwrap();
+            let id = write.commit().unwrap();
+            storage.flush_inlined(name).unwrap();
+            let all = concat_batches(&self.schema.to_arrow(), [&self.model[name], &batch]).unwrap();
+            self.model.insert(name, all);
+            self.past.insert(id, self.model.clone());
+        }
+    }
+
     /// Some rows of a table: the ids in the model and in storage.
     fn some_rows(&mut self, storage: &Storage, name: &str) -> (Vec<i64>, Vec<u64>) {
         let options = ScanOptions { columns: Some(vec![0]), row_ids: true, ..ScanOptions::default() };
@@ -139,6 +155,7 @@ fn assert_same(storage: &Storage, snapshot: &Snapshot, model: &Model) {
 
 #[test]
 fn random_operations_agree_with_a_model() {
+    let mut merged = 0;
     for seed in 0..crate::support::repeats(4, 200) {
         let folder = tempfile::tempdir().unwrap();
         let mut storage = open(folder.path());
@@ -150,14 +167,22 @@ fn random_operations_agree_with_a_model() {
             past: BTreeMap::new(),
         };
         for _ in 0..60 {
-            match world.numbers.below(8) {
+            match world.numbers.below(10) {
                 0 => {
                     drop(storage);
                     storage = open(folder.path());
                 }
-                1 if !world.model.is_empty() => {
+                1 | 2 if !world.model.is_empty() => {
                     let names: Vec<&str> = world.model.keys().copied().collect();
-                    storage.flush_inlined(names[world.numbers.below(names.len() as u64) as usize]).unwrap();
+                    let name = names[world.numbers.below(names.len() as u64) as usize];
+                    storage.flush_inlined(name).unwrap();
+                    if world.numbers.below(2) == 0 {
+                        world.add_small_files(&storage, name);
+                        merged += storage.merge_files(name).unwrap();
+                    }
+                }
+                3 => {
+                    storage.remove_replaced(Duration::ZERO).unwrap();
                 }
                 _ => world.step(&storage),
             }
@@ -167,4 +192,5 @@ fn random_operations_agree_with_a_model() {
             assert_same(&storage, &storage.snapshot_at(*id).unwrap(), model);
         }
     }
+    assert!(merged > 0, "no files were merged");
 }

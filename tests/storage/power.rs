@@ -82,13 +82,18 @@ fn rows_are_not_lost_whatever_write_moving_them_ends_in() {
 }
 
 #[test]
+fn rows_are_not_lost_whatever_write_merging_their_files_ends_in() {
+    survives(&stories::merge());
+}
+
+#[test]
 fn an_upgrade_keeps_all_whatever_write_it_ends_in() {
     survives(&stories::upgrade());
 }
 
 #[test]
 fn after_any_error_the_same_can_be_done_again_and_lasts() {
-    for story in [stories::run(), stories::new_folder(), stories::flush(), stories::upgrade()] {
+    for story in [stories::run(), stories::new_folder(), stories::flush(), stories::merge(), stories::upgrade()] {
         for at in 0.. {
             let (folder, disk) = story.begin();
             disk.arm(at, Fault::Error);
@@ -202,6 +207,8 @@ fn without_any_one_sync_something_is_lost() {
     assert!(commits >= 1 && files == 1 && folders == 5, "{commits} {files} {folders}");
     let (commits, files, folders, _) = told(&stories::flush());
     assert!(commits >= 1 && files == 1 && folders == 2, "{commits} {files} {folders}");
+    let (commits, files, folders, _) = told(&stories::merge());
+    assert!(commits >= 1 && files == 1 && folders == 1, "{commits} {files} {folders}");
     let (commits, _, folders, backups) = told(&stories::upgrade());
     assert!(commits >= 1 && folders == 0 && backups >= 1, "{commits} {folders} {backups}");
 }

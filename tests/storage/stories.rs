@@ -240,6 +240,32 @@ pub(super) fn flush() -> Story {
     Story { image: Image::of(folder.path()), place: "", steps: STEPS, find }
 }
 
+/// Small files are merged, and those they were are removed.
+pub(super) fn merge() -> Story {
+    let folder = tempfile::tempdir().unwrap();
+    let storage = open(folder.path());
+    let schema = schema(&[("id", "int64")]);
+    let mut write = storage.begin();
+    write.create_table("t", &schema, Sharding::Random, 1).unwrap();
+    for n in 0..8 {
+        write.append("t", AppendTo::Shard(0), [Ok(counted(&schema, n..n + 1))]).unwrap();
+    }
+    write.commit().unwrap();
+    drop(storage);
+    const STEPS: &[Step] = &[|storage| {
+        storage.merge_files("t")?;
+        storage.remove_replaced(std::time::Duration::ZERO)?;
+        grow(storage, "t", 8..9)
+    }];
+    let find = |folder: &Path| {
+        let storage = checked_open(folder)?;
+        let rows = read(&storage, "t")?;
+        let steps = usize::from(rows.len() > 8);
+        same("t", &rows, &(0..8 + steps as i64).collect::<Vec<i64>>()).map(|()| steps)
+    };
+    Story { image: Image::of(folder.path()), place: "", steps: STEPS, find }
+}
+
 /// A folder of format 1 is upgraded, which lasts from the next commit on.
 pub(super) fn upgrade() -> Story {
     let folder = tempfile::tempdir().unwrap();

@@ -7,6 +7,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::connections::{U, sql};
 use super::forms;
+use super::moved::MOVED;
 use super::snapshot::{DataFile, DeleteFile, InlinedPart, SnapshotInfo, StoredColumn};
 use crate::base::{Column, ColumnType, DEFAULT_SHARDS, Error, Result, Schema, Sharding, SnapshotId, TableId};
 
@@ -78,25 +79,27 @@ impl ChangeLog {
             Some((from, log)) => (from.0.saturating_add(1), log.clone()),
             None => (0, Self::default()),
         };
-        let text = "SELECT snapshot_id, coalesce(changes_made, '') FROM ducklake_snapshot_changes WHERE \
-        snapshot_id BETWEEN ?1 AND ?2 ORDER BY snapshot_id";
-        let rows: Vec<(U, String)> =
-            collect(connection, text, params![U(from), U(to.0)], |row| Ok((row.get(0)?, row.get(1)?)))?;
-        for (id, words) in rows {
-            log.note(SnapshotId(id.0), &words);
+        let text = "SELECT snapshot_id, coalesce(changes_made, ''), coalesce(commit_extra_info = ?3, 0) FROM \
+        ducklake_snapshot_changes WHERE snapshot_id BETWEEN ?1 AND ?2 ORDER BY snapshot_id";
+        let rows: Vec<(U, String, bool)> = collect(connection, text, params![U(from), U(to.0), MOVED], |row| {
+            Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+        })?;
+        for (id, words, moved) in rows {
+            log.note(SnapshotId(id.0), &words, moved);
         }
         Ok(log)
     }
 
     /// Notes words such as `inserted_into_table:3,inlined_delete:4`. Names in
-    /// quotes may hold anything, also commas, and are passed over.
-    fn note(&mut self, id: SnapshotId, words: &str) {
+    /// quotes may hold anything, also commas, and are passed over. `moved`: by
+    /// ourselves, so that each row is in its shard and in its order as before.
+    fn note(&mut self, id: SnapshotId, words: &str, moved: bool) {
         for word in words.split(',') {
             let Some((kind, table)) = word.split_once(':') else { continue };
             let Ok(table) = table.parse() else { continue };
             let (version, rewritten) = self.0.entry(TableId(table)).or_insert((id, id));
             *version = id;
-            if !matches!(kind, "inserted_into_table" | "inlined_insert") {
+            if !moved && !matches!(kind, "inserted_into_table" | "inlined_insert") {
                 *rewritten = id;
             }
         }
@@ -232,7 +235,9 @@ pub(super) fn files(connection: &Connection, table: TableId, at: SnapshotId, fol
     .into_iter()
     .collect();
     let text = format!(
-        "SELECT f.data_file_id, f.path, f.record_count, coalesce(f.row_id_start, 0), s.shard, f.partial_max \
+        "SELECT f.data_file_id, f.path, f.record_count, coalesce(f.row_id_start, 0), s.shard, f.partial_max, \
+        f.begin_snapshot, coalesce(f.file_size_bytes, 0), \
+        f.path_is_relative AND f.partition_id IS NULL AND f.mapping_id IS NULL \
         FROM ducklake_data_file f LEFT JOIN quern_shard s ON s.data_file_id = f.data_file_id WHERE f.table_id = \
         ?2 AND {LIVE} ORDER BY f.row_id_start, f.data_file_id"
     );
@@ -241,7 +246,10 @@ pub(super) fn files(connection: &Connection, table: TableId, at: SnapshotId, fol
         Ok(DataFile {
             id,
             path: folder.join(row.get::<_, String>(1)?),
+            size_bytes: row.get::<_, U>(7)?.0,
             rows: row.get::<_, U>(2)?.0,
+            since: row.get::<_, U>(6)?.0,
+            plain: row.get(8)?,
             row_id_start: row.get::<_, U>(3)?.0,
             shard: row.get(4)?,
             partial_max: row.get::<_, Option<U>>(5)?.map(|max| max.0),
@@ -307,13 +315,6 @@ pub(super) fn inlined(
         parts.push(InlinedPart { table_name, columns, rows });
     }
     Ok(parts)
-}
-
-/// Bytes of the live data files.
-pub(super) fn file_bytes(connection: &Connection, table: TableId, at: SnapshotId) -> Result<u64> {
-    let text =
-        format!("SELECT coalesce(sum(file_size_bytes), 0) FROM ducklake_data_file WHERE table_id = ?2 AND {LIVE}");
-    sql(connection.query_row(&text, params![U(at.0), U(table.0)], |row| row.get::<_, U>(0))).map(|bytes| bytes.0)
 }
 
 /// The row id the next row of a table gets.

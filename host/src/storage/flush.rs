@@ -3,35 +3,24 @@
 //! into the file, so that older snapshots still show the rows they had.
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::time::Duration;
 
-use arrow::array::{ArrayRef, UInt64Array};
-use arrow::compute::{max, min};
-use arrow::datatypes::{DataType, Schema as ArrowSchema};
 use rusqlite::{OptionalExtension, Transaction, params};
 
 use super::catalog_rows::{self, quote};
-use super::commit::{Commit, FileRow, check_unchanged, insert_file, note_table_stats};
+use super::commit::{Commit, check_unchanged, note_table_stats};
 use super::connections::{Durability, U, sql};
-use super::data_file::FileWriter;
-use super::file_layer::create_folders;
-use super::inline::{self, Inlined};
+use super::inline::{self, Inlined, can_inline};
+use super::moved::{Moved, MovedWriter, Rows};
 use super::snapshot::TableState;
-use super::staging::{self, StagedFile};
-use super::{Storage, deletes, forms};
-use crate::base::{ColumnType, DType, Error, Result};
+use super::{Storage, staging};
+use crate::base::{Error, Result};
 
 /// Rows of a table in the catalog from which on they are moved after an append.
 const DUE_ROWS: u64 = 64 << 10;
 
 /// Bytes of them, about.
 const DUE_BYTES: u64 = 16 << 20;
-
-/// A file to be named, and what the catalog says of it.
-struct Flushed {
-    staged: StagedFile,
-    row: FileRow,
-}
 
 impl Storage {
     /// Moves the rows of a table that the catalog keeps to Parquet files.
@@ -49,9 +38,39 @@ impl Storage {
         outcome
     }
 
+    /// Moves the rows of all tables in which some have waited for `age`. Returns
+    /// their number.
+    pub fn flush_older(&self, age: Duration) -> Result<u64> {
+        let mut moved = 0;
+        for table in self.snapshot()?.tables().filter(|table| table.inlined_rows > 0 && can_inline(&table.schema)) {
+            if self.waits_for(table)? >= age {
+                moved += self.flush_inlined(&table.name)?;
+            }
+        }
+        Ok(moved)
+    }
+
+    /// For how long the oldest row that the catalog keeps has been there.
+    fn waits_for(&self, table: &TableState) -> Result<Duration> {
+        let mut longest = 0.0_f64;
+        for part in &table.inlined {
+            // A snapshot that is no more is old.
+            let text = format!(
+                "SELECT coalesce((SELECT (julianday('now') - julianday(substr(snapshot_time, 1, 23))) * 86400.0 FROM \
+                ducklake_snapshot WHERE snapshot_id = (SELECT min(begin_snapshot) FROM {} WHERE end_snapshot IS NULL)), \
+                1e9)",
+                quote(&part.table_name)
+            );
+            longest = longest.max(self.read(|connection| sql(connection.query_row(&text, [], |row| row.get(0))))?);
+        }
+        Ok(Duration::try_from_secs_f64(longest).unwrap_or_default())
+    }
+
     /// Whether the catalog keeps so many rows of a table that they are to be moved.
-    pub(super) fn is_due(&self, table: &str) -> Result<bool> {
-        let table = self.snapshot()?.table(table)?;
+    pub(super) fn has_many_inlined(&self, table: &TableState) -> Result<bool> {
+        if table.inlined_rows == 0 || !can_inline(&table.schema) {
+            return Ok(false);
+        }
         let bytes = self.read(|connection| {
             let text = "SELECT inlined_bytes FROM quern_table WHERE table_id = ?1";
             sql(connection.query_row(text, [U(table.id.0)], |row| row.get::<_, U>(0)).optional())
@@ -80,26 +99,23 @@ impl Storage {
             return Err(Error::Invalid(format!("rows of table `{name}` changed while they were moved")));
         }
         let mut commit = Commit::begin(&transaction)?;
-        let ids: Vec<&[i32]> = table.columns.iter().map(|column| column.ids.as_slice()).collect();
-        for flushed in &files {
-            let id = commit.file_id();
-            insert_file(&transaction, id, table.id, &ids, &flushed.staged, &flushed.row)?;
+        for file in &files {
+            file.insert(&transaction, &mut commit, &table)?;
             let next = catalog_rows::next_row_id(&transaction, table.id)?;
-            note_table_stats(&transaction, table.id, 0, next, flushed.staged.file.size_bytes)?;
+            note_table_stats(&transaction, table.id, 0, next, file.size_bytes())?;
         }
         commit.changed(format!("inline_flush:{}", table.id));
-        commit.finish(Some("quern"), Some("rows moved from the catalog to files"))?;
+        commit.finish_moved("rows moved from the catalog to files")?;
         made.clear();
         sql(transaction.commit())?;
         Ok(removed as u64)
     }
 
     /// One file for each run of rows that no other file lies between.
-    fn write_flushed(&self, table: &TableState, inlined: &Inlined, made: &mut Vec<PathBuf>) -> Result<Vec<Flushed>> {
+    fn write_flushed(&self, table: &TableState, inlined: &Inlined, made: &mut Vec<PathBuf>) -> Result<Vec<Moved>> {
         let ids = inlined.row_ids.values();
         let mut files = Vec::new();
         let mut from = 0;
-        create_folders(self.files(), &table.folder).map_err(|e| Error::io("create", &table.folder, e))?;
         let starts = table.files.iter().map(|file| file.row_id_start).chain([u64::MAX]);
         for start in starts {
             let to = ids.partition_point(|id| *id < start);
@@ -121,41 +137,15 @@ impl Storage {
         inlined: &Inlined,
         rows: std::ops::Range<usize>,
         made: &mut Vec<PathBuf>,
-    ) -> Result<Flushed> {
-        let stored = staging::stored_schema(&table.schema, table.columns.iter().map(|column| column.ids.as_slice()));
-        let number = ColumnType::Number(DType::I64);
-        let mut fields: Vec<_> = stored.fields().iter().cloned().collect();
-        for (name, id) in [(deletes::ROW_ID, deletes::ROW_ID_FIELD), (deletes::SNAPSHOT_ID, deletes::SNAPSHOT_ID_FIELD)]
-        {
-            fields.push(Arc::new(forms::stored_field(name, &number, &[id])));
-        }
-        let path = staging::new_path(&table.folder);
-        made.push(path.clone());
-        let schema = Arc::new(ArrowSchema::new(fields));
-        let mut writer = FileWriter::create(self.files(), &path, schema, 0)?;
-        let batch = inlined.batch.slice(rows.start, rows.len());
-        let mut stats = staging::new_stats(&table.schema);
-        let mut columns = Vec::new();
-        for (((column, field), array), stats) in
-            table.schema.columns().iter().zip(stored.fields()).zip(batch.columns()).zip(&mut stats)
-        {
-            stats.add(array);
-            columns.push(forms::encode(array, &column.column_type, field.data_type())?);
-        }
-        let row_ids = inlined.row_ids.slice(rows.start, rows.len());
-        let since = inlined.since.slice(rows.start, rows.len());
-        let signed = |numbers: &UInt64Array| -> Result<ArrayRef> {
-            let numbers: ArrayRef = Arc::new(numbers.clone());
-            forms::convert(&numbers, &DataType::Int64)
-        };
-        columns.extend([signed(&row_ids)?, signed(&since)?]);
-        writer.write(columns)?;
-        let row = FileRow::partial(
-            min(&since).unwrap_or_default(),
-            max(&since).unwrap_or_default(),
-            min(&row_ids).unwrap_or_default(),
-        );
-        Ok(Flushed { staged: StagedFile { file: writer.finish()?, shard: None, stats }, row })
+    ) -> Result<Moved> {
+        let (start, length) = (rows.start, rows.len());
+        let mut writer = MovedWriter::create(self, table, made)?;
+        writer.write(&Rows {
+            batch: &inlined.batch.slice(start, length),
+            row_ids: &inlined.row_ids.slice(start, length),
+            since: &inlined.since.slice(start, length),
+        })?;
+        writer.finish(None)
     }
 }
 

@@ -27,6 +27,8 @@ mod flush;
 mod format;
 mod forms;
 mod inline;
+mod merge;
+mod moved;
 mod records;
 mod scan;
 mod shards;
@@ -55,9 +57,9 @@ use crate::base::{Result, SnapshotId};
 use background::Background;
 use connections::{Connections, Writer};
 
-/// How old a file that nothing names must be before it is removed at open:
-/// another process may be about to name it.
-const ORPHAN_AGE: Duration = Duration::from_secs(60 * 60);
+/// For how long files are kept that nothing names, which another process may be
+/// about to name, and files that others took the place of, which it may be reading.
+const REMOVAL_AGE: Duration = Duration::from_secs(60 * 60);
 
 /// The storage of one folder. Cheap to clone; all clones are the same storage.
 #[derive(Clone)]
@@ -69,6 +71,7 @@ struct Inner {
     connections: Connections,
     queue: commit::Queue,
     background: Background,
+    scans: sweep::Scans,
     newest: RwLock<Option<Arc<Snapshot>>>,
 }
 
@@ -90,9 +93,11 @@ impl Storage {
             connections,
             queue,
             background: Background::default(),
+            scans: sweep::Scans::default(),
             newest: RwLock::default(),
         }));
-        storage.sweep_orphans(ORPHAN_AGE)?;
+        storage.sweep_orphans(REMOVAL_AGE)?;
+        storage.remove_replaced(REMOVAL_AGE)?;
         Ok(storage)
     }
 
@@ -156,14 +161,27 @@ impl Storage {
         Scan::new(self, snapshot, table, options)
     }
 
-    /// Writes what waits in the catalog to Parquet and folds the journal in.
+    /// Writes what waits in the catalog to Parquet, merges small files and folds
+    /// the journal in.
     /// The storage stays usable.
     pub fn close(&self) -> Result<()> {
-        for table in self.snapshot()?.tables().filter(|table| inline::can_inline(&table.schema)) {
-            self.flush_inlined(&table.name)?;
+        for table in self.snapshot()?.tables() {
+            if inline::can_inline(&table.schema) {
+                self.flush_inlined(&table.name)?;
+            }
+            // What cannot be merged stays as it is.
+            drop(self.merge_files(&table.name));
         }
         let writer = self.writer();
         connections::sql(writer.connection().pragma_update(None, "wal_checkpoint", "truncate"))
+    }
+
+    /// Whether a table is known to be as it was when its state was read, so that
+    /// its files are where that says.
+    fn is_current(&self, table: &TableState) -> bool {
+        let newest = self.0.newest.read().unwrap_or_else(PoisonError::into_inner);
+        let known = newest.as_ref().and_then(|newest| newest.table(&table.name).ok());
+        known.is_some_and(|known| known.id == table.id && known.version == table.version)
     }
 
     fn files(&self) -> &dyn FileLayer {

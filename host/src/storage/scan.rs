@@ -7,6 +7,7 @@
 use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use arrow::array::{
     Array, ArrayRef, AsArray, BooleanArray, RecordBatch, RecordBatchOptions, UInt64Array, new_null_array,
@@ -52,6 +53,8 @@ pub struct Scan {
     plan: Arc<Plan>,
     pending: VecDeque<Source>,
     open: Option<FileScan>,
+    /// Keeps its files from being removed.
+    _begun: Option<Arc<SystemTime>>,
 }
 
 /// What all parts of a scan have in common.
@@ -69,11 +72,24 @@ struct Plan {
     keys: Option<Vec<usize>>,
     from_row_id: u64,
     row_ids: bool,
+    /// With a last column of the snapshots that added the rows.
+    since: bool,
 }
 
 enum Source {
     File(DataFile),
     Inlined { batch: RecordBatch, row_ids: UInt64Array },
+}
+
+/// Rows as they were read.
+struct Part {
+    /// Those of the plan.
+    columns: Vec<ArrayRef>,
+    row_ids: UInt64Array,
+    /// The snapshots that added the rows, when they are wanted.
+    since: Option<UInt64Array>,
+    /// Which rows are there; none when all are.
+    keep: Option<Vec<bool>>,
 }
 
 impl Scan {
@@ -85,12 +101,18 @@ impl Scan {
     ) -> Result<Self> {
         let at = snapshot.id;
         let plan = Arc::new(Plan::new(at, table, options)?);
-        if table.inlined.is_empty() {
-            return Ok(Self::over(plan, table.files.clone(), None));
+        let begun = Some(storage.0.scans.begin());
+        if table.inlined.is_empty() && storage.is_current(table) {
+            return Ok(Self { _begun: begun, ..Self::over(plan, table.files.clone(), None) });
         }
-        // Rows may have moved from the catalog to files since the snapshot was
-        // read: where they lie now and the rows themselves are read together.
-        storage.read(|connection| {
+        // Rows may have moved since the snapshot was read, from the catalog to
+        // files or from files to others: where they lie now is read, together
+        // with those in the catalog.
+        let scan = storage.read(|connection| {
+            if table.inlined.is_empty() {
+                let files = catalog_rows::files(connection, table.id, at, &table.folder)?;
+                return Ok(Self::over(plan, files, None));
+            }
             let row = catalog_rows::tables(connection, at)?.into_iter().find(|row| row.id == table.id);
             let row = row.ok_or_else(|| Error::not_found("table", &table.name, None, [""; 0]))?;
             let head = Head { id: at, time_us: snapshot.time_us, historic: true };
@@ -98,7 +120,18 @@ impl Scan {
             let now = TableState::load(connection, &folder, head, row, &ChangeLog::default())?;
             let inlined = inline::read(connection, &now, at)?;
             Ok(Self::over(plan, now.files, Some(inlined)))
-        })
+        })?;
+        Ok(Self { _begun: begun, ..scan })
+    }
+
+    /// Reads all rows of some data files, each batch with a column of row ids and
+    /// one of the snapshots that added the rows.
+    pub(super) fn of_files(at: SnapshotId, table: &TableState, files: &[DataFile]) -> Result<Self> {
+        let mut plan = Plan::new(at, table, &ScanOptions { row_ids: true, ..ScanOptions::default() })?;
+        let since = Arc::new(Field::new(deletes::SNAPSHOT_ID, DataType::UInt64, false));
+        let fields = plan.schema.fields().iter().cloned().chain([since]);
+        (plan.schema, plan.since) = (Arc::new(ArrowSchema::new(fields.collect::<Vec<_>>())), true);
+        Ok(Self::over(Arc::new(plan), files.to_vec(), None))
     }
 
     /// The schema of the batches.
@@ -128,7 +161,7 @@ impl Scan {
             }
         }
         inlined_until(&mut pending, u64::MAX);
-        Self { plan, pending, open: None }
+        Self { plan, pending, open: None, _begun: None }
     }
 
     fn advance(&mut self) -> Result<Option<RecordBatch>> {
@@ -145,7 +178,8 @@ impl Scan {
                 Some(Source::File(file)) => self.open = FileScan::open(&self.plan, &file)?,
                 Some(Source::Inlined { batch, row_ids }) => {
                     let columns = self.plan.columns.iter().filter_map(|(position, ..)| batch.columns().get(*position));
-                    let batch = self.plan.finish(columns.cloned().collect(), &row_ids, None, true)?;
+                    let part = Part { columns: columns.cloned().collect(), row_ids, since: None, keep: None };
+                    let batch = self.plan.finish(part, true)?;
                     if batch.num_rows() > 0 {
                         return Ok(Some(batch));
                     }
@@ -213,20 +247,15 @@ impl Plan {
             keys,
             from_row_id: options.from_row_id,
             row_ids: options.row_ids,
+            since: false,
         })
     }
 
     /// The wanted rows and columns of a part. `by_row`: the part names no
     /// shard, each row's own is looked at.
-    fn finish(
-        &self,
-        mut columns: Vec<ArrayRef>,
-        row_ids: &UInt64Array,
-        keep: Option<Vec<bool>>,
-        by_row: bool,
-    ) -> Result<RecordBatch> {
+    fn finish(&self, part: Part, by_row: bool) -> Result<RecordBatch> {
+        let Part { mut columns, row_ids, since, mut keep } = part;
         let rows = row_ids.len();
-        let mut keep = keep;
         if row_ids.values().iter().any(|id| *id < self.from_row_id) {
             let keep = keep.get_or_insert_with(|| vec![true; rows]);
             for (keep, id) in keep.iter_mut().zip(row_ids.values()) {
@@ -248,8 +277,9 @@ impl Plan {
         }
         columns.truncate(self.n_out);
         if self.row_ids {
-            columns.push(Arc::new(row_ids.clone()));
+            columns.push(Arc::new(row_ids));
         }
+        columns.extend(since.map(|since| Arc::new(since) as ArrayRef));
         let options = RecordBatchOptions::new().with_row_count(Some(rows));
         let batch = arrow(RecordBatch::try_new_with_options(self.schema.clone(), columns, &options))?;
         match keep {
@@ -268,6 +298,9 @@ struct FileScan {
     /// Place of the file's own row ids.
     row_ids: Option<usize>,
     row_id_start: u64,
+    /// Place of the file's own snapshots, when they are wanted.
+    snapshots: Option<usize>,
+    since: u64,
     /// Position of the next row in the file.
     position: u64,
     /// Positions of rows that are not there, from `position` on.
@@ -287,8 +320,9 @@ impl FileScan {
         }
         let in_file: Vec<Option<usize>> =
             plan.columns.iter().map(|(_, _, stored)| stored.ids.first().and_then(|id| reader.by_id(*id))).collect();
+        let snapshots = if plan.since { reader.by_name(deletes::SNAPSHOT_ID) } else { None };
         // Columns come in the order of the file, each once.
-        let mut read: Vec<usize> = in_file.iter().copied().chain([own_ids]).flatten().collect();
+        let mut read: Vec<usize> = in_file.iter().copied().chain([own_ids, snapshots]).flatten().collect();
         read.sort_unstable();
         read.dedup();
         let place = |column: Option<usize>| column.and_then(|column| read.binary_search(&column).ok());
@@ -297,6 +331,8 @@ impl FileScan {
         Ok(Some(Self {
             places: in_file.into_iter().map(place).collect(),
             row_ids: place(own_ids),
+            snapshots: place(snapshots),
+            since: file.since,
             absent: deletes::absent(file, plan.at)?.into(),
             path: file.path.clone(),
             row_id_start: file.row_id_start,
@@ -312,12 +348,14 @@ impl FileScan {
         let rows = batch.num_rows();
         let start = self.position;
         self.position += rows as u64;
-        let row_ids = match self.row_ids.and_then(|place| batch.columns().get(place)) {
-            Some(ids) => {
-                let ids = convert(ids, &DataType::UInt64).map_err(|e| corrupt(&self.path, e.chain()))?;
-                ids.as_primitive::<UInt64Type>().clone()
-            }
+        let row_ids = match self.numbers(&batch, self.row_ids)? {
+            Some(ids) => ids,
             None => UInt64Array::from_iter_values((start..self.position).map(|i| self.row_id_start.saturating_add(i))),
+        };
+        let since = match self.numbers(&batch, self.snapshots)? {
+            _ if !plan.since => None,
+            Some(since) => Some(since),
+            None => Some(UInt64Array::from_value(self.since, rows)),
         };
         let keep = self.present(start, rows);
         let columns = plan.columns.iter().zip(&self.places).map(|((_, column, _), place)| {
@@ -334,7 +372,14 @@ impl FileScan {
             Ok(array)
         });
         let columns = columns.collect::<Result<_>>()?;
-        plan.finish(columns, &row_ids, keep, self.by_row).map(Some)
+        plan.finish(Part { columns, row_ids, since, keep }, self.by_row).map(Some)
+    }
+
+    /// A column of numbers that DuckLake adds to some files.
+    fn numbers(&self, batch: &RecordBatch, place: Option<usize>) -> Result<Option<UInt64Array>> {
+        let Some(array) = place.and_then(|place| batch.columns().get(place)) else { return Ok(None) };
+        let array = convert(array, &DataType::UInt64).map_err(|e| corrupt(&self.path, e.chain()))?;
+        Ok(Some(array.as_primitive::<UInt64Type>().clone()))
     }
 
     /// Which rows of a batch are there; none when all are.

@@ -95,7 +95,13 @@ pub(super) struct StoredColumn {
 pub(super) struct DataFile {
     pub(super) id: u64,
     pub(super) path: PathBuf,
+    pub(super) size_bytes: u64,
     pub(super) rows: u64,
+    /// The first snapshot that rows of it belong to.
+    pub(super) since: u64,
+    /// Whether it lies in the table's folder, neither partitioned nor mapped by
+    /// another program.
+    pub(super) plain: bool,
     /// Row id of its first row, unless the file itself holds row ids.
     pub(super) row_id_start: u64,
     pub(super) shard: Option<u32>,
@@ -202,7 +208,7 @@ impl TableState {
             sharding,
             shards,
             rows: rows + inlined_rows,
-            file_bytes: catalog_rows::file_bytes(connection, row.id, at)?,
+            file_bytes: files.iter().map(|file| file.size_bytes).sum(),
             file_count: files.len(),
             inlined_rows,
             version,

@@ -183,11 +183,11 @@ impl Shape {
         }
         forms::arrow(RecordBatch::try_new(self.arrow.clone(), batch.columns().to_vec()))
     }
+}
 
-    /// About what a row takes, in bytes.
-    fn row_bytes(&self) -> usize {
-        self.schema.columns().iter().map(|c| c.column_type.row_bytes().unwrap_or(ASSUMED_VALUE_BYTES)).sum()
-    }
+/// About what a row takes, in bytes.
+pub(super) fn row_bytes(schema: &Schema) -> usize {
+    schema.columns().iter().map(|c| c.column_type.row_bytes().unwrap_or(ASSUMED_VALUE_BYTES)).sum()
 }
 
 /// The open files of one append, by shard.
@@ -281,7 +281,7 @@ impl Sink {
         write.writing_in(&shape.folder, shape.has_files);
         let path = new_path(&shape.folder);
         write.making(path.clone());
-        let writer = FileWriter::create(storage.files(), &path, shape.stored.clone(), shape.row_bytes())?;
+        let writer = FileWriter::create(storage.files(), &path, shape.stored.clone(), row_bytes(&shape.schema))?;
         Ok(Self { writer, stats: new_stats(&shape.schema) })
     }
 }

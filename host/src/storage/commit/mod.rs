@@ -20,6 +20,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use super::catalog_rows::{self, quote};
 use super::connections::{U, sql};
+use super::moved::MOVED;
 use super::snapshot::TableState;
 use super::write::{NewTable, Step, Target, Write};
 use super::{Storage, forms, inline};
@@ -272,14 +273,23 @@ impl<'a> Commit<'a> {
     }
 
     /// Writes the snapshot's own row.
-    pub(super) fn finish(self, author: Option<&str>, message: Option<&str>) -> Result<SnapshotId> {
+    fn finish(self, author: Option<&str>, message: Option<&str>) -> Result<SnapshotId> {
+        self.write_snapshot([author, message, None])
+    }
+
+    /// Writes the row of a snapshot in which rows were moved and nothing changed.
+    pub(super) fn finish_moved(self, message: &str) -> Result<SnapshotId> {
+        self.write_snapshot([Some("quern"), Some(message), Some(MOVED)])
+    }
+
+    fn write_snapshot(self, [author, message, extra]: [Option<&str>; 3]) -> Result<SnapshotId> {
         sql(self.connection.execute(
             "INSERT INTO ducklake_snapshot VALUES (?1, strftime('%Y-%m-%d %H:%M:%f000+00', 'now'), ?2, ?3, ?4)",
             params![U(self.id.0), U(self.schema_version), U(self.next_catalog_id), U(self.next_file_id)],
         ))?;
         sql(self.connection.execute(
-            "INSERT INTO ducklake_snapshot_changes VALUES (?1, ?2, ?3, ?4, NULL)",
-            params![U(self.id.0), self.changes.join(","), author, message],
+            "INSERT INTO ducklake_snapshot_changes VALUES (?1, ?2, ?3, ?4, ?5)",
+            params![U(self.id.0), self.changes.join(","), author, message, extra],
         ))?;
         Ok(self.id)
     }

@@ -124,7 +124,7 @@ pub(in crate::storage) fn commit(mut write: Write) -> Result<SnapshotId> {
     drop(writer);
     help(&storage);
     if answer.is_ok() {
-        storage.flush_later(grown);
+        storage.tidy_later(grown);
     }
     answer
 }
@@ -160,13 +160,11 @@ fn take(outcome: &Outcome) -> Option<Result<SnapshotId>> {
     outcome.lock().unwrap_or_else(PoisonError::into_inner).take()
 }
 
-/// Existing tables that a change adds rows to in the catalog.
+/// Existing tables that a change adds rows to.
 fn grown(write: &Write) -> Vec<String> {
     let steps = write.steps.iter();
     let names = steps.filter_map(|step| match step {
-        Step::Append { target: Target::Existing(table), inlined, .. } if !inlined.is_empty() => {
-            Some(table.name.clone())
-        }
+        Step::Append { target: Target::Existing(table), .. } => Some(table.name.clone()),
         _ => None,
     });
     names.collect()
