@@ -21,7 +21,7 @@ impl Folder {
     /// An empty one whose device has `cores` threads.
     pub(super) fn new(cores: usize) -> Self {
         let files = tempfile::tempdir().unwrap();
-        let database = Database::open(files.path(), &Options { cores: Some(cores) }).unwrap();
+        let database = Database::open(files.path(), &Options { cores: Some(cores), ..Options::default() }).unwrap();
         Self { database, _files: files }
     }
 

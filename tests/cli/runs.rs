@@ -158,6 +158,41 @@ fn a_sweep_makes_many_runs_and_sums_them_up() {
 }
 
 #[test]
+fn limits_of_a_folder_are_set_where_it_is_opened() {
+    let terminal = Terminal::new();
+    terminal.create("guest", "tests/run/guest");
+    let sweep = ["proc", "execute", "big_result", "--sweep", "bytes=1..5"];
+    let limited = |limit: &'static str| [&["--folder-limit", limit], &sweep[..]].concat();
+    assert_eq!(
+        terminal.error(&limited("queued_runs=4")),
+        ["error: limit `queued_runs`: 5 queued_runs asked, 4 queued_runs allowed; \
+         it holds for the whole folder; raise it with --folder-limit queued_runs=N where the folder is opened"]
+    );
+    assert_eq!(terminal.json(&["run", "list"]), json!([]));
+    // Those of runs are their defaults.
+    let lines = terminal.error(&limited("results_bytes=5"));
+    assert!(lines.last().unwrap().contains("6 bytes asked, 5 bytes allowed"), "{lines:?}");
+    assert_eq!(
+        terminal.error(&limited("running_instances=257")),
+        ["error: limit `running_instances`: 257 running_instances asked, 256 running_instances allowed; \
+         ask for 1 to 256: so many have places in one process"]
+    );
+    let answer = terminal.quern(&limited("queued_run=1"));
+    assert_eq!(answer.code, 2);
+    assert!(answer.err.contains("no limit `queued_run`; did you mean `queued_runs`?"), "{answer:?}");
+    let out = terminal.command(&sweep).env("QUERN_LIMITS", "queued_runs=5,running_instances=1").output().unwrap();
+    assert!(out.status.success(), "{out:?}");
+    let out = terminal.command(&sweep).env("QUERN_LIMITS", "running_instances=1,queued_runs=3").output().unwrap();
+    assert!(String::from_utf8_lossy(&out.stderr).contains("5 queued_runs asked, 3 queued_runs allowed"), "{out:?}");
+
+    let shown = terminal.ok(&["run", "show", "1"]);
+    assert!(shown.contains("guest.big_result  (version 1, "), "{shown}");
+    assert!(shown.contains("  moved out  gathered  guest mem"), "{shown}");
+    assert_eq!(terminal.value("select version from quern.runs where run = 1"), json!(1));
+    assert_eq!(terminal.value("select sum(gathered_bytes) from quern.receipts"), json!(0));
+}
+
+#[test]
 fn a_run_for_start_up_is_executed_whenever_a_server_opens_the_folder() {
     let terminal = Terminal::new();
     terminal.create("guest", "tests/run/guest");

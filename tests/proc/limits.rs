@@ -57,10 +57,11 @@ fn saved_models_are_limited_in_number() {
 #[test]
 fn limits_of_the_folder_are_none_of_a_run() {
     let mut changes = LimitChanges::new();
-    for name in ["running_instances", "component_bytes", "declared_bytes"] {
+    let of_folders = ", --folder-limit does where the folder is opened";
+    for (name, how) in [("running_instances", of_folders), ("component_bytes", ""), ("declared_bytes", "")] {
         assert_eq!(
             changes.set(name, 1).unwrap_err().to_string(),
-            format!("limit `{name}` holds for the whole folder; no run can change it")
+            format!("limit `{name}` holds for the whole folder; no run can change it{how}")
         );
     }
     assert_eq!(changes.set("handle", 1).unwrap_err().to_string(), "no limit `handle`; did you mean `handles`?");

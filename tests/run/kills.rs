@@ -17,7 +17,7 @@ use crate::support::repeats;
 const P99: Duration = Duration::from_millis(20);
 
 fn database(folder: &tempfile::TempDir) -> Database {
-    let database = Database::open(folder.path(), &Options { cores: Some(2) }).unwrap();
+    let database = Database::open(folder.path(), &Options { cores: Some(2), ..Options::default() }).unwrap();
     database.create(&Creation::new("evil"), &component("tests/evil/hostile")).unwrap();
     database
 }

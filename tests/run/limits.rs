@@ -48,7 +48,8 @@ fn limits_of_procs_are_checked_by_name() {
     assert_eq!(refused("looks", "look", "handle"), "no limit `handle`; did you mean `handles`?");
     assert_eq!(
         refused("looks", "look", "running_instances"),
-        "limit `running_instances` holds for the whole folder; no run can change it"
+        "limit `running_instances` holds for the whole folder; no run can change it, \
+         --folder-limit does where the folder is opened"
     );
     assert_eq!(refused("looks", "loot", "handles"), "no proc `loot` in component `looks`; did you mean `look`?");
     assert_eq!(refused("books", "look", "handles"), "no component `books`; did you mean `looks`?");

@@ -13,7 +13,7 @@ use quern::server::{
 use quern::sql::Watch;
 
 fn open(folder: &Path) -> Connection {
-    Connection::open(folder, &Options { cores: Some(1) }, Role::Command).unwrap()
+    Connection::open(folder, &Options { cores: Some(1), ..Options::default() }, Role::Command).unwrap()
 }
 
 /// Executes statements; the number of rows that came back.
@@ -69,7 +69,7 @@ fn a_client_becomes_the_holder_when_the_holder_leaves() {
 #[test]
 fn what_takes_long_waits_for_a_brief_holder_to_leave() {
     let folder = tempfile::tempdir().unwrap();
-    let options = Options { cores: Some(1) };
+    let options = Options { cores: Some(1), ..Options::default() };
     let brief = Connection::open(folder.path(), &options, Role::Brief).unwrap();
     let path = folder.path().to_owned();
     let other = std::thread::spawn(move || open(&path));
@@ -189,7 +189,7 @@ fn more_clients_than_there_is_room_for_are_told_so() {
     let folder = tempfile::tempdir().unwrap();
     let _first = open(folder.path());
     let many: Vec<UnixStream> = (0..64).map(|_| connect(folder.path()).unwrap()).collect();
-    let options = Options { cores: Some(1) };
+    let options = Options { cores: Some(1), ..Options::default() };
     let error = Connection::open(folder.path(), &options, Role::Command).unwrap_err().to_string();
     assert_eq!(error, "64 other terminals use the folder already");
     drop(many);
@@ -213,11 +213,21 @@ fn stranger(folder: &Path, protocol: u32) -> std::thread::JoinHandle<()> {
 #[test]
 fn a_holder_of_another_protocol_is_refused_by_name() {
     let folder = tempfile::tempdir().unwrap();
-    let holder = stranger(folder.path(), PROTOCOL + 1);
-    let error = Connection::open(folder.path(), &Options::default(), Role::Command).unwrap_err().to_string();
-    assert!(error.contains("is held by process 7 of quern 9.9.9, which speaks version 2 of the protocol"), "{error}");
-    assert!(error.contains("(kill 7)"), "{error}");
-    holder.join().unwrap();
+    // Version 1 spoke of runs without versions, sweeps and grants.
+    for other in [1, PROTOCOL + 1] {
+        let holder = stranger(folder.path(), other);
+        let error = Connection::open(folder.path(), &Options::default(), Role::Command).unwrap_err().to_string();
+        assert_eq!(
+            error,
+            format!(
+                "folder {} is held by process 7 of quern 9.9.9, which speaks version {other} of the protocol, \
+                 this one ({}) speaks {PROTOCOL}; use the same quern, or stop that process (kill 7)",
+                folder.path().canonicalize().unwrap().display(),
+                env!("CARGO_PKG_VERSION")
+            )
+        );
+        holder.join().unwrap();
+    }
 }
 
 #[test]

@@ -154,7 +154,11 @@ impl Limits {
         let unit = if unit.is_empty() { limit } else { unit };
         let hint = match limit {
             _ if OF_CREATION.contains(&limit) => format!("raise it with --limit {limit}=N of `quern proc create`"),
-            _ if NOT_OF_RUNS.contains(&limit) => "it holds for the whole folder".to_owned(),
+            _ if NOT_OF_RUNS.contains(&limit) => {
+                format!(
+                    "it holds for the whole folder; raise it with --folder-limit {limit}=N where the folder is opened"
+                )
+            }
             "compile_cpu_ms" | "compile_memory_bytes" => {
                 format!("raise it with --limit {limit}=N where the component is created or executed")
             }
@@ -208,7 +212,10 @@ impl LimitChanges {
     /// Refuses what is no limit, or not one of a run.
     fn check(name: &str) -> Result<()> {
         if NOT_OF_RUNS.contains(&name) {
-            return Err(Error::Invalid(format!("limit `{name}` holds for the whole folder; no run can change it")));
+            return Err(Error::Invalid(format!(
+                "limit `{name}` holds for the whole folder; no run can change it{}",
+                if OF_CREATION.contains(&name) { "" } else { ", --folder-limit does where the folder is opened" }
+            )));
         }
         let names = Self::names();
         match names.iter().any(|known| known == name) {

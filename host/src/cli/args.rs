@@ -45,7 +45,7 @@ impl std::str::FromStr for LimitArg {
     }
 }
 
-/// The same for the creation of a component, which more limits are of.
+/// The same for the creation of a component and for a folder, which more limits are of.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct CreationLimitArg(pub(crate) LimitArg);
 

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result};
 use clap::{ArgAction, Args};
 
+use super::args::CreationLimitArg;
 use super::interrupt;
 use super::output::{ColorChoice, Paint, Progress};
 use crate::base::{Error, closest, data_folder};
@@ -48,6 +49,11 @@ pub(crate) struct Global {
     #[arg(long, global = true, env = "QUERN_CORES", value_name = "N", hide_env = true)]
     #[arg(value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub(crate) cores: Option<u16>,
+    /// Another limit for the folder and its runs while this process holds it, for
+    /// example running_instances=128 [default: $QUERN_LIMITS, with commas between them]
+    #[arg(long, global = true, env = "QUERN_LIMITS", value_name = "NAME=N", hide_env = true)]
+    #[arg(value_delimiter = ',')]
+    pub(crate) folder_limit: Vec<CreationLimitArg>,
 }
 
 /// The parsed global arguments as usable values.
@@ -82,7 +88,10 @@ impl Context {
             err: Paint::new(global.color, &std::io::stderr()),
             out_terminal: std::io::stdout().is_terminal(),
             err_terminal: std::io::stderr().is_terminal(),
-            options: Options { cores: global.cores.map(usize::from) },
+            options: Options {
+                cores: global.cores.map(usize::from),
+                limits: global.folder_limit.into_iter().map(|limit| (limit.0.name, limit.0.value)).collect(),
+            },
             user: global.user.filter(|user| !user.is_empty()),
             connection: OnceCell::new(),
         }

@@ -13,10 +13,10 @@ use std::time::Duration;
 pub use import::{Import, ImportDone, ImportMode};
 pub use models::{Model, ModelRef};
 
-use crate::base::{Limits, Result, RunId};
+use crate::base::{Error, Limits, Result, RunId};
 use crate::catalog::{Catalog, ProcChange, Rights};
 use crate::device::{self, Device, Listed};
-use crate::proc::{CodeCache, Creating, Creation};
+use crate::proc::{CodeCache, Creating, Creation, MAX_INSTANCES};
 use crate::run::{LocalThreads, Request, RunResults, RunStatus, Runs, Sweep, SweepStatus, Target, may_see_startup};
 use crate::sql::{Answer, Caller, Context, Sql};
 use crate::storage::{
@@ -30,6 +30,9 @@ use crate::tensor::Executor;
 pub struct Options {
     /// Threads for tensor work; all that this process may use where absent.
     pub cores: Option<usize>,
+    /// Limits that are other than by default in this folder while it is open: of
+    /// the folder as a whole, and of procs and runs that ask for no others.
+    pub limits: Vec<(String, u64)>,
 }
 
 /// One open folder.
@@ -46,7 +49,7 @@ pub struct Database {
 impl Database {
     /// Opens a folder, which only its holder may do.
     pub fn open(folder: &Path, options: &Options) -> Result<Self> {
-        let limits = Limits::default();
+        let limits = limits(options)?;
         let storage = Storage::open(folder, Arc::new(Disk))?;
         let device = chosen(options);
         let tables = Tables::new(storage.clone(), device.clone());
@@ -220,6 +223,19 @@ impl std::fmt::Debug for Database {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Database").field("folder", &self.storage.folder()).finish_non_exhaustive()
     }
+}
+
+/// The limits of the folder.
+fn limits(options: &Options) -> Result<Limits> {
+    let mut limits = Limits::default();
+    options.limits.iter().try_for_each(|(name, value)| limits.set(name, *value))?;
+    let (requested, allowed) = (limits.running_instances, u64::from(MAX_INSTANCES));
+    if !(1..=allowed).contains(&requested) {
+        let (limit, unit) = ("running_instances", "running_instances");
+        let hint = format!("ask for 1 to {allowed}: so many have places in one process");
+        return Err(Error::Limit { limit, requested, allowed, unit, hint });
+    }
+    Ok(limits)
 }
 
 fn chosen(options: &Options) -> Device {

@@ -27,7 +27,13 @@ pub(super) fn explain(error: wasmtime::Error, state: &State, proc: &str, stopped
     }
     if error.is::<PoolConcurrencyLimitError>() {
         let allowed = u64::from(MAX_INSTANCES);
-        return Limits::exceeded("running_instances", allowed + 1, allowed);
+        return Error::Limit {
+            limit: "running_instances",
+            requested: allowed + 1,
+            allowed,
+            unit: "running_instances",
+            hint: "so many have places in one process; wait for others to end".to_owned(),
+        };
     }
     let trap = error.downcast_ref::<Trap>().copied();
     if let (Some(Trap::UnreachableCodeReached) | None, Some((limit, asked))) = (trap, state.meter.denied) {

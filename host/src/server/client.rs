@@ -300,6 +300,9 @@ fn start_background(folder: &Path, options: &Options) -> Result<Remote> {
     if let Some(cores) = options.cores {
         command.arg("--cores").arg(cores.to_string());
     }
+    for (name, value) in &options.limits {
+        command.arg("--folder-limit").arg(format!("{name}={value}"));
+    }
     command.args(["serve", "--idle-exit", "10s"]);
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
     // SAFETY: `setsid` is async-signal-safe and touches no memory of the parent.

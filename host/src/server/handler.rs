@@ -11,7 +11,7 @@ use crate::base::{Error, Result, RunId};
 use crate::database::{Database, Import};
 use crate::run::RunStatus;
 use crate::sql::{Answer, Caller, Watch};
-use crate::storage::{ComponentRecord, RunFilter, RunRecord};
+use crate::storage::{ComponentRecord, RunFilter, RunRecord, Versions};
 
 /// Takes the events of a request; an error ends it.
 pub type Sink<'a> = &'a mut dyn FnMut(Event) -> Result<()>;
@@ -195,7 +195,9 @@ fn runs(database: &Database, query: &RunQuery, caller: &Caller) -> Result<Reply>
 
 fn run_reply(database: &Database, status: RunStatus) -> Result<Reply> {
     let results = database.results(status.run.id)?;
-    Ok(Reply::Run(Box::new(RunView::new(status.run, status.instances).with_results(&results))))
+    let versions = database.components(Versions::All)?;
+    let view = RunView::new(status.run, status.instances).with_results(&results).with_version(&versions);
+    Ok(Reply::Run(Box::new(view)))
 }
 
 /// Passes on one result in pieces: of an instance, or merged.

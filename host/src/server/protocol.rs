@@ -20,7 +20,7 @@ use crate::sql::Done;
 use crate::storage::Versions;
 
 /// Version of this protocol. Both sides must speak the same.
-pub const PROTOCOL: u32 = 1;
+pub const PROTOCOL: u32 = 2;
 
 /// What each side says first.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -143,6 +143,9 @@ pub struct RunView {
     pub component: String,
     /// The component's bytes.
     pub sha256: String,
+    /// The number of the component's version, where asked for and not deleted.
+    #[serde(default)]
+    pub version: Option<u64>,
     /// What the caller called the run.
     pub tag: Option<String>,
     /// Who asked for it.
@@ -190,6 +193,7 @@ impl RunView {
             proc: run.proc,
             component: run.component,
             sha256: run.sha256,
+            version: None,
             tag: run.tag,
             user: run.user,
             state: run.state.name().to_owned(),
@@ -201,6 +205,14 @@ impl RunView {
             finished_us: run.finished_us,
             error: run.error,
         }
+    }
+
+    /// The same, with the number of its component's version, which is one of these.
+    #[must_use]
+    pub fn with_version(mut self, versions: &[ComponentRecord]) -> Self {
+        let mut own = versions.iter().filter(|c| c.name == self.component && c.sha256 == self.sha256);
+        self.version = own.next().map(|component| component.version);
+        self
     }
 
     /// The same, with merged results.

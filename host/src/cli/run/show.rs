@@ -52,7 +52,18 @@ pub(crate) fn painted_state(paint: Paint, state: &str) -> String {
 
 /// The receipts of a run, one line per instance and one for all.
 pub(crate) fn receipts(run: &RunView, paint: Paint) -> String {
-    let right = ["wall", "guest", "device", "rows in", "rows out", "moved in", "moved out", "guest mem", "device mem"];
+    let right = [
+        "wall",
+        "guest",
+        "device",
+        "rows in",
+        "rows out",
+        "moved in",
+        "moved out",
+        "gathered",
+        "guest mem",
+        "device mem",
+    ];
     let mut grid = Grid::new(
         [("shard", Align::Right)]
             .into_iter()
@@ -71,6 +82,7 @@ pub(crate) fn receipts(run: &RunView, paint: Paint) -> String {
             count(receipt.rows_out),
             bytes(receipt.moved.inputs_bytes + receipt.moved.parameters_bytes),
             bytes(receipt.moved.reads_bytes + receipt.moved.outputs_bytes),
+            bytes(receipt.gathered_bytes),
             bytes(receipt.peak_guest_bytes),
             bytes(receipt.peak_device_bytes),
             receipt.device.clone(),
@@ -88,7 +100,9 @@ fn describe(run: &RunView, paint: Paint) -> String {
     };
     let time = |us: Option<i64>| us.map(|us| timestamp(us) + " UTC").unwrap_or_default();
     line("run", &format!("{}  {}", run.id, painted_state(paint, &run.state)));
-    line("proc", &format!("{}.{}  ({})", run.component, run.proc, run.sha256.get(..12).unwrap_or(&run.sha256)));
+    let version = run.version.map(|version| format!("version {version}, ")).unwrap_or_default();
+    let sha256 = run.sha256.get(..12).unwrap_or(&run.sha256);
+    line("proc", &format!("{}.{}  ({version}{sha256})", run.component, run.proc));
     line("tag", run.tag.as_deref().unwrap_or_default());
     line("user", &run.user);
     line("inputs", &brief(&run.inputs));

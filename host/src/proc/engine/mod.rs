@@ -21,7 +21,7 @@ use crate::base::{Error, Limits, Result};
 /// Time between two looks at the kill switch of a guest that computes.
 const TICK: Duration = Duration::from_millis(5);
 /// Instances that can exist at once in this process, over all its folders.
-pub(super) const MAX_INSTANCES: u32 = 256;
+pub const MAX_INSTANCES: u32 = 256;
 /// Elements of one guest table; the limit `table_elements` is below, and counts
 /// all tables of an instance.
 const MAX_TABLE_ELEMENTS: usize = 1_000_000;

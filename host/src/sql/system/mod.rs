@@ -91,7 +91,7 @@ tables! {
         "run" Count, "proc" Text, "component" Text, "tag" Text "?", "user" Text, "state" Text, "params" Json,
         "inputs" Json, "outputs" Json, "snapshot" Count "?", "seed" Seed, "instances" Count, "submitted" Time,
         "started" Time "?", "finished" Time "?", "wall_ms" Float "?", "queue_ms" Float "?", "commit_ms" Float "?",
-        "error" Text "?", "sha256" Text,
+        "error" Text "?", "sha256" Text, "version" Count "?",
     ]
     Instances "instances" [
         "run" Count, "shard" Count, "state" Text, "status" Text, "fraction" Float "?", "message" Text "?",
@@ -101,7 +101,7 @@ tables! {
         "run" Count, "shard" Count, "device" Text, "wall_ms" Float, "start_ms" Float, "guest_ms" Float,
         "device_ms" Float, "peak_guest_bytes" Count, "peak_device_bytes" Count, "moved_inputs_bytes" Count,
         "moved_parameters_bytes" Count, "moved_reads_bytes" Count, "moved_outputs_bytes" Count, "rows_in" Count,
-        "rows_out" Count, "host_calls" Count, "programs" Count, "replays" Count,
+        "rows_out" Count, "host_calls" Count, "programs" Count, "replays" Count, "gathered_bytes" Count,
     ]
     Logs "logs" ["run" Count, "shard" Count, "seq" Count, "time" Time, "level" Text, "text" Text]
     Metrics "metrics" [

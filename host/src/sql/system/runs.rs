@@ -1,6 +1,6 @@
 //! Runs, and of each run its instances, receipts, logs, metrics and results.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
 use super::rows::{Cell, rows_of};
 use super::{Batches, Table};
@@ -8,7 +8,7 @@ use crate::base::{Result, RunId};
 use crate::proc::Receipt;
 use crate::run::{Runs, may_see_startup};
 use crate::sql::provider::View;
-use crate::storage::{InstanceRecord, RunFilter, RunRecord, StartupRecord};
+use crate::storage::{InstanceRecord, RunFilter, RunRecord, StartupRecord, Versions};
 
 type Rows = Vec<Vec<Cell>>;
 
@@ -24,7 +24,10 @@ fn visible(view: &View) -> Result<Vec<RunRecord>> {
 }
 
 pub(super) fn runs(view: &View) -> Result<Rows> {
+    let versions = view.storage.components(Versions::All)?;
+    let versions: HashMap<_, _> = versions.iter().map(|c| ((c.name.as_str(), c.sha256.as_str()), c.version)).collect();
     let rows = visible(view)?.into_iter().map(|run| {
+        let version = versions.get(&(run.component.as_str(), run.sha256.as_str())).copied();
         let ms = |from: Option<i64>, to: Option<i64>| Some((to? - from?) as f64 / 1e3);
         let wall_ms = ms(run.started_us, run.finished_us);
         let queue_ms = ms(Some(run.submitted_us), run.started_us);
@@ -50,6 +53,7 @@ pub(super) fn runs(view: &View) -> Result<Rows> {
             commit_ms.into(),
             run.error.into(),
             run.sha256.into(),
+            version.into(),
         ]
     });
     Ok(rows.collect())
@@ -185,6 +189,7 @@ fn receipt(instance: &InstanceRecord) -> Vec<Cell> {
         used.host_calls.into(),
         used.programs.into(),
         used.replays.into(),
+        used.gathered_bytes.into(),
     ]
 }
 
