@@ -3,7 +3,7 @@
 use quern::base::{DType, Result};
 use quern::tensor::{Activation, Keep, Mode, Session, Tensor, Transposed, Variable};
 
-use super::support::{Array, Dice, assert_close, session};
+use super::support::{Array, Dice, assert_close, processor, session, settings};
 
 type Function = fn(&mut Session, &[Tensor]) -> Result<Tensor>;
 
@@ -103,7 +103,7 @@ fn loss(s: &mut Session, function: Function, x: &[Tensor]) -> Tensor {
 }
 
 fn loss_at(function: Function, values: &[Array]) -> f64 {
-    let mut s = session(Mode::Unplanned);
+    let mut s = Session::new(processor(), settings(Mode::Unplanned));
     let inputs: Vec<Tensor> = values.iter().map(|a| a.tensor(&mut s, DType::F64)).collect();
     let loss = loss(&mut s, function, &inputs);
     s.item(&loss).unwrap()
@@ -112,21 +112,34 @@ fn loss_at(function: Function, values: &[Array]) -> f64 {
 #[test]
 fn gradients_equal_finite_differences() {
     const STEP: f64 = 1e-6;
-    for Case(name, shapes, function) in CASES {
-        let mut dice = Dice::new(2);
-        let values: Vec<Array> = shapes.iter().map(|shape| dice.array(shape)).collect();
-        let mut s = session(Mode::Planned);
-        let variables: Vec<Variable> = values
-            .iter()
-            .map(|a| {
-                let tensor = a.tensor(&mut s, DType::F64);
-                s.variable(&tensor).unwrap()
-            })
-            .collect();
-        let tape = s.tape(&variables.iter().collect::<Vec<_>>()).unwrap();
-        let inputs: Vec<Tensor> = variables.iter().map(|v| s.value(v).unwrap()).collect();
+    // All cases are one program, so that a device compiles kernels for it once.
+    let mut s = session(Mode::Planned);
+    let values: Vec<Vec<Array>> = CASES
+        .iter()
+        .map(|Case(_, shapes, _)| {
+            let mut dice = Dice::new(2);
+            shapes.iter().map(|shape| dice.array(shape)).collect()
+        })
+        .collect();
+    let variables: Vec<Variable> = values
+        .iter()
+        .flatten()
+        .map(|a| {
+            let tensor = a.tensor(&mut s, DType::F64);
+            s.variable(&tensor).unwrap()
+        })
+        .collect();
+    let tape = s.tape(&variables.iter().collect::<Vec<_>>()).unwrap();
+    let mut recorded = Vec::new();
+    let mut first = 0;
+    for Case(_, shapes, function) in CASES {
+        let own = first..first + shapes.len();
+        let inputs: Vec<Tensor> = variables[own.clone()].iter().map(|v| s.value(v).unwrap()).collect();
         let loss = loss(&mut s, *function, &inputs);
-        let gradients = s.gradients(&tape, &loss).unwrap();
+        recorded.push(s.gradients(&tape, &loss).unwrap()[own.clone()].to_vec());
+        first = own.end;
+    }
+    for ((Case(name, _, function), values), gradients) in CASES.iter().zip(values).zip(recorded) {
         for (i, gradient) in gradients.iter().enumerate() {
             let got = Array::of(&mut s, gradient);
             let moved = |at: usize, by: f64| {

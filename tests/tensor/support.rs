@@ -7,10 +7,15 @@ use quern::base::{DType, Limits};
 use quern::device::{Device, KillSwitch, Quota};
 use quern::tensor::{Executor, Mode, Session, Settings, Tensor};
 
-/// One executor with two threads for all tests.
-pub(crate) fn executor() -> &'static Arc<Executor> {
+/// The processor, with two threads.
+pub(crate) fn processor() -> &'static Arc<Executor> {
     static EXECUTOR: OnceLock<Arc<Executor>> = OnceLock::new();
     EXECUTOR.get_or_init(|| Executor::new(Device::cpu(2, 1 << 30)))
+}
+
+/// The executor that tests are about.
+pub(crate) fn executor() -> &'static Arc<Executor> {
+    processor()
 }
 
 pub(crate) fn settings(mode: Mode) -> Settings {
