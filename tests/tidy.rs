@@ -1,5 +1,5 @@
 //! Rules of the tree that no compiler checks: layers, homes of dependencies,
-//! sizes, headers.
+//! sizes, headers, names in documentation.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -133,4 +133,43 @@ fn nothing_is_left_open() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// The comments of a file as one line, so that a sentence may run over several.
+fn comments(text: &str) -> String {
+    let comment = |line: &str| Some(line.trim_start().strip_prefix("//")?.trim_start_matches(['/', '!']).to_owned());
+    text.lines().filter_map(comment).collect::<String>()
+}
+
+/// What is named in backticks after the word "limit", or after "limits", joined by "and".
+fn limits_named(text: &str) -> Vec<&str> {
+    let mut names = Vec::new();
+    for mut rest in text.split("limit ").skip(1).chain(text.split("limits ").skip(1)) {
+        while let Some((name, after)) = rest.strip_prefix('`').and_then(|rest| rest.split_once('`')) {
+            names.push(name);
+            rest = after.strip_prefix(" and ").unwrap_or_default();
+        }
+    }
+    names
+}
+
+#[test]
+fn documentation_names_only_limits_that_there_are() {
+    let known: Vec<String> = quern::base::Limits::default().entries().into_iter().map(|(name, _)| name).collect();
+    let contract = files_under(&root().join("wit"), "wit").into_iter().map(|path| {
+        let text = std::fs::read_to_string(&path).unwrap();
+        (path.strip_prefix(root()).unwrap().to_owned(), text)
+    });
+    let mut found = 0;
+    let mut wrong = Vec::new();
+    for (path, text) in sources().into_iter().chain(contract).filter(|(path, _)| !path.starts_with("tests")) {
+        for name in limits_named(&comments(&text)) {
+            found += 1;
+            if !known.iter().any(|limit| limit == name) {
+                wrong.push(format!("{} names the limit `{name}`", path.display()));
+            }
+        }
+    }
+    assert!(found > 10, "only {found} limits are named; is documentation still read?");
+    assert!(wrong.is_empty(), "no such limit:\n{}", wrong.join("\n"));
 }
