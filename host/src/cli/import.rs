@@ -146,7 +146,8 @@ pub(crate) fn import(context: &Context, request: Request) -> Result<ImportDone> 
     }
 }
 
-/// `60,000 rows → digits  (id int32, data tensor(uint8,[28,28])) …`
+/// `60,000 rows into table digits from 9.5 MiB in 0.19 s, 315,789 rows/s`, and its
+/// columns and how it is sharded on a second line.
 fn summary(done: &ImportDone) -> String {
     let time = Duration::from_secs_f64(done.seconds.max(1e-6));
     // Of few rows the time is that of the commit, which says nothing about the rate.
