@@ -113,22 +113,34 @@ fn wrong_usage_has_exit_code_2() {
     assert!(!terminal.data().exists(), "wrong usage touches no folder");
 }
 
+/// The help of `command` and of all subcommands below it that end in one.
+fn leaves(terminal: &Terminal, command: &[String], found: &mut Vec<(Vec<String>, String)>) {
+    let arguments: Vec<&str> = command.iter().map(String::as_str).chain(["--help"]).collect();
+    let help = terminal.ok(&arguments);
+    let Some((_, listed)) = help.split_once("\nCommands:\n") else {
+        found.push((command.to_vec(), help));
+        return;
+    };
+    let names = listed.lines().take_while(|line| !line.is_empty());
+    // What continues a description is indented further.
+    let names = names.filter_map(|line| line.strip_prefix("  ")?.split(' ').next().filter(|name| !name.is_empty()));
+    for name in names.filter(|name| *name != "help") {
+        leaves(terminal, &[command, &[name.to_owned()]].concat(), found);
+    }
+}
+
 #[test]
 fn every_subcommand_has_help_with_examples() {
     let terminal = Terminal::new();
-    let mut commands = vec![vec!["import"], vec!["sql"], vec!["serve"], vec!["demo", "mnist"]];
-    for (group, names) in [
-        ("proc", &["new", "build", "inspect", "create", "list", "show", "execute", "delete"][..]),
-        ("run", &["list", "show", "logs", "kill"]),
-        ("model", &["list", "show", "export", "delete"]),
-    ] {
-        commands.extend(names.iter().map(|name| vec![group, *name]));
-    }
-    for command in commands {
-        let help = terminal.ok(&[&command[..], &["--help"]].concat());
-        assert!(help.contains("Examples:\n  quern "), "{command:?}: {help}");
+    let mut commands = Vec::new();
+    leaves(&terminal, &[], &mut commands);
+    let known = |command: &str| commands.iter().any(|(found, _)| found.join(" ") == command);
+    assert!(["import", "proc alter", "run result", "demo mnist"].into_iter().all(known), "{commands:?}");
+    for (command, help) in &commands {
+        let (_, examples) = help.split_once("Examples:\n").unwrap_or_else(|| panic!("{command:?}: {help}"));
+        let examples = examples.split("\n\n").next().unwrap();
+        assert!(examples.starts_with("  quern "), "{command:?}: {help}");
         assert!(help.lines().all(|line| line.chars().count() <= 100), "{command:?}: {help}");
-        let examples = help.split("Examples:\n").nth(1).unwrap().split("\n\n").next().unwrap();
         let whole = |line: &str| ["quern", "cd", "echo", "python"].contains(&line.split_whitespace().next().unwrap());
         assert!(examples.lines().all(whole), "an example is broken over lines: {examples}");
     }
