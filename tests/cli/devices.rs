@@ -1,5 +1,4 @@
-//! `quern devices` on whatever machine the tests run on. What it says of GPUs and
-//! of libraries that are missing is in `tests/cuda`.
+//! `quern devices` on whatever machine the tests run on.
 
 use super::Terminal;
 
