@@ -173,3 +173,18 @@ fn documentation_names_only_limits_that_there_are() {
     assert!(found > 10, "only {found} limits are named; is documentation still read?");
     assert!(wrong.is_empty(), "no such limit:\n{}", wrong.join("\n"));
 }
+
+#[test]
+fn every_operation_on_tensors_says_its_shapes() {
+    let file = "udf-sdk/src/tensor/ops.rs";
+    let text = std::fs::read_to_string(root().join(file)).unwrap();
+    let lines: Vec<&str> = text.lines().map(str::trim_start).collect();
+    let mut wrong = Vec::new();
+    for (i, line) in lines.iter().enumerate().filter(|(_, line)| line.starts_with("pub fn ")) {
+        let documentation = lines[..i].iter().rev().take_while(|line| line.starts_with("///"));
+        if !documentation.clone().any(|line| line.contains('→') && line.contains('[')) {
+            wrong.push(format!("{file}:{}: {line}", i + 1));
+        }
+    }
+    assert!(wrong.is_empty(), "no shapes, as `[m, n] → [n, m]`:\n{}", wrong.join("\n"));
+}

@@ -21,7 +21,10 @@ impl Variable {
         Ok(Tensor::own(self.0.value()?))
     }
 
-    /// Replaces the value; shape and element type must be equal.
+    /// Replaces the value.
+    ///
+    /// # Errors
+    /// `out-of-range` or `type-mismatch` where shape or element type differ.
     pub fn assign(&self, value: &Tensor) -> Result {
         Ok(self.0.assign(value.raw())?)
     }
@@ -68,6 +71,9 @@ impl Tape {
     /// ∂loss/∂variable for each variable in order. `loss` is a float scalar
     /// recorded since the tape began; a variable it does not depend on gets
     /// zeros.
+    ///
+    /// # Errors
+    /// `invalid-argument` unless `loss` is a float of one element.
     pub fn gradients(&self, loss: &Tensor) -> Result<Vec<Tensor>> {
         Ok(self.0.gradients(loss.raw())?.into_iter().map(Tensor::own).collect())
     }

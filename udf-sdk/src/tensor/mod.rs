@@ -19,8 +19,15 @@ use crate::{Column, DType, Error, Result};
 ///
 /// Operations are recorded and executed together when a value is needed: at
 /// [`to_vec`](Self::to_vec), [`item`](Self::item), a write to an output, the
-/// beginning of a [`Tape`](crate::Tape), [`step`] or [`sync`]. Shape and type
-/// errors return at once.
+/// beginning of a [`Tape`](crate::Tape), [`step`] or [`sync`].
+///
+/// # Errors
+/// Operations return at once `type-mismatch` where operands are of different element
+/// types or of one the operation is not for, `out-of-range` where shapes or axes do
+/// not fit, `quota-exceeded` where the limit `device_bytes` would be, and
+/// `invalid-argument` for a malformed argument. What shows only when the operations are
+/// executed, as an index outside in [`gather`](Self::gather), is returned by what
+/// needs the value.
 #[derive(Clone)]
 pub struct Tensor(Rc<tensors::Tensor>);
 
@@ -34,7 +41,11 @@ impl Tensor {
     }
 
     /// Rows `[start, start + rows)` of an input column, `[rows, ..row shape]`,
-    /// without a copy. A column with nulls is refused: [`values`](Self::values).
+    /// without a copy.
+    ///
+    /// # Errors
+    /// `type-mismatch` for a column that has nulls ([`values`](Self::values) fills them)
+    /// or holds no numbers; `out-of-range` for rows that there are not.
     pub fn of_column(source: &Column, start: u64, rows: u64) -> Result<Self> {
         Ok(Self::own(tensors::Tensor::of_column(source.raw(), start, rows)?))
     }
@@ -49,28 +60,34 @@ impl Tensor {
         Ok(Self::own(tensors::Tensor::validity(source.raw(), start, rows)?))
     }
 
-    /// Overwrites rows `[start, start + len)` of an output column. Element type
-    /// and row shape must equal the column's.
+    /// Overwrites rows `[start, start + n)` of an output column with `[n, ..row shape]`.
+    ///
+    /// # Errors
+    /// `type-mismatch` unless element type and row shape are the column's,
+    /// `out-of-range` for rows that are not reserved, `denied` for an input.
     pub fn to_column(&self, target: &Column, start: u64) -> Result {
         Ok(self.0.to_column(target.raw(), start)?)
     }
 
-    /// From values in row-major order; their number must be that of the shape.
+    /// From values in row-major order: `[..shape]` of the type of `T`.
+    ///
+    /// # Errors
+    /// `invalid-argument` where their number is not that of the shape.
     pub fn from_slice<T: Element>(shape: &[u32], values: &[T]) -> Result<Self> {
         Ok(Self::own(tensors::Tensor::from_bytes(T::DTYPE, shape, &T::pack(values))?))
     }
 
-    /// All elements `value`.
+    /// All elements `value`: `[..shape]`.
     pub fn full(element: DType, shape: &[u32], value: f64) -> Result<Self> {
         Ok(Self::own(tensors::Tensor::full(element, shape, value)?))
     }
 
-    /// All elements 0.
+    /// All elements 0: `[..shape]`.
     pub fn zeros(element: DType, shape: &[u32]) -> Result<Self> {
         Self::full(element, shape, 0.0)
     }
 
-    /// All elements 1.
+    /// All elements 1: `[..shape]`.
     pub fn ones(element: DType, shape: &[u32]) -> Result<Self> {
         Self::full(element, shape, 1.0)
     }
@@ -80,13 +97,14 @@ impl Tensor {
         Ok(Self::own(tensors::Tensor::range(element, start, count, step)?))
     }
 
-    /// Normally distributed float32 numbers. All random values follow from the
-    /// run's seed and the instance's shard.
+    /// Normally distributed float32 numbers, `[..shape]`, with that mean and standard
+    /// deviation `std`. All random values follow from the run's seed and the
+    /// instance's shard.
     pub fn random_normal(shape: &[u32], mean: f64, std: f64) -> Result<Self> {
         Ok(Self::own(tensors::Tensor::random_normal(DType::Float32, shape, mean, std)?))
     }
 
-    /// Float32 numbers uniform in `[low, high)`.
+    /// Float32 numbers uniform in `[low, high)`: `[..shape]`.
     pub fn random_uniform(shape: &[u32], low: f64, high: f64) -> Result<Self> {
         Ok(Self::own(tensors::Tensor::random_uniform(DType::Float32, shape, low, high)?))
     }
@@ -96,7 +114,8 @@ impl Tensor {
         Ok(Self::own(tensors::Tensor::random_permutation(count)?))
     }
 
-    /// Parts of equal shape but for `axis`, joined along it.
+    /// Parts of equal shape but for `axis`, joined along it: `[m, ..]` and `[n, ..]` to
+    /// `[m + n, ..]` along axis 0.
     pub fn concat(axis: i32, parts: &[Tensor]) -> Result<Self> {
         let parts: Vec<_> = parts.iter().map(Self::raw).collect();
         Ok(Self::own(tensors::Tensor::concat(axis, &parts)?))
@@ -123,6 +142,9 @@ impl Tensor {
     }
 
     /// All elements, row-major. Executes what is recorded, waits and copies.
+    ///
+    /// # Errors
+    /// `type-mismatch` unless `T` is the element type.
     pub fn to_vec<T: Element>(&self) -> Result<Vec<T>> {
         let found = self.dtype();
         if found != T::DTYPE {
@@ -133,6 +155,9 @@ impl Tensor {
     }
 
     /// The value of a tensor of one element. Executes what is recorded and waits.
+    ///
+    /// # Errors
+    /// `out-of-range` for more or fewer elements.
     pub fn item(&self) -> Result<f64> {
         Ok(self.0.item()?)
     }
