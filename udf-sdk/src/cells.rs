@@ -1,8 +1,8 @@
 //! Rust values as rows of a column, and back: what `Column::read` and
 //! `Column::write` do with Arrow buffers.
 
-use crate::bindings::quern::udf::types::Buffers;
-use crate::{Element, Error, Result};
+use crate::bindings::quern::udf::types::{Buffers, Field};
+use crate::{Element, Error, ErrorCode, Result};
 
 /// A Rust type that rows of a column can be read as.
 pub trait Cell: Sized {
@@ -22,6 +22,21 @@ pub trait IntoCell: Sized {
     /// The buffers of these rows.
     #[doc(hidden)]
     fn encode(rows: &[Self]) -> Buffers;
+}
+
+/// The rows that `read` copies of a column, once it is clear that `T` holds its type.
+pub(crate) fn decode_column<T: Cell>(column: &Field, read: impl FnOnce() -> Result<Buffers>) -> Result<Vec<T>> {
+    let Field { name, column_type, .. } = column;
+    let mismatch = |message| Err(Error::new(ErrorCode::TypeMismatch, message));
+    if !T::COLUMN_TYPES.contains(&column_type.as_str()) {
+        let types = T::COLUMN_TYPES.join(" or ");
+        return mismatch(format!("column `{name}` is {column_type}, it was read as {types}"));
+    }
+    let buffers = read()?;
+    if buffers.validity.is_some() && !T::HOLDS_NULL {
+        return mismatch(format!("column `{name}` has nulls; read it as Option<…>"));
+    }
+    T::decode(&buffers)
 }
 
 macro_rules! numbers {
@@ -74,7 +89,7 @@ impl Cell for Vec<u8> {
             let range = usize::try_from(*start).ok()?..usize::try_from(*end).ok()?;
             buffers.values.get(range).map(<[u8]>::to_vec)
         };
-        let malformed = || Error::new(crate::ErrorCode::Internal, "offsets do not fit the values");
+        let malformed = || Error::new(ErrorCode::Internal, "offsets do not fit the values");
         offsets.windows(2).map(|pair| part(pair).ok_or_else(malformed)).collect()
     }
 }
@@ -142,6 +157,20 @@ mod tests {
         let buffers = Option::encode(&rows);
         assert_eq!(buffers.validity.as_deref(), Some([0b0110_1101, 0b11].as_slice()));
         assert_eq!(Option::<i32>::decode(&buffers).unwrap(), rows);
+    }
+
+    #[test]
+    fn columns_that_the_type_does_not_hold_are_refused_by_name() {
+        let column = Field { name: "age".into(), column_type: "int32".into(), nullable: true };
+        let with_null = || Ok(Option::encode(&[Some(1), None]));
+        let refusal = |error: Error| (error.code, error.message);
+        let read_as_text = decode_column::<String>(&column, || unreachable!()).map_err(refusal);
+        let message = "column `age` is int32, it was read as utf8 or json".to_owned();
+        assert_eq!(read_as_text, Err((ErrorCode::TypeMismatch, message)));
+        let message = "column `age` has nulls; read it as Option<…>".to_owned();
+        let without_null = decode_column::<i32>(&column, with_null).map_err(refusal);
+        assert_eq!(without_null, Err((ErrorCode::TypeMismatch, message)));
+        assert_eq!(decode_column(&column, with_null).map_err(refusal), Ok(vec![Some(1), None]));
     }
 
     #[test]

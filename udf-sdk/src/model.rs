@@ -1,6 +1,9 @@
 //! Models: named tensors that outlive a run, as a row of a model table.
 
+use std::fmt::Display;
+
 use crate::bindings::quern::udf::models;
+use crate::proc::read_value;
 use crate::{Error, ErrorCode, Param, Result, Tensor, Variable};
 
 /// Anything with named variables: saved by [`Table::save`](crate::Table::save),
@@ -25,8 +28,21 @@ pub trait Module {
     /// The variables with their names, always in the same order.
     fn variables(&self) -> Vec<(String, Variable)>;
 
+    /// What a checkpoint keeps: the variables, unless there is more to go on from.
+    ///
+    /// # Errors
+    /// Where something of it cannot be made a variable.
+    fn state(&self) -> Result<Vec<(String, Variable)>> {
+        Ok(self.variables())
+    }
+
     /// Replaces the variables' values by the model's tensors of the same names,
-    /// which must be of the same shapes.
+    /// which must be of the same shapes. Who has more [`state`](Self::state) than
+    /// variables takes that from the model as well.
+    ///
+    /// # Errors
+    /// `not-found` where the model lacks a tensor, `out-of-range` or `type-mismatch`
+    /// where one does not fit its variable.
     fn restore(&self, model: &Model) -> Result {
         restore_all(&self.variables(), model)
     }
@@ -39,6 +55,11 @@ pub(crate) fn restore_all(variables: &[(String, Variable)], model: &Model) -> Re
         assigned.map_err(|error| error.during(format!("restoring `{name}`")))?;
     }
     Ok(())
+}
+
+/// Metadata as the contract takes it.
+pub(crate) fn texts(metadata: &[(&str, &dyn Display)]) -> Vec<(String, String)> {
+    metadata.iter().map(|(key, value)| ((*key).to_owned(), value.to_string())).collect()
 }
 
 /// A loaded model. Its tensors are shared with other runs and never change.
@@ -65,13 +86,15 @@ impl Model {
     }
 
     /// One value of what was given when it was saved.
+    ///
+    /// # Errors
+    /// `not-found` where nothing was given for `key`, `invalid-argument` where it is no `T`.
     pub fn metadata_of<T: Param>(&self, key: &str) -> Result<T> {
         let found = self.metadata().into_iter().find(|(known, _)| known == key).map(|(_, value)| value);
         let text = found.ok_or_else(|| {
             Error::new(ErrorCode::NotFound, format!("model `{}` has no metadata `{key}`", self.name()))
         })?;
-        T::parse(&text)
-            .ok_or_else(|| Error::invalid(format!("metadata `{key}` is `{text}`, it must be {}", T::EXPECTED)))
+        read_value("metadata", key, &text)
     }
 
     /// Names of the tensors, in the order in which they were saved.
@@ -80,6 +103,9 @@ impl Model {
     }
 
     /// The tensor of that name.
+    ///
+    /// # Errors
+    /// `not-found`, with the names that there are.
     pub fn tensor(&self, name: &str) -> Result<Tensor> {
         Ok(Tensor::own(self.0.tensor(name)?))
     }

@@ -3,6 +3,7 @@
 use std::fmt::Display;
 
 use crate::bindings::quern::udf::{job, models, tables};
+use crate::model::texts;
 use crate::{Error, ErrorCode, Model, Module, Result, Table};
 
 /// One instance of a run.
@@ -21,29 +22,41 @@ impl Proc {
     }
 
     /// The input declared under that name.
+    ///
+    /// # Errors
+    /// `not-found` where the proc declares none.
     pub fn input(&self, name: &str) -> Result<&Table> {
         find(&self.inputs, "input", name)
     }
 
     /// The output declared under that name.
+    ///
+    /// # Errors
+    /// `not-found` where the proc declares none.
     pub fn output(&self, name: &str) -> Result<&Table> {
         find(&self.outputs, "output", name)
     }
 
     /// A parameter's value, given by the caller or defaulted.
+    ///
+    /// # Errors
+    /// `not-found` where it was neither, `invalid-argument` where it is no `T`.
     pub fn param<T: Param>(&self, name: &str) -> Result<T> {
         match job::param(name) {
-            Some(text) => read_param(name, &text),
+            Some(text) => read_value("parameter", name, &text),
             None => Err(Error::new(ErrorCode::NotFound, format!("parameter `{name}` was not given"))),
         }
     }
 
     /// As [`param`](Self::param); none if it was neither given nor has a default.
     pub fn param_or_none<T: Param>(&self, name: &str) -> Result<Option<T>> {
-        job::param(name).map(|text| read_param(name, &text)).transpose()
+        job::param(name).map(|text| read_value("parameter", name, &text)).transpose()
     }
 
     /// The bytes of a parameter of type `binary`, given by the caller or defaulted.
+    ///
+    /// # Errors
+    /// `not-found` where it was neither.
     pub fn param_bytes(&self, name: &str) -> Result<Vec<u8>> {
         let missing = || Error::new(ErrorCode::NotFound, format!("binary parameter `{name}` was not given"));
         job::param_binary(name).ok_or_else(missing)
@@ -83,16 +96,22 @@ impl Proc {
     }
 
     /// Sets a result of this instance, which the caller sees.
+    ///
+    /// # Errors
+    /// `quota-exceeded` beyond the limits `text_bytes` and `results_bytes`.
     pub fn result(&self, name: &str, value: impl Display) -> Result {
         Ok(job::set_result(name, &value.to_string())?)
     }
 
     /// Sets a result of this instance that is bytes.
+    ///
+    /// # Errors
+    /// `quota-exceeded` beyond the limit `results_bytes`.
     pub fn result_bytes(&self, name: &str, value: &[u8]) -> Result {
         Ok(job::set_binary_result(name, value)?)
     }
 
-    /// Keeps the present values of all variables of `parts` as the checkpoint
+    /// Keeps the present [state](Module::state) of all `parts` as the checkpoint
     /// `name`, apart from the outputs: it is durable at once, whatever becomes of
     /// the run, and handed to the run that resumes this one.
     ///
@@ -111,15 +130,17 @@ impl Proc {
     /// # }
     /// ```
     pub fn checkpoint(&self, name: &str, parts: &[&dyn Module], metadata: &[(&str, &dyn Display)]) -> Result {
-        let variables: Vec<_> = parts.iter().flat_map(|part| part.variables()).collect();
-        let raw: Vec<_> = variables.iter().map(|(name, variable)| (name.clone(), variable.raw())).collect();
-        let metadata: Vec<_> = metadata.iter().map(|(key, value)| ((*key).to_owned(), value.to_string())).collect();
-        Ok(models::checkpoint(name, &raw, &metadata)?)
+        let states = parts.iter().map(|part| part.state()).collect::<Result<Vec<_>>>()?;
+        let raw: Vec<_> = states.iter().flatten().map(|(name, variable)| (name.clone(), variable.raw())).collect();
+        Ok(models::checkpoint(name, &raw, &texts(metadata))?)
     }
 
     /// Where this run resumes another that kept the checkpoint `name`: restores
-    /// all variables of `parts` and returns what was kept. Random operations go on
+    /// all `parts` and returns what was kept. Random operations go on
     /// as they would have gone on there, so the result is the same to the bit.
+    ///
+    /// # Errors
+    /// Those of [`Module::restore`], where the checkpoint is of other parts.
     pub fn restore_checkpoint(&self, name: &str, parts: &[&dyn Module]) -> Result<Option<Model>> {
         let Some(raw) = models::restore_checkpoint(name)? else { return Ok(None) };
         let model = Model::own(raw);
@@ -175,8 +196,9 @@ impl Param for String {
     }
 }
 
-fn read_param<T: Param>(name: &str, text: &str) -> Result<T> {
-    T::parse(text).ok_or_else(|| Error::invalid(format!("parameter `{name}` is `{text}`, it must be {}", T::EXPECTED)))
+/// The value of what `kind` and `name` call, from the text that was given for it.
+pub(crate) fn read_value<T: Param>(kind: &str, name: &str, text: &str) -> Result<T> {
+    T::parse(text).ok_or_else(|| Error::invalid(format!("{kind} `{name}` is `{text}`, it must be {}", T::EXPECTED)))
 }
 
 #[cfg(test)]
@@ -185,8 +207,8 @@ mod tests {
 
     #[test]
     fn a_parameter_that_does_not_parse_names_itself_and_what_is_expected() {
-        assert_eq!(read_param::<u32>("epochs", " 5 "), Ok(5));
-        let error = read_param::<u32>("epochs", "-1").err();
+        assert_eq!(read_value::<u32>("parameter", "epochs", " 5 "), Ok(5));
+        let error = read_value::<u32>("parameter", "epochs", "-1").err();
         let expected = "parameter `epochs` is `-1`, it must be a whole number from 0 to 4294967295";
         assert_eq!(error, Some(Error::invalid(expected)));
     }

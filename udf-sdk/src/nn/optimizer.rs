@@ -61,18 +61,21 @@ impl Adam {
 
 impl Module for Adam {
     fn variables(&self) -> Vec<(String, Variable)> {
-        let mut all = numbered("adam.first", &self.first);
-        all.extend(numbered("adam.second", &self.second));
-        // Small, so that the number of steps needs no other way.
-        if let Ok(steps) = Tensor::from_slice(&[1], &[self.steps.get() as i64]) {
-            all.push((STEPS.to_owned(), Variable::new(&steps)));
-        }
-        all
+        let mut moments = numbered("adam.first", &self.first);
+        moments.extend(numbered("adam.second", &self.second));
+        moments
+    }
+
+    /// The moments, and how many steps they are from.
+    fn state(&self) -> Result<Vec<(String, Variable)>> {
+        let steps = Tensor::from_slice(&[1], &[self.steps.get() as i64])?;
+        let mut state = self.variables();
+        state.push((STEPS.to_owned(), Variable::new(&steps)));
+        Ok(state)
     }
 
     fn restore(&self, model: &Model) -> Result {
-        restore_all(&numbered("adam.first", &self.first), model)?;
-        restore_all(&numbered("adam.second", &self.second), model)?;
+        restore_all(&self.variables(), model)?;
         self.steps.set(model.tensor(STEPS)?.cast(DType::Int64)?.item()? as u64);
         Ok(())
     }

@@ -2,7 +2,7 @@
 
 use super::bindings::quern::udf::testing;
 use crate::bindings::quern::udf::types::{Buffers, Field};
-use crate::cells::{Cell, IntoCell};
+use crate::cells::{Cell, IntoCell, decode_column};
 use crate::tensor::spelling;
 use crate::{Element, Error, ErrorCode, Result};
 
@@ -95,22 +95,17 @@ pub fn columns(table: &str) -> Result<Vec<Field>> {
 }
 
 /// All rows of a column, one shard after the other. Nulls need `T = Option<…>`.
+///
+/// # Errors
+/// As [`Column::read`](crate::Column::read), and `not-found` without such a column.
 pub fn rows<T: Cell>(table: &str, column: &str) -> Result<Vec<T>> {
-    let field = field(table, column)?;
-    if !T::COLUMN_TYPES.contains(&field.column_type.as_str()) {
-        let message =
-            format!("column `{column}` is {}, it was read as {}", field.column_type, T::COLUMN_TYPES.join(" or "));
-        return Err(Error::new(ErrorCode::TypeMismatch, message));
-    }
-    let buffers = testing::read(table, column)?;
-    if buffers.validity.is_some() && !T::HOLDS_NULL {
-        let message = format!("column `{column}` has nulls; read it as Option<…>");
-        return Err(Error::new(ErrorCode::TypeMismatch, message));
-    }
-    T::decode(&buffers)
+    decode_column(&field(table, column)?, || Ok(testing::read(table, column)?))
 }
 
 /// The elements of a column of tensors, all rows one after the other.
+///
+/// # Errors
+/// `type-mismatch` unless the column holds tensors of `T`, `not-found` without it.
 pub fn tensor_rows<T: Element>(table: &str, column: &str) -> Result<Vec<T>> {
     let field = field(table, column)?;
     let wanted = format!("tensor({},", spelling(T::DTYPE));
