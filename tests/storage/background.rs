@@ -74,3 +74,25 @@ fn rows_move_to_files_while_others_append_and_read() {
     });
     assert_eq!(shards.sum::<usize>(), 24 * 9000);
 }
+
+#[test]
+fn rows_that_were_truncated_do_not_count_as_waiting_for_ever() {
+    let folder = tempfile::tempdir().unwrap();
+    let schema = schema(&[("id", "int64")]);
+    let storage = open(folder.path());
+    let mut write = storage.begin();
+    write.create_table("t", &schema, Sharding::Random, 1).unwrap();
+    write.append("t", AppendTo::Deal, [Ok(counted(&schema, 0..100))]).unwrap();
+    write.commit().unwrap();
+    let mut write = storage.begin();
+    write.truncate("t").unwrap();
+    write.commit().unwrap();
+    append(&storage, "t", AppendTo::Deal, &counted(&schema, 0..1));
+    assert_eq!(storage.flush_older(Duration::from_secs(3600)).unwrap(), 0);
+    assert_eq!(storage.flush_older(Duration::ZERO).unwrap(), 1);
+    super::duckdb::python(
+        folder.path(),
+        "import sqlite3; found = sqlite3.connect(folder + '/catalog.sqlite').execute('SELECT inlined_bytes FROM \
+         quern_table').fetchall(); assert found == [(0,)], found",
+    );
+}

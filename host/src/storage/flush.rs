@@ -92,8 +92,11 @@ impl Storage {
         let transaction = writer.begin()?;
         check_unchanged(&transaction, std::iter::once(&table))?;
         let removed = take_out(&transaction, &table, snapshot.id.0)?;
+        // What was deleted or truncated is not subtracted elsewhere: without rows it is 0.
+        let bytes =
+            if has_rows(&transaction, &table)? { staging::batch_bytes(&inlined.batch) as u64 } else { i64::MAX as u64 };
         let left = "UPDATE quern_table SET inlined_bytes = max(0, inlined_bytes - ?2) WHERE table_id = ?1";
-        sql(transaction.execute(left, params![U(table.id.0), U(staging::batch_bytes(&inlined.batch) as u64)]))?;
+        sql(transaction.execute(left, params![U(table.id.0), U(bytes)]))?;
         if removed != inlined.row_ids.len() {
             // Somebody was quicker: the rows are where it left them.
             return Err(Error::Invalid(format!("rows of table `{name}` changed while they were moved")));
@@ -158,4 +161,15 @@ fn take_out(transaction: &Transaction<'_>, table: &TableState, at: u64) -> Resul
         removed += sql(transaction.execute(&text, params![U(at)]))?;
     }
     Ok(removed)
+}
+
+/// Whether the catalog still keeps rows of a table.
+fn has_rows(transaction: &Transaction<'_>, table: &TableState) -> Result<bool> {
+    for part in &table.inlined {
+        let text = format!("SELECT EXISTS (SELECT 1 FROM {} WHERE end_snapshot IS NULL)", quote(&part.table_name));
+        if sql(transaction.query_row(&text, [], |row| row.get(0)))? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
