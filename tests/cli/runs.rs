@@ -96,7 +96,7 @@ fn a_file_is_a_parameter_and_bytes_are_a_result() {
     assert_eq!(terminal.ok(&["run", "result", "1", "words", "--shard", "1"]), "abc");
     assert_eq!(
         terminal.error(&["run", "result", "1", "pictur"]),
-        ["error: no result `pictur` in run 1, merged; did you mean `picture`?"]
+        ["error: no result `pictur` in run 1; did you mean `picture`?"]
     );
     let missing = terminal.path("none").to_str().unwrap().to_owned();
     assert_eq!(
@@ -352,4 +352,18 @@ fn inspection_tells_what_a_component_may_do() {
     let text = terminal.ok(&["proc", "inspect", &file]);
     assert!(text.contains("never has  SQL, network, files, clock, environment"), "{text}");
     assert!(text.contains("imports    quern:udf@0.1.0: ") && text.contains("loops_forever (nondistributed)"), "{text}");
+}
+
+#[test]
+fn a_result_of_the_only_instance_needs_no_shard() {
+    let terminal = Terminal::new();
+    terminal.create("guest", "tests/run/guest");
+    terminal.ok(&["proc", "execute", "guest.big_result", "--param", "bytes=3"]);
+    assert_eq!(terminal.ok(&["run", "result", "1", "zeros"]), "\0\0\0");
+    assert_eq!(terminal.quern(&["run", "list", "--tag", "t"]).err, "no run is like that; `quern run list` lists all\n");
+    let unknown = terminal.quern(&["proc", "execute", "guest.big_result", "-p", "bytes=3", "--limit", "wall=1s"]);
+    assert!(
+        unknown.err.contains(": no limit `wall`; there are ") && unknown.err.contains("deadline_ms"),
+        "{unknown:?}"
+    );
 }

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Error, Result};
+use super::{Error, Result, closest};
 
 /// Columns of one table. SQLite, which keeps rows that wait to be written to a
 /// file, allows 2,000 with its own.
@@ -220,6 +220,9 @@ impl LimitChanges {
         let names = Self::names();
         match names.iter().any(|known| known == name) {
             true => Ok(()),
+            false if closest(name, &names).is_none() => {
+                Err(Error::Invalid(format!("no limit `{name}`; there are {}", names.join(", "))))
+            }
             false => Err(Error::not_found("limit", name, None, names)),
         }
     }

@@ -9,7 +9,7 @@ use super::protocol::{Event, Reply, Request, ResultQuery, RunQuery};
 use super::view::{ComponentView, LogView, RunView, StartupView};
 use crate::base::{Error, Result, RunId};
 use crate::database::{Database, Import};
-use crate::run::RunStatus;
+use crate::run::{RunResults, RunStatus};
 use crate::sql::{Answer, Caller, Watch};
 use crate::storage::{ComponentRecord, RunFilter, RunRecord, Versions};
 
@@ -200,6 +200,28 @@ fn run_reply(database: &Database, status: RunStatus) -> Result<Reply> {
     Ok(Reply::Run(Box::new(view)))
 }
 
+/// A result that no reducer merged: that of the only instance which has results.
+fn only_result(results: &RunResults, which: &ResultQuery) -> Result<Vec<u8>> {
+    let named = || results.instances.iter().filter(|result| result.name == which.name);
+    let Some(found) = named().next() else {
+        let within = Some(format!("run {}", which.run));
+        return Err(Error::not_found(
+            "result",
+            &which.name,
+            within,
+            results.instances.iter().map(|result| &result.name),
+        ));
+    };
+    if results.instances.iter().any(|result| result.shard != found.shard) {
+        let (name, run, shard) = (&which.name, which.run, found.shard);
+        return Err(Error::Invalid(format!(
+            "result `{name}` of run {run} is not merged, for its proc declares no reducer of it; that of one instance is \
+             had with --shard, for example --shard {shard}"
+        )));
+    }
+    Ok(found.bytes.clone().or_else(|| found.text.clone().map(String::into_bytes)).unwrap_or_default())
+}
+
 /// Passes on one result in pieces: of an instance, or merged.
 fn result(database: &Database, which: &ResultQuery, sink: Sink<'_>) -> Result<Reply> {
     let results = database.results(which.run)?;
@@ -213,14 +235,10 @@ fn result(database: &Database, which: &ResultQuery, sink: Sink<'_>) -> Result<Re
             let found = of_shard().find(|result| result.name == which.name).ok_or_else(missing)?;
             found.bytes.clone().or_else(|| found.text.clone().map(String::into_bytes)).unwrap_or_default()
         }
-        None => {
-            let missing = || {
-                let within = Some(format!("run {}, merged", which.run));
-                Error::not_found("result", &which.name, within, results.merged.iter().map(|(name, _)| name))
-            };
-            let (_, value) = results.merged.iter().find(|(name, _)| *name == which.name).ok_or_else(missing)?;
-            value.bytes().or(value.text().map(str::as_bytes)).unwrap_or_default().to_vec()
-        }
+        None => match results.merged.iter().find(|(name, _)| *name == which.name) {
+            Some((_, value)) => value.bytes().or(value.text().map(str::as_bytes)).unwrap_or_default().to_vec(),
+            None => only_result(&results, which)?,
+        },
     };
     bytes.chunks(PIECE_BYTES).try_for_each(|piece| sink(Event::Bytes(piece.to_vec())))?;
     Ok(Reply::Done)

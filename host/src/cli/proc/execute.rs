@@ -1,7 +1,7 @@
 //! `quern proc execute`: a run, in the foreground unless a server holds the folder.
 
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, anyhow};
 use clap::Args;
@@ -111,9 +111,10 @@ impl Execute {
         let served = connection.remote_holder().is_some_and(|holder| holder.role == Role::Server);
         interrupt::listen();
         if is_sweep {
+            let begun = Instant::now();
             let started = sweep::start(connection, request, points)?;
             if !detach && (!served || wait) {
-                return sweep::follow(context, connection, &started);
+                return sweep::follow(context, connection, &started, begun);
             }
             if context.json {
                 return context.print_json(&started);

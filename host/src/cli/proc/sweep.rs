@@ -104,8 +104,8 @@ pub(super) fn start(connection: &Connection, request: RunRequest, points: Vec<Po
 }
 
 /// Shows a sweep until all runs have ended, then its summary. Ctrl-C kills the runs.
-pub(super) fn follow(context: &Context, connection: &Connection, started: &SweepStatus) -> Result<()> {
-    let begun = Instant::now();
+/// The time is taken from `begun`, for runs end while others are still submitted.
+pub(super) fn follow(context: &Context, connection: &Connection, started: &SweepStatus, begun: Instant) -> Result<()> {
     let mut progress = context.progress(&started.tag);
     let mut killed = false;
     let request = Request::FollowSweep { tag: started.tag.clone(), first: started.first };

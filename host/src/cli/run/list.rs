@@ -34,7 +34,7 @@ pub(crate) struct List {
     #[arg(long, conflicts_with_all = ["state", "proc", "tag"])]
     startup: bool,
     /// At most so many
-    #[arg(long, short = 'n', default_value_t = 20, value_name = "N")]
+    #[arg(long, short = 'n', default_value_t = 20, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     limit: u32,
 }
 
@@ -43,6 +43,7 @@ impl List {
         if self.startup {
             return list_startups(context);
         }
+        let is_all = self.state.is_none() && self.proc.is_none() && self.tag.is_none();
         let query = RunQuery { state: self.state, proc: self.proc, tag: self.tag, limit: Some(self.limit) };
         let runs = match context.connection()?.call(Request::Runs(query), Vec::new(), &mut |_| Ok(()))? {
             Reply::Runs(runs) => runs,
@@ -52,7 +53,10 @@ impl List {
             return context.print_json(&runs);
         }
         if runs.is_empty() {
-            context.note("no runs; `quern proc execute PROC` starts one");
+            context.note(match is_all {
+                true => "no runs; `quern proc execute PROC` starts one",
+                false => "no run is like that; `quern run list` lists all",
+            });
             return Ok(());
         }
         let mut grid = Grid::new([

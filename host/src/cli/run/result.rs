@@ -1,13 +1,15 @@
 //! `quern run result`: one result of a run, as it is.
 
-use std::io::Write as _;
+use std::io::{IsTerminal as _, Write as _};
 use std::path::PathBuf;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, anyhow};
 use clap::Args;
 
+use super::show::visible;
 use crate::base::RunId;
 use crate::cli::context::Context;
+
 use crate::server::{Event, Request, ResultQuery};
 
 const EXAMPLES: &str = "\
@@ -25,7 +27,7 @@ pub(crate) struct RunResult {
     /// The result's name
     #[arg(value_name = "NAME")]
     name: String,
-    /// Of this instance; without it, merged over all
+    /// Of this instance; without it, merged over all, or that of the only one
     #[arg(long, value_name = "N")]
     shard: Option<u32>,
     /// The file to write
@@ -45,6 +47,13 @@ impl RunResult {
         })?;
         match self.output {
             Some(path) => std::fs::write(&path, bytes).with_context(|| format!("cannot write {}", path.display())),
+            None if std::io::stdout().is_terminal() => {
+                let size = bytes.len();
+                let text = String::from_utf8(bytes).map_err(|_| {
+                    anyhow!("the result is {size} bytes and no text; write it to a file with --output FILE")
+                })?;
+                Ok(context.print(&format!("{}\n", visible(&text, &['\n', '\t'])))?)
+            }
             None => Ok(std::io::stdout().lock().write_all(&bytes)?),
         }
     }

@@ -178,5 +178,18 @@ pub(crate) fn plain(value: &serde_json::Value) -> String {
     if let Some(size) = value.get("bytes").and_then(serde_json::Value::as_u64) {
         return bytes(size);
     }
-    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+    value.as_str().map_or_else(|| value.to_string(), |text| visible(text, &[]))
+}
+
+/// A text of a guest whose control characters, but for some, are shown and not
+/// executed by the terminal.
+pub(crate) fn visible(text: &str, but_for: &[char]) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c.is_control() && !but_for.contains(&c) {
+            true => shown.extend(c.escape_default()),
+            false => shown.push(c),
+        }
+    }
+    shown
 }
