@@ -15,3 +15,4 @@ mod lifecycle;
 mod limits;
 mod policies;
 mod requests;
+mod rights;

@@ -5,3 +5,4 @@
 mod connection;
 mod frame;
 mod lock;
+mod rights;

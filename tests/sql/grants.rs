@@ -273,3 +273,22 @@ fn what_others_store_for_start_up_or_have_run_is_theirs() {
     );
     assert_eq!(f.answer_to("ana", resume), "run 1 has kept no checkpoint to resume from");
 }
+
+#[test]
+fn older_states_are_those_of_the_table_that_has_the_name_now() {
+    let f = shared();
+    let version = || f.value("SELECT max(snapshot) FROM quern.snapshots");
+    f.run("CREATE TABLE secret (n bigint NOT NULL); INSERT INTO secret VALUES (42)");
+    let secret = version();
+    f.run("DROP TABLE secret");
+    f.answer_to("ana", "CREATE TABLE secret (n bigint NOT NULL)");
+    let own = version();
+    f.answer_to("ana", "INSERT INTO secret VALUES (1)");
+    let read = |version: &str| format!("SELECT count(n) FROM secret AT (VERSION => {version})");
+    let refused = format!(
+        "user `ana` may not read table `secret` of version {secret}: it was another table of that name; \
+         only the folder's owner may, without --user"
+    );
+    told(&f, &[(&read(&secret), &refused), (&read(&own), "0"), ("SELECT n FROM secret", "1")]);
+    assert_eq!(f.value(&read(&secret)), "1", "the folder's owner may");
+}

@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use super::Catalog;
 use crate::base::{Error, Result, check_name};
-use crate::storage::{GrantRecord, RunRecord, Storage, UserRecord, Write};
+use crate::storage::{GrantRecord, RunRecord, Snapshot, Storage, TableState, UserRecord, Write};
 
 /// What the folder's owner is called where a user's name stands.
 const OWNER: &str = "owner";
@@ -166,6 +166,24 @@ impl Rights {
             _ => format!("{} table `{table}`", verb(privilege)),
         };
         granted.require(&what, allowed, (privilege, &Object::Table(table.to_owned())))
+    }
+
+    /// Whether something may be done with a table in one of its states. Grants are
+    /// those of the table that has the name in `now`, which was read after them:
+    /// another table that had the name before is not theirs.
+    pub fn table_state(&self, privilege: Privilege, table: &TableState, now: &Snapshot) -> Result<()> {
+        let Some(user) = self.user() else { return Ok(()) };
+        let name = &table.name;
+        self.table(privilege, name)?;
+        match now.table(name) {
+            Ok(same) if same.id == table.id => Ok(()),
+            _ => Err(Error::Denied(format!(
+                "user `{user}` may not {} table `{name}` of version {}: it was another table of that name; \
+                 only the folder's owner may, without --user",
+                verb(privilege),
+                table.version
+            ))),
+        }
     }
 
     /// Whether a proc may be executed, or administered; `None` means all procs

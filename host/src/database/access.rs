@@ -2,7 +2,7 @@
 
 use super::{Database, ModelRef};
 use crate::base::Result;
-use crate::catalog::Rights;
+use crate::catalog::{Privilege, Rights};
 use crate::proc::{Creation, Purpose};
 use crate::run::{Request, Target, check_kill, check_request, check_startup};
 
@@ -15,6 +15,15 @@ impl Database {
     /// Whether a component may be created, or get another version.
     pub fn may_create_component(&self, rights: &Rights, creation: &Creation) -> Result<()> {
         rights.create_component(&self.catalog, &creation.name)
+    }
+
+    /// Whether a component, active or not, may be activated and deleted.
+    pub fn may_administer(&self, rights: &Rights, component: &str) -> Result<()> {
+        if rights.user().is_some() && !self.catalog.versions()?.iter().any(|kept| kept.name == component) {
+            // What does not exist is named as such.
+            self.catalog.component(component)?;
+        }
+        rights.function(Privilege::Admin, component, None)
     }
 
     /// Records who has created a component.

@@ -14,7 +14,7 @@ pub use import::{Import, ImportDone, ImportMode};
 pub use models::{Model, ModelRef};
 
 use crate::base::{Error, Limits, Result, RunId};
-use crate::catalog::{Catalog, ProcChange, Rights};
+use crate::catalog::{Catalog, Privilege, ProcChange, Rights};
 use crate::device::{self, Device, Listed};
 use crate::proc::{CodeCache, Creating, Creation, MAX_INSTANCES};
 use crate::run::{LocalThreads, Request, RunResults, RunStatus, Runs, Sweep, SweepStatus, Target, may_see_startup};
@@ -100,9 +100,11 @@ impl Database {
         }
     }
 
-    /// Changes what is set for a proc, `component.proc` or `proc`. Answers its full name.
-    pub fn alter_proc(&self, proc: &str, changes: &[ProcChange]) -> Result<String> {
+    /// Changes what is set for a proc, `component.proc` or `proc`, if the rights
+    /// allow it. Answers its full name.
+    pub fn alter_proc(&self, proc: &str, changes: &[ProcChange], rights: &Rights) -> Result<String> {
         let found = self.catalog.resolve(proc)?;
+        rights.function(Privilege::Admin, &found.component.name, None)?;
         self.catalog.alter_proc(&found.component.name, &found.proc.name, changes)?;
         Ok(format!("{}.{}", found.component.name, found.proc.name))
     }

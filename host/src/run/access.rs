@@ -1,11 +1,13 @@
 //! What a user who is not the folder's owner may execute, see and kill. What is
 //! allowed is decided by [`Rights`]; here is what a request asks for.
 
+use super::live::Live;
+use super::plan::{self as planned, Plan};
 use super::request::Request;
-use super::runs::{Runs, Target};
+use super::runs::{Inner, Runs, Target};
 use crate::base::Result;
 use crate::catalog::{Catalog, Privilege, Rights};
-use crate::storage::{RunFilter, RunState, Snapshot, StartupRecord};
+use crate::storage::{ComponentRecord, RunFilter, RunState, Snapshot, StartupRecord};
 
 /// Checks that the user may execute the proc, read its inputs, write its outputs
 /// and look at the run it resumes, and puts the user's name on the request.
@@ -31,6 +33,32 @@ pub fn check_request(
         rights.run(&runs.status(resumed)?.run)?;
     }
     request.user = Some(user.to_owned());
+    request.on_behalf_of = Some(user.to_owned());
+    Ok(())
+}
+
+/// Checks again what the user of a run may do, now that it leaves the queue and
+/// its tables are fixed.
+pub(super) fn check_begun(inner: &Inner, live: &Live, plan: &Plan) -> Result<()> {
+    let Some(user) = live.request.on_behalf_of.as_deref() else { return Ok(()) };
+    let rights = Rights::of(&inner.storage, Some(user))?;
+    let (component, proc) = (&live.resolved.component, &live.resolved.proc);
+    let is_kept = |kept: &ComponentRecord| kept.name == component.name && kept.sha256 == component.sha256;
+    // One that was dropped took its grants with it; its runs go on.
+    if inner.catalog.versions()?.iter().any(is_kept) {
+        rights.function(Privilege::Execute, &component.name, Some(&proc.name))?;
+    }
+    let now = inner.storage.snapshot()?;
+    // Rows of filters and queries were read when the run was queued.
+    let read = plan.inputs.iter().zip(&live.request.inputs).filter(|(_, given)| given.stored.is_none());
+    for (input, _) in read {
+        rights.table_state(Privilege::Select, &input.table, &now)?;
+    }
+    for output in &plan.outputs {
+        if let planned::Target::Existing(table) = &output.target {
+            rights.table_state(Privilege::Insert, table, &now)?;
+        }
+    }
     Ok(())
 }
 

@@ -7,7 +7,7 @@ use super::live::Live;
 use super::plan::{Output, Plan, Target};
 use super::runs::Inner;
 use crate::base::{Error, Result, Sharding};
-use crate::catalog::{Mode, Object, Rights};
+use crate::catalog::{Mode, Object, Privilege, Rights};
 use crate::storage::{AppendTo, ModelRecord, Write};
 
 /// How often a commit is made again because another one created its table first.
@@ -61,20 +61,24 @@ fn stage(inner: &Inner, live: &Live, plan: &Plan, made: &[Made]) -> Result<Write
     let mut write = inner.storage.begin();
     write.describe(&format!("proc:{}", proc.name), &format!("run {}", live.id));
     let now = write.base()?;
+    // Read after the tables, which the commit expects to be the same.
+    let rights = Rights::of(&inner.storage, live.request.on_behalf_of.as_deref())?;
     for (place, output) in plan.outputs.iter().enumerate() {
         let target = match (&output.target, now.table(&output.table)) {
             (Target::Existing(table), _) => {
+                rights.table(Privilege::Insert, &table.name)?;
                 write.expect_table(table);
                 output.target.clone()
             }
-            // Another commit made it meanwhile: as good, if it is the same.
-            (Target::New { .. }, Ok(table)) if table.schema == output.schema => Target::Existing(table),
+            // Another commit made it meanwhile: as good, if it is the same and may be written.
+            (Target::New { .. }, Ok(table)) if table.schema == output.schema => {
+                rights.table(Privilege::Insert, &table.name)?;
+                write.expect_table(&table);
+                Target::Existing(table)
+            }
             (Target::New { sharding, shards }, _) => {
                 write.create_table(&output.table, &output.schema, sharding.clone(), *shards)?;
-                // Of a user of the folder; any other name is only a label.
-                if let Ok(rights) = Rights::of(&inner.storage, Some(&live.status().run.user)) {
-                    rights.own(&mut write, &Object::Table(output.table.clone()));
-                }
+                rights.own(&mut write, &Object::Table(output.table.clone()));
                 output.target.clone()
             }
         };

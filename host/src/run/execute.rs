@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::Duration;
 
+use super::access;
 use super::backend::{Contact, Descriptor, InputShard, Made, Manifest};
 use super::commit;
 use super::dispatch::Start;
@@ -64,6 +65,7 @@ fn run(inner: &Arc<Inner>, live: &Arc<Live>, kill: &KillSwitch) -> Result<()> {
 fn plan(inner: &Inner, live: &Live) -> Result<Plan> {
     let snapshot = inner.storage.snapshot()?;
     let plan = Plan::make(&live.resolved.proc, &live.request, &snapshot)?;
+    access::check_begun(inner, live, &plan)?;
     let record = live.plan(snapshot.id, plan.instances);
     let mut write = inner.storage.begin();
     write.put_run(record);

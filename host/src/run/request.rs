@@ -24,6 +24,10 @@ pub struct Request {
     /// Binary parameters by name.
     #[serde(default)]
     pub binary_params: Vec<(String, Bytes)>,
+    /// The user whose rights are asked again when the run begins and commits;
+    /// the folder's owner where absent. Nothing that a caller writes.
+    #[serde(skip)]
+    pub on_behalf_of: Option<String>,
     /// A word to find runs by.
     #[serde(default)]
     pub tag: Option<String>,
@@ -140,6 +144,7 @@ impl Request {
             outputs: Vec::new(),
             params: Vec::new(),
             binary_params: Vec::new(),
+            on_behalf_of: None,
             tag: None,
             user: None,
             seed: None,

@@ -24,7 +24,7 @@ pub(super) struct Inner {
     pub(super) storage: Storage,
     pub(super) backend: Arc<dyn Backend>,
     pub(super) dispatch: Dispatch,
-    catalog: Catalog,
+    pub(super) catalog: Catalog,
     limits: Limits,
 }
 

@@ -11,15 +11,11 @@ pub(super) fn check(database: &Database, rights: &Rights, request: &mut Request)
     if rights.user().is_none() {
         return Ok(());
     }
-    let administer = |name: &str| match database.component(name) {
-        Ok(component) => rights.function(Privilege::Admin, &component.name, None),
-        // What does not exist is said by who looks for it.
-        Err(_) => Ok(()),
-    };
     match request {
         Request::CreateComponent(creation) => database.may_create_component(rights, creation),
-        Request::ActivateComponent { name, .. } | Request::DropComponent { name, .. } => administer(name),
-        Request::AlterProc { proc, .. } => administer(proc),
+        Request::ActivateComponent { name, .. } | Request::DropComponent { name, .. } => {
+            database.may_administer(rights, name)
+        }
         Request::AddStartup(request) => database.may_execute(rights, request),
         Request::RemoveStartup { id } => database.may_cancel(rights, *id),
         Request::Kill { target, .. } => database.may_kill(rights, target),
@@ -30,7 +26,7 @@ pub(super) fn check(database: &Database, rights: &Rights, request: &mut Request)
         Request::Result(which) => rights.run(&database.run(which.run)?.run),
         Request::ExportModel(which) => rights.table(Privilege::Select, &database.model_table(which)?),
         Request::DeleteModel(which) => rights.table(Privilege::Delete, &database.model_table(which)?),
-        // Names are no secret; statements, runs, imports and lists are checked as they are handled.
+        // Names are no secret; statements, runs, imports, settings and lists are checked as they are handled.
         _ => Ok(()),
     }
 }

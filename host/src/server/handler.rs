@@ -62,7 +62,7 @@ fn answer(database: &Database, question: Question, sink: Sink<'_>) -> Result<Rep
         }
         Request::ActivateComponent { name, version } => components(database, [database.activate(&name, version)?]),
         Request::DropComponent { name, version } => database.drop_component(&name, version).map(|()| Reply::Done),
-        Request::AlterProc { proc, changes } => database.alter_proc(&proc, &changes).map(Reply::Proc),
+        Request::AlterProc { proc, changes } => database.alter_proc(&proc, &changes, &caller.rights).map(Reply::Proc),
         Request::Components { which } => components(database, database.components(which)?),
         Request::Component { name } => components(database, [database.component(&name)?]),
         Request::Execute(request) => database.execute_for(request, &caller).map(Reply::Started),

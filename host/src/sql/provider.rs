@@ -54,6 +54,14 @@ impl fmt::Debug for View {
 }
 
 impl View {
+    /// Whether the caller may read a table; its rights were read after the view.
+    fn may_read(&self, table: &TableState) -> Result<()> {
+        match self.caller.rights.user() {
+            Some(_) => self.caller.rights.table_state(Privilege::Select, table, self.storage.snapshot()?.as_ref()),
+            None => Ok(()),
+        }
+    }
+
     /// The table `name`, or at an older state `name@n`.
     fn table(&self, name: &str) -> Result<StoredTable> {
         let at = name.rsplit_once(AT).and_then(|(name, version)| Some((name, SnapshotId(version.parse().ok()?))));
@@ -64,7 +72,7 @@ impl View {
             _ => (self.snapshot.clone(), name),
         };
         let table = snapshot.table(name).map_err(|e| in_quotes(e, name, &snapshot))?;
-        self.caller.rights.table(Privilege::Select, name)?;
+        self.may_read(&table)?;
         let row_ids = self.row_ids_of.as_deref() == Some(name);
         Ok(StoredTable { schema: sql_schema(&table.schema, row_ids), view: self.clone(), snapshot, table })
     }
