@@ -8,12 +8,11 @@
 
 mod baselines;
 mod boundary;
-#[path = "../run/latency.rs"]
-mod latency;
-#[path = "../tensor/network.rs"]
-mod network;
 mod rows;
 mod sandbox;
+#[allow(dead_code, reason = "the rest of it is for the tests")]
+#[path = "../support/mod.rs"]
+mod support;
 mod training;
 
 use std::time::{Duration, Instant};
@@ -72,6 +71,3 @@ fn session(cores: usize, mode: Mode) -> Session {
         Settings { quota: Quota::new(limits.device_bytes), kill: KillSwitch::new(), limits, seed: 1, stream: 0, mode };
     Session::new(&Executor::new(Device::cpu(cores, 4 << 30)), settings)
 }
-
-/// What [`network`]'s own test needs; it is no part of the bench.
-mod support {}

@@ -9,6 +9,7 @@ use quern::proc::{Creation, Receipt};
 use quern::run::Request;
 use quern::storage::RunState;
 
+use super::support::components::component;
 use super::{line, seconds};
 
 /// A temporary folder, open.
@@ -51,12 +52,9 @@ impl Folder {
     }
 
     /// Builds the crate in `folder` of the repository and registers its component.
-    pub(super) fn create(&self, name: &str, folder: &str) -> Vec<u8> {
-        let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
-        let file = self._files.path().join(format!("{name}.wasm"));
-        quern::proc::build::build(&root.join(folder), Some(&file), &mut |_| ()).unwrap();
-        let bytes = std::fs::read(&file).unwrap();
-        self.database.create(&Creation::new(name), &bytes).unwrap();
+    pub(super) fn create(&self, name: &str, folder: &str) -> &'static [u8] {
+        let bytes = component(folder);
+        self.database.create(&Creation::new(name), bytes).unwrap();
         bytes
     }
 

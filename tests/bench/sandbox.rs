@@ -4,14 +4,14 @@ use std::hint::black_box;
 use std::sync::Arc;
 use std::time::Duration;
 
-use quern::base::{Limits, Result, RunId};
-use quern::device::{Device, KillSwitch, Quota};
-use quern::proc::{Checkpoints, Component, Engine, InstanceJob, LogLevel, ModelCache, Observer, instance};
+use quern::base::Limits;
+use quern::catalog::ProcSpec;
+use quern::proc::{Component, Engine};
 use quern::run::Request;
-use quern::tensor::{Executor, Mode};
 
-use super::latency::{End, Waits, wait_of_many, waits};
 use super::rows::Folder;
+use super::support::instance::Trial;
+use super::support::latency::{End, Waits, wait_of_many, waits};
 use super::{best, line, seconds};
 
 #[path = "guest/src/work.rs"]
@@ -33,8 +33,8 @@ pub(super) fn sandbox() {
     starts.sort();
     let remark = format!("of {STARTS}; the best {}", seconds(starts[0]));
     line("start of an instance, median", seconds(starts[STARTS / 2]), &remark);
-    overhead(&bytes, "arithmetic", 100_000_000, work::collatz);
-    overhead(&bytes, "memory", 10_000_000, |count| work::primes(usize::try_from(count).unwrap()) as u64);
+    overhead(bytes, "arithmetic", 100_000_000, work::collatz);
+    overhead(bytes, "memory", 10_000_000, |count| work::primes(usize::try_from(count).unwrap()) as u64);
 }
 
 /// The same work natively, in WebAssembly without limits, and in the sandbox.
@@ -42,9 +42,10 @@ fn overhead(bytes: &[u8], proc: &str, count: u64, native: fn(u64) -> u64) {
     let natively = best(TURNS, || {
         black_box(native(black_box(count)));
     });
+    let spec = Trial::new(bytes, proc).spec;
     let inside = |engine: &'static Engine| {
         let component = engine.compile(bytes, &Limits::default(), None).unwrap();
-        (0..TURNS).map(|_| guest_time(&component, proc, count)).min().unwrap()
+        (0..TURNS).map(|_| guest_time(&component, &spec, count)).min().unwrap()
     };
     let (unguarded, guarded) = (inside(Engine::unguarded().unwrap()), inside(Engine::get().unwrap()));
     let times = |time: Duration| format!("{:.2} × native", time.as_secs_f64() / natively.as_secs_f64());
@@ -54,52 +55,10 @@ fn overhead(bytes: &[u8], proc: &str, count: u64, native: fn(u64) -> u64) {
 }
 
 /// Time inside the guest, of one instance without tables.
-fn guest_time(component: &Arc<Component>, proc: &str, count: u64) -> Duration {
-    let (device, limits) = (Device::cpu(1, 1 << 30), Limits::default());
-    let outcome = instance(InstanceJob {
-        component: component.clone(),
-        proc: proc.to_owned(),
-        run: RunId(1),
-        shard: 0,
-        shards: 1,
-        seed: 1,
-        params: vec![("count".to_owned(), count.to_string())],
-        binary_params: Vec::new(),
-        inputs: Vec::new(),
-        outputs: Vec::new(),
-        kill: KillSwitch::with_deadline(limits.deadline_ms),
-        quota: Quota::new(limits.device_bytes),
-        limits,
-        observer: Arc::new(Nobody),
-        executor: Executor::new(device.clone()),
-        mode: Mode::Planned,
-        models: Arc::new(ModelCache::new(device, 0)),
-        model_sha256: Arc::new(|_| Ok(None)),
-        checkpoints: Arc::new(Nobody),
-    });
+fn guest_time(component: &Arc<Component>, spec: &ProcSpec, count: u64) -> Duration {
+    let outcome = Trial::of(component.clone(), spec.clone()).param("count", &count.to_string()).run();
     outcome.result.unwrap();
     Duration::from_secs_f64(outcome.receipt.guest_ms / 1e3)
-}
-
-/// Hears nothing, keeps nothing.
-struct Nobody;
-
-impl Observer for Nobody {
-    fn status(&self, _: &str, _: Option<f32>) {}
-    fn log(&self, _: LogLevel, _: &str) {}
-    fn metric(&self, _: &str, _: u64, _: f64) {}
-    fn result(&self, _: &str, _: &str) {}
-    fn binary_result(&self, _: &str, _: &[u8]) {}
-}
-
-impl Checkpoints for Nobody {
-    fn keep(&self, _: &str, _: &[u8], _: &str) -> Result<()> {
-        Ok(())
-    }
-
-    fn resumed(&self, _: &str) -> Result<Option<(Vec<u8>, String)>> {
-        Ok(None)
-    }
 }
 
 pub(super) fn kills() {

@@ -7,8 +7,8 @@ use quern::base::Result;
 use quern::tensor::{Mode, Session, Tensor};
 
 use super::baselines::{self, Baseline};
-use super::network::{BATCH, Network, mnist};
 use super::rows::Folder;
+use super::support::network::{BATCH, Network, mnist};
 use super::{best, line, seconds, session};
 
 /// Epochs of a training.

@@ -3,10 +3,11 @@
 use serde_json::json;
 
 use super::Terminal;
+use crate::support::components::component;
 
 /// The demo on a folder, with a component built once for all tests.
 fn demo(terminal: &Terminal, seed: &str) -> serde_json::Value {
-    let component = terminal.file("mnist.wasm", crate::guest::component("udfs/mnist"));
+    let component = terminal.file("mnist.wasm", component("udfs/mnist"));
     let files = crate::support::tests_folder().join("data/mnist");
     terminal.json(&["demo", "mnist", "--seed", seed, "--component", &component, "--files", files.to_str().unwrap()])
 }
@@ -36,7 +37,7 @@ fn the_demo_recognises_97_5_percent_with_each_of_three_seeds_and_leaves_its_tabl
 #[test]
 fn the_demo_ends_with_accuracy_sql_matrix_receipts_and_what_to_try() {
     let terminal = Terminal::new();
-    let component = terminal.file("mnist.wasm", crate::guest::component("udfs/mnist"));
+    let component = terminal.file("mnist.wasm", component("udfs/mnist"));
     let files = crate::support::tests_folder().join("data/mnist");
     let text = terminal.ok(&["demo", "mnist", "--component", &component, "--files", files.to_str().unwrap()]);
     let mut rest = text.as_str();

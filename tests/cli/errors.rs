@@ -3,6 +3,7 @@
 use std::process::Command;
 
 use super::{Answer, Terminal, mnist};
+use crate::support::components::component;
 
 #[test]
 fn a_wrong_column_is_named_with_the_one_that_was_meant() {
@@ -62,7 +63,7 @@ fn a_file_that_is_no_component_is_refused() {
 #[test]
 fn an_import_from_elsewhere_is_refused_by_name() {
     let terminal = Terminal::new();
-    let file = terminal.file("clock.wasm", crate::guest::component("tests/evil/clock"));
+    let file = terminal.file("clock.wasm", component("tests/evil/clock"));
     let lines = terminal.error(&["proc", "create", &file]);
     assert!(lines.len() == 1 && lines[0].contains("wasi:clocks/wall-clock@0.2.0"), "{lines:?}");
     assert_eq!(terminal.json(&["proc", "list"]), serde_json::json!([]));

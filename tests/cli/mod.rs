@@ -20,6 +20,8 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
+use crate::support::components::component;
+
 /// A folder, and the program on it.
 struct Terminal {
     folder: tempfile::TempDir,
@@ -131,7 +133,7 @@ impl Terminal {
 
     /// Creates the component of a crate of this repository.
     fn create(&self, name: &str, crate_folder: &str) {
-        let file = self.file(&format!("{name}.wasm"), crate::guest::component(crate_folder));
+        let file = self.file(&format!("{name}.wasm"), component(crate_folder));
         self.ok(&["proc", "create", &file]);
     }
 }

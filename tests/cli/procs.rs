@@ -2,11 +2,12 @@
 //! that is never taken from a data folder.
 
 use super::Terminal;
+use crate::support::components::component;
 
 #[test]
 fn create_tells_what_each_step_found_and_a_dry_run_stores_nothing() {
     let terminal = Terminal::without_folder();
-    let file = terminal.file("mnist.wasm", crate::guest::component("udfs/mnist"));
+    let file = terminal.file("mnist.wasm", component("udfs/mnist"));
     let dry = terminal.ok(&["proc", "create", &file, "--dry-run"]);
     for line in [
         "imports    quern:udf@0.1.0: ",
@@ -33,8 +34,8 @@ fn create_tells_what_each_step_found_and_a_dry_run_stores_nothing() {
 #[test]
 fn versions_are_added_listed_activated_executed_and_deleted() {
     let terminal = Terminal::new();
-    let old = terminal.file("old.wasm", crate::guest::component("udfs/sum-of-squares"));
-    let new = terminal.file("new.wasm", crate::guest::component("tests/bench/guest"));
+    let old = terminal.file("old.wasm", component("udfs/sum-of-squares"));
+    let new = terminal.file("new.wasm", component("tests/bench/guest"));
     let create = |file: &str, more: &[&str]| {
         terminal.ok(&[&["proc", "create", file, "--name", "sums", "--quiet"], more].concat())
     };
@@ -70,7 +71,7 @@ fn versions_are_added_listed_activated_executed_and_deleted() {
 #[test]
 fn statements_create_functions_from_files_and_from_versions_that_are_stored() {
     let terminal = Terminal::new();
-    let (old, new) = (crate::guest::component("udfs/sum-of-squares"), crate::guest::component("tests/bench/guest"));
+    let (old, new) = (component("udfs/sum-of-squares"), component("tests/bench/guest"));
     let (old, new) = (terminal.file("old.wasm", old), terminal.file("new.wasm", new));
     let create = |how: &str, from: &str| format!("create {how} function sums file paths '{from}'");
     let made = terminal.ok(&["sql", &format!("{} with options (max_concurrency_per_node='3')", create("", &old))]);
@@ -88,7 +89,7 @@ fn statements_create_functions_from_files_and_from_versions_that_are_stored() {
 #[test]
 fn a_bound_on_concurrent_runs_is_set_at_creation_or_later() {
     let terminal = Terminal::new();
-    let file = terminal.file("sums.wasm", crate::guest::component("udfs/sum-of-squares"));
+    let file = terminal.file("sums.wasm", component("udfs/sum-of-squares"));
     terminal.ok(&["proc", "create", &file, "--max-concurrency", "sum_of_squares=2"]);
     assert!(terminal.ok(&["proc", "show", "sums"]).contains("\nsum_of_squares: at most 2 runs at a time\n"));
     let altered = terminal.ok(&["proc", "alter", "sum_of_squares", "--max-concurrency", "none"]);
@@ -115,7 +116,7 @@ fn code_in_a_data_folder_is_never_loaded_and_a_changed_cache_file_is_made_anew()
         let output = terminal.command(arguments).env("XDG_CACHE_HOME", &cache).output().unwrap();
         super::Answer::of(output)
     };
-    let file = terminal.file("sums.wasm", crate::guest::component("udfs/sum-of-squares"));
+    let file = terminal.file("sums.wasm", component("udfs/sum-of-squares"));
     assert_eq!(quern(&["proc", "create", &file]).code, 0);
     assert_eq!(quern(&["sql", "create table t as select 3.0 as x"]).code, 0);
     let kept: Vec<_> = std::fs::read_dir(&compiled).unwrap().map(|entry| entry.unwrap().path()).collect();

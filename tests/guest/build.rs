@@ -2,7 +2,8 @@
 
 use quern::proc::build::{build, componentize};
 
-use super::{component, imports};
+use super::imports;
+use crate::support::components::component;
 
 /// Full names of interfaces of the contract.
 fn contract(interfaces: &[&str]) -> Vec<String> {
@@ -11,17 +12,17 @@ fn contract(interfaces: &[&str]) -> Vec<String> {
 
 #[test]
 fn components_import_only_the_interfaces_they_call() {
-    let mnist = imports(&component("udfs/mnist"));
+    let mnist = imports(component("udfs/mnist"));
     assert_eq!(mnist, contract(&["declare", "job", "models", "tables", "tensors", "types"]));
-    let sum_of_squares = imports(&component("udfs/sum-of-squares"));
+    let sum_of_squares = imports(component("udfs/sum-of-squares"));
     assert_eq!(sum_of_squares, contract(&["declare", "job", "tables", "tensors", "types"]));
-    let timed = imports(&component("tests/bench/guest"));
+    let timed = imports(component("tests/bench/guest"));
     assert!(!timed.contains(&"quern:udf/models@0.1.0".to_owned()), "{timed:?}");
 }
 
 #[test]
 fn an_import_from_elsewhere_stays_in_the_component_for_create_to_refuse() {
-    let clock = imports(&component("tests/evil/clock"));
+    let clock = imports(component("tests/evil/clock"));
     assert!(clock.contains(&"wasi:clocks/wall-clock@0.2.0".to_owned()), "{clock:?}");
 }
 

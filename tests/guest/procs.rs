@@ -9,19 +9,19 @@ use arrow::array::{
 use arrow::datatypes::{Float32Type, Float64Type, Int64Type};
 use quern::proc::LogLevel;
 
-use super::component;
 use super::fixture::{Bench, column};
+use crate::support::components::component;
 
 const SDK: &str = "tests/guest/sdk";
 
 #[test]
 fn tensors_are_what_they_were_made_from() {
-    Bench::new().run(&component(SDK), "making", &[]).complete();
+    Bench::new().run(component(SDK), "making", &[]).complete();
 }
 
 #[test]
 fn every_operation_gives_what_it_says() {
-    Bench::new().run(&component(SDK), "operations", &[]).complete();
+    Bench::new().run(component(SDK), "operations", &[]).complete();
 }
 
 #[test]
@@ -42,7 +42,7 @@ fn columns_are_read_and_written_as_rust_values_and_as_tensors() {
         Arc::new(Float32Array::from(vec![0.5, -1.0, 3.0])),
     ];
     bench.table("rows", &columns, rows);
-    let done = bench.run(&component(SDK), "columns", &["rows"]);
+    let done = bench.run(component(SDK), "columns", &["rows"]);
     let journal = done.journal.clone();
     let copies = done.complete();
 
@@ -67,9 +67,9 @@ fn columns_are_read_and_written_as_rust_values_and_as_tensors() {
 fn networks_learn_are_saved_and_come_back() {
     let bench = Bench::new();
     let sdk = component(SDK);
-    let trained = bench.run(&sdk, "train", &[]);
+    let trained = bench.run(sdk, "train", &[]);
     bench.append_models("kept", trained);
-    bench.run(&sdk, "recall", &["kept"]).complete();
+    bench.run(sdk, "recall", &["kept"]).complete();
 }
 
 #[test]
@@ -82,7 +82,7 @@ fn sum_of_squares_takes_all_numbers_of_a_row_but_its_id() {
         Arc::new(Float64Array::from(vec![4.0, 0.5, 2.0])),
     ];
     bench.table("x", &columns, rows);
-    let sums = bench.run(&component("udfs/sum-of-squares"), "sum_of_squares", &["x"]).complete();
+    let sums = bench.run(component("udfs/sum-of-squares"), "sum_of_squares", &["x"]).complete();
     assert_eq!(sums.column(0).as_primitive::<Int64Type>().values().as_ref(), [7, 8, 9]);
     assert_eq!(sums.column(1).as_primitive::<Float64Type>().values().as_ref(), [25.0, 0.25, 5.0]);
 }
@@ -91,7 +91,7 @@ fn sum_of_squares_takes_all_numbers_of_a_row_but_its_id() {
 fn sum_of_squares_says_so_when_there_is_nothing_to_square() {
     let bench = Bench::new();
     bench.table("words", &[column("word", "utf8", false)], vec![Arc::new(StringArray::from(vec!["a"]))]);
-    let failed = bench.run(&component("udfs/sum-of-squares"), "sum_of_squares", &["words"]);
+    let failed = bench.run(component("udfs/sum-of-squares"), "sum_of_squares", &["words"]);
     let text = failed.failure();
     assert!(text.contains("has no numeric column to square"), "{text}");
 }

@@ -5,7 +5,9 @@ use std::path::Path;
 
 use quern::proc::template::{create, vendored};
 
-use super::{build_to_bytes, imports, root};
+use super::imports;
+use crate::support::components::component_of;
+use crate::support::root;
 
 /// All files under `folder`, as paths within the repository.
 fn repository_files(folder: &Path, found: &mut BTreeSet<String>) {
@@ -39,7 +41,7 @@ fn a_new_crate_builds_to_a_component_that_offers_its_name() {
     let folder = place.path().join("bring-to-scale");
     assert_eq!(create(&folder).unwrap(), "bring-to-scale");
     let lock = packages(&folder);
-    let component = build_to_bytes(&folder);
+    let component = component_of(&folder);
     assert!(imports(&component).iter().all(|name| name.starts_with("quern:udf/")));
     let text = b"bring_to_scale";
     assert!(component.windows(text.len()).any(|part| part == text));

@@ -8,7 +8,8 @@ use quern::proc::build::build_tests;
 use quern::proc::{Engine, inspect};
 use serde_json::Value;
 
-use super::root;
+use crate::support::components::component_of;
+use crate::support::root;
 
 fn test(folder: &Path, arguments: &[&str]) -> Output {
     let mut quern = Command::new(crate::support::quern_binary());
@@ -98,7 +99,7 @@ fn a_build_with_tests_is_refused_at_creation_and_one_without_has_none_to_execute
          build it without its tests, with `quern proc build`"
     );
     // The build after a build with tests is the proc alone again.
-    let imports = super::imports(&super::build_to_bytes(&folder));
+    let imports = super::imports(&component_of(&folder));
     assert!(!imports.iter().any(|import| import.contains("testing")), "{imports:?}");
     let none = test(&root().join("tests/evil/hostile"), &[]);
     assert_eq!(none.status.code(), Some(1));

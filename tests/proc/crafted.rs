@@ -7,8 +7,9 @@ use quern::base::Limits;
 use quern::proc::{Engine, inspect};
 use wasm_encoder::{BlockType, Instruction};
 
-use super::fixture::{Trial, works_normally};
+use super::fixture::works_normally;
 use super::raw::{ANSWER, FROM_BYTES, INPUTS, NAME, Raw, SET_RESULT, SHAPE, call, forever};
+use crate::support::instance::Trial;
 
 /// Why the component is refused when it is created.
 fn refusal(raw: &Raw) -> String {

@@ -9,7 +9,7 @@ use quern::base::{Error, Limits};
 use quern::catalog::Mode;
 use quern::proc::{CodeCache, Engine, inspect};
 
-use super::fixture::guest;
+use crate::support::components::component;
 
 fn refusal(bytes: &[u8]) -> String {
     inspect(Engine::get().unwrap(), "x.wasm", bytes, &Limits::default(), None)
@@ -19,7 +19,7 @@ fn refusal(bytes: &[u8]) -> String {
 
 #[test]
 fn an_inspection_tells_procs_imports_and_what_they_allow() {
-    let bytes = guest("udfs/mnist");
+    let bytes = component("udfs/mnist");
     let found = inspect(Engine::get().unwrap(), "mnist.wasm", bytes, &Limits::default(), None).unwrap();
     assert_eq!(found.size_bytes, bytes.len() as u64);
     assert_eq!(found.sha256.len(), 64);
@@ -56,7 +56,7 @@ fn what_is_no_component_is_refused_with_the_way_to_make_one() {
         refusal(b"\x7fELF\x02\x01\x01\0\0\0\0\0"),
         "x.wasm is not a usable component: it is machine code, which is never accepted; give the .wasm file it was made from"
     );
-    let cut = guest("udfs/mnist");
+    let cut = component("udfs/mnist");
     let text = refusal(&cut[..cut.len() / 2]);
     assert!(text.starts_with("x.wasm is not a usable component: its types cannot be read: "), "{text}");
 }
@@ -72,7 +72,7 @@ fn an_empty_component_lacks_the_entry() {
 #[test]
 fn an_unknown_import_is_refused_by_name() {
     assert_eq!(
-        refusal(guest("tests/evil/clock")),
+        refusal(component("tests/evil/clock")),
         "x.wasm is not a usable component: it imports `wasi:clocks/wall-clock@0.2.0`, which procs cannot have; \
          procs have no WASI, build for the target wasm32-unknown-unknown with `quern proc build`"
     );
@@ -81,7 +81,7 @@ fn an_unknown_import_is_refused_by_name() {
 #[test]
 fn describe_cannot_look_at_tables() {
     assert_eq!(
-        refusal(guest("tests/evil/nosy")),
+        refusal(component("tests/evil/nosy")),
         "x.wasm is not a usable component: `describe` stopped: \
          `tables.inputs` is not available in `describe`, where only `declare` and `job.log` are"
     );
@@ -116,7 +116,7 @@ fn code_of_an_earlier_process_is_used_while_it_is_whole() {
     let folder = tempfile::tempdir().unwrap();
     let code = folder.path().join("code");
     let compiled =
-        engine.compile(guest("udfs/sum-of-squares"), &Limits::default(), Some(&CodeCache::new(&code))).unwrap();
+        engine.compile(component("udfs/sum-of-squares"), &Limits::default(), Some(&CodeCache::new(&code))).unwrap();
     let files: Vec<_> = std::fs::read_dir(&code).unwrap().map(|entry| entry.unwrap().path()).collect();
     let [file] = &files[..] else { panic!("{files:?}") };
     let name = file.file_name().unwrap().to_string_lossy();
@@ -157,7 +157,9 @@ fn compiling_within_too_little_time_or_memory_is_refused_by_the_limit() {
     let refused = |name: &str, value: u64| {
         let mut limits = Limits::default();
         limits.set(name, value).unwrap();
-        inspect(Engine::get().unwrap(), "x.wasm", guest("tests/bench/guest"), &limits, None).unwrap_err().to_string()
+        inspect(Engine::get().unwrap(), "x.wasm", component("tests/bench/guest"), &limits, None)
+            .unwrap_err()
+            .to_string()
     };
     assert_eq!(
         refused("compile_cpu_ms", 5),

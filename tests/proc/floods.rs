@@ -10,7 +10,9 @@ use quern::base::Error;
 use quern::device::KillSwitch;
 use quern::proc::Engine;
 
-use super::fixture::{Trial, executor, guest, hostile, works_normally};
+use super::fixture::{hostile, works_normally};
+use crate::support::components::component;
+use crate::support::instance::{Trial, executor};
 
 fn trial(proc: &str) -> Trial {
     Trial::new(hostile(), proc)
@@ -95,7 +97,7 @@ fn handles_that_are_not_the_guest_s_stop_it() {
 
 #[test]
 fn a_guest_sees_no_table_that_it_was_not_given() {
-    let outcome = Trial::new(guest("tests/proc/guest"), "mistakes").run();
+    let outcome = Trial::new(component("tests/proc/guest"), "mistakes").run();
     outcome.result.unwrap();
     assert_eq!(outcome.results, [("inputs".to_owned(), "not one".to_owned())]);
 }

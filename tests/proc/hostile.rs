@@ -9,7 +9,8 @@ use quern::base::{Error, ErrorCode};
 use quern::device::KillSwitch;
 use quern::proc::LogLevel;
 
-use super::fixture::{Trial, hostile, works_normally};
+use super::fixture::{hostile, works_normally};
+use crate::support::instance::Trial;
 
 fn trial(proc: &str) -> Trial {
     Trial::new(hostile(), proc)

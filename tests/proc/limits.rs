@@ -5,10 +5,12 @@
 use quern::base::{LimitChanges, Limits};
 use quern::proc::LogLevel;
 
-use super::fixture::{Trial, guest, works_normally};
+use super::fixture::works_normally;
+use crate::support::components::component;
+use crate::support::instance::Trial;
 
 fn trial(proc: &str) -> Trial {
-    Trial::new(guest("tests/proc/guest"), proc)
+    Trial::new(component("tests/proc/guest"), proc)
 }
 
 #[test]

@@ -5,8 +5,10 @@
 
 use std::collections::BTreeMap;
 
-use super::database::Database;
-use super::fixture::{Trial, guest, works_normally};
+use super::fixture::works_normally;
+use crate::support::components::component;
+use crate::support::database::Database;
+use crate::support::instance::Trial;
 
 /// Mistakes with tables, models and the job: kind and message of the answer.
 const ANSWERS: &[(&str, &str)] = &[
@@ -90,7 +92,7 @@ const KINDS: &[(&str, &str)] = &[
 #[test]
 fn mistakes_of_a_guest_are_answered_and_it_goes_on() {
     let database = Database::new();
-    let trial = Trial::new(guest("tests/proc/guest"), "mistakes").input("digits", database.digits());
+    let trial = Trial::new(component("tests/proc/guest"), "mistakes").input("digits", database.digits());
     let outcome = trial.run();
     outcome.result.unwrap();
     let short = |answer: &str| answer.trim_start_matches("ErrorCode::").to_owned();
@@ -107,7 +109,7 @@ fn mistakes_of_a_guest_are_answered_and_it_goes_on() {
 
 #[test]
 fn a_run_whose_device_program_failed_cannot_complete() {
-    let outcome = Trial::new(guest("tests/proc/guest"), "gathers_outside").run();
+    let outcome = Trial::new(component("tests/proc/guest"), "gathers_outside").run();
     let answers: Vec<&str> = outcome.results.iter().map(|(_, answer)| answer.as_str()).collect();
     assert!(answers[0].starts_with("ErrorCode::OutOfRange: gather: index 9"), "{answers:?}");
     assert_eq!(answers[0], answers[1]);

@@ -2,7 +2,6 @@
 
 mod crafted;
 mod creating;
-mod database;
 mod fixture;
 mod floods;
 mod hostile;
@@ -10,5 +9,5 @@ mod limits;
 mod mistakes;
 mod models;
 mod raw;
-pub(crate) mod sequences;
+mod sequences;
 mod training;

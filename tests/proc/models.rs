@@ -10,18 +10,19 @@ use arrow::datatypes::{Float64Type, TimestampMicrosecondType};
 use quern::proc::InstanceOutcome;
 use quern::table::TableView;
 
-use super::database::Database;
-use super::fixture::{Trial, guest};
+use crate::support::components::component;
+use crate::support::database::Database;
+use crate::support::instance::Trial;
 use crate::support::python;
 
 fn learn() -> InstanceOutcome {
-    let outcome = Trial::new(guest("tests/proc/guest"), "learn").param("steps", "10").run();
+    let outcome = Trial::new(component("tests/proc/guest"), "learn").param("steps", "10").run();
     assert!(outcome.result.is_ok(), "{:?}", outcome.result);
     outcome
 }
 
 fn recall(kept: &TableView, id: &str, name: &str) -> Trial {
-    Trial::new(guest("tests/proc/guest"), "recall").input("kept", kept.clone()).param("id", id).param("name", name)
+    Trial::new(component("tests/proc/guest"), "recall").input("kept", kept.clone()).param("id", id).param("name", name)
 }
 
 fn results(outcome: &InstanceOutcome) -> BTreeMap<&str, &str> {
@@ -110,7 +111,7 @@ fn a_model_that_changed_since_it_was_saved_is_refused() {
 
 #[test]
 fn a_model_over_its_limit_is_refused_by_name() {
-    let text = Trial::new(guest("tests/proc/guest"), "learn").limit("model_bytes", 100).failure();
+    let text = Trial::new(component("tests/proc/guest"), "learn").limit("model_bytes", 100).failure();
     assert_eq!(
         text,
         "proc `learn` returned an error (quota-exceeded): limit `model_bytes`: \

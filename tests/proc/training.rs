@@ -8,7 +8,8 @@ use quern::device::{KillSwitch, Quota};
 use quern::tensor::{Activation, Adam, Mode, Session, Settings, Tensor, Variable};
 use safetensors::SafeTensors;
 
-use super::fixture::{Trial, executor, guest};
+use crate::support::components::component;
+use crate::support::instance::{Trial, executor};
 
 /// What the guest's proc `learn` does, on a session of the host.
 fn learn_natively(seed: u64, steps: u64) -> (f64, Vec<Vec<u8>>) {
@@ -68,7 +69,7 @@ fn learn_natively(seed: u64, steps: u64) -> (f64, Vec<Vec<u8>>) {
 
 #[test]
 fn a_training_through_wasm_equals_the_native_one_bit_for_bit() {
-    let trial = Trial::new(guest("tests/proc/guest"), "learn").param("steps", "30");
+    let trial = Trial::new(component("tests/proc/guest"), "learn").param("steps", "30");
     let outcome = trial.run();
     outcome.result.unwrap();
     let (loss, weights) = learn_natively(trial.seed, 30);
@@ -88,7 +89,7 @@ fn a_training_through_wasm_equals_the_native_one_bit_for_bit() {
 
 #[test]
 fn the_receipt_tells_what_was_used() {
-    let outcome = Trial::new(guest("tests/proc/guest"), "learn").param("steps", "30").run();
+    let outcome = Trial::new(component("tests/proc/guest"), "learn").param("steps", "30").run();
     outcome.result.unwrap();
     let receipt = outcome.receipt;
     assert_eq!((receipt.device.as_str(), receipt.rows_in, receipt.rows_out), ("cpu", 0, 1));

@@ -2,8 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use arrow::array::{
@@ -13,7 +12,7 @@ use arrow::datatypes::{DataType, Field, Float64Type, Int64Type};
 use quern::base::{Column, Error, Limits, RunId, Schema, Sharding};
 use quern::catalog::{Catalog, NewComponent};
 use quern::device::Device;
-use quern::proc::{Engine, build, inspect};
+use quern::proc::{Engine, inspect};
 use quern::run::{LocalThreads, Request, RunStatus, Runs};
 use quern::sql::ingest::{IdxOptions, Options};
 use quern::sql::{Import, ImportMode};
@@ -21,22 +20,13 @@ use quern::storage::{AppendTo, Disk, Storage};
 use quern::table::Tables;
 use quern::tensor::Executor;
 
+use crate::support::components::component;
+
 /// A data folder whose procs are components.
 pub(super) struct Database {
     pub(super) storage: Storage,
     pub(super) runs: Runs,
     _folder: tempfile::TempDir,
-}
-
-/// The component of the crate in `folder` of the repository.
-pub(super) fn component(folder: &str) -> Vec<u8> {
-    static BUILDING: Mutex<()> = Mutex::new(());
-    let _one_at_a_time = BUILDING.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
-    let file = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("run-{}.wasm", folder.replace('/', "-")));
-    let built = build::build(&root.join(folder).canonicalize().unwrap(), Some(&file), &mut |_| {});
-    built.unwrap_or_else(|e| panic!("{folder}: {}", e.chain()));
-    std::fs::read(&file).unwrap()
 }
 
 impl Database {
@@ -46,8 +36,8 @@ impl Database {
         let catalog = Catalog::new(storage.clone());
         for (name, crate_folder) in components {
             let bytes = component(crate_folder);
-            let found = inspect(Engine::get().unwrap(), name, &bytes, &Limits::default(), None).unwrap();
-            let new = NewComponent { name, procs: &found.procs, sha256: &found.sha256, bytes: &bytes };
+            let found = inspect(Engine::get().unwrap(), name, bytes, &Limits::default(), None).unwrap();
+            let new = NewComponent { name, procs: &found.procs, sha256: &found.sha256, bytes };
             catalog.create(&new).unwrap();
         }
         let tables = Tables::new(storage.clone(), Device::cpu(2, 2 << 30));

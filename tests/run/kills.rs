@@ -9,8 +9,8 @@ use quern::proc::Creation;
 use quern::run::Request;
 use quern::storage::{RunFilter, RunState};
 
-use super::database::component;
-use super::latency::{End, ended, wait_of_many, waits};
+use crate::support::components::component;
+use crate::support::latency::{End, ended, wait_of_many, waits};
 use crate::support::repeats;
 
 /// Longest wait that is asked for in `make soak`, where the machine is quiet.
@@ -18,7 +18,7 @@ const P99: Duration = Duration::from_millis(20);
 
 fn database(folder: &tempfile::TempDir) -> Database {
     let database = Database::open(folder.path(), &Options { cores: Some(2), ..Options::default() }).unwrap();
-    database.create(&Creation::new("evil"), &component("tests/evil/hostile")).unwrap();
+    database.create(&Creation::new("evil"), component("tests/evil/hostile")).unwrap();
     database
 }
 

@@ -10,7 +10,6 @@ mod failing;
 mod fixture;
 mod guests;
 mod kills;
-mod latency;
 mod lifecycle;
 mod limits;
 mod policies;

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod gradients;
+mod learning;
 mod memory;
 mod mistakes;
 mod operations;
@@ -11,5 +12,3 @@ mod random;
 mod reference;
 mod support;
 mod values;
-
-pub(crate) mod network;

@@ -131,7 +131,7 @@ fn results_have_the_same_bits_with_any_number_of_threads() {
     for cores in [1, 2, 3] {
         let executor = Executor::new(Device::cpu(cores, 1 << 30));
         let mut s = Session::new(&executor, settings(Mode::Planned));
-        let mut network = super::network::Network::new(&mut s).unwrap();
+        let mut network = crate::support::network::Network::new(&mut s).unwrap();
         let images = s.range(DType::F32, 0.0, 300 * 784, 0.37).unwrap();
         let images = s.cast(&images, DType::I64).unwrap();
         let byte = s.affine(&images, 1.0, 0.0).unwrap();

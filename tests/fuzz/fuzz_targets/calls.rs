@@ -3,12 +3,8 @@
 
 #![no_main]
 
-#[allow(dead_code)]
-#[path = "../../support.rs"]
+#[allow(dead_code, reason = "the rest of it is for the tests")]
+#[path = "../../support/mod.rs"]
 mod support;
 
-#[allow(dead_code, unused_imports)]
-#[path = "../../proc/mod.rs"]
-mod proc;
-
-libfuzzer_sys::fuzz_target!(|data: &[u8]| proc::sequences::sequence(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| support::sequence::sequence(data));

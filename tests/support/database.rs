@@ -9,17 +9,17 @@ use quern::base::{Column, Error, Schema, Sharding};
 use quern::storage::{AppendTo, Disk, Storage};
 use quern::table::{OutputTable, Shards, TableView, Tables};
 
-use super::fixture::executor;
+use super::instance::executor;
 
 /// A data folder that goes away with it.
-pub(super) struct Database {
+pub(crate) struct Database {
     storage: Storage,
     tables: Tables,
     _folder: tempfile::TempDir,
 }
 
 impl Database {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let storage = Storage::open(folder.path(), Arc::new(Disk)).unwrap();
         let tables = Tables::new(storage.clone(), executor().device().clone());
@@ -27,7 +27,7 @@ impl Database {
     }
 
     /// A table `digits` with ten rows in one shard; every third flag is null.
-    pub(super) fn digits(&self) -> TableView {
+    pub(crate) fn digits(&self) -> TableView {
         let columns = [("id", "int64", false), ("flag", "bool", true), ("text", "utf8", false)];
         let column = |(name, column_type, nullable): (&str, &str, bool)| Column {
             name: name.to_owned(),
@@ -41,22 +41,34 @@ impl Database {
             Arc::new(StringArray::from_iter_values((0..10).map(|i| format!("row {i}")))),
         ];
         let batch = RecordBatch::try_new(schema.to_arrow(), arrays).unwrap();
-        self.create("digits", &schema, vec![batch])
+        self.create("digits", &schema, Sharding::Replicated, vec![batch])
     }
 
     /// A replicated table with the rows of an output.
-    pub(super) fn commit(&self, name: &str, rows: OutputTable) -> TableView {
+    pub(crate) fn commit(&self, name: &str, rows: OutputTable) -> TableView {
         let schema = rows.schema().clone();
-        self.create(name, &schema, rows.into_batches().unwrap())
+        self.create(name, &schema, Sharding::Replicated, rows.into_batches().unwrap())
     }
 
-    fn create(&self, name: &str, schema: &Schema, batches: Vec<RecordBatch>) -> TableView {
+    /// A table of one shard with these rows.
+    pub(crate) fn create(
+        &self,
+        name: &str,
+        schema: &Schema,
+        sharding: Sharding,
+        batches: Vec<RecordBatch>,
+    ) -> TableView {
         let mut write = self.storage.begin();
-        write.create_table(name, schema, Sharding::Replicated, 1).unwrap();
+        write.create_table(name, schema, sharding, 1).unwrap();
         write.commit().unwrap();
         let mut write = self.storage.begin();
         write.append(name, AppendTo::Deal, batches.into_iter().map(Ok::<_, Error>)).unwrap();
         write.commit().unwrap();
+        self.view(name)
+    }
+
+    /// All rows of a table as they are now.
+    pub(crate) fn view(&self, name: &str) -> TableView {
         let snapshot = self.storage.snapshot().unwrap();
         let table = snapshot.table(name).unwrap();
         self.tables.view(&snapshot, &table, Shards::All).unwrap()

@@ -1,7 +1,16 @@
-//! What several tests need: the built binary, Python's readers, the data, and
-//! how large a run is asked for.
+//! What several tests need, the bench and the fuzzer as well: the built binary,
+//! components of this repository's crates, instances without a database, Python's
+//! readers, the data, and how large a run is asked for.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+pub(crate) mod components;
+pub(crate) mod database;
+pub(crate) mod instance;
+pub(crate) mod journal;
+pub(crate) mod latency;
+pub(crate) mod network;
+pub(crate) mod sequence;
 
 use std::path::{Path, PathBuf};
 
@@ -26,9 +35,16 @@ pub(crate) fn python() -> PathBuf {
     path
 }
 
-/// The folder of this package.
-pub(crate) fn tests_folder() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
+/// The folder of the repository.
+pub(crate) fn root() -> &'static Path {
+    // The fuzzer's package lies deeper than that of the tests.
+    let mut folders = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors();
+    folders.find(|folder| folder.join("wit/world.wit").exists()).unwrap()
+}
+
+/// The folder of the tests and their data.
+pub(crate) fn tests_folder() -> PathBuf {
+    root().join("tests")
 }
 
 /// How often to repeat: `small` in `make test`, `full` in `make soak`.
