@@ -2,8 +2,7 @@
 
 use quern_udf::prelude::*;
 
-/// Images worked on together, which bounds the device memory they need.
-const CHUNK_ROWS: u64 = 10_000;
+use crate::{CHUNK_ROWS, begin, hits, pixels};
 
 /// Writes one prediction per image of the first input.
 pub(crate) fn infer(p: &Proc) -> Result {
@@ -12,17 +11,14 @@ pub(crate) fn infer(p: &Proc) -> Result {
     let net = Mlp::from_model(&model)?;
 
     let rows = images.rows();
-    predictions.resize(rows)?;
-    predictions.put("id", 0, &images.tensor("id")?.cast(Int64)?)?;
-    let labels = images.tensor("readable_label")?.cast(Int32)?;
-    predictions.put("label", 0, &labels)?;
+    let labels = begin(images, predictions)?;
     let mut correct = 0.0;
     for start in (0..rows).step_by(CHUNK_ROWS as usize) {
         let count = CHUNK_ROWS.min(rows - start);
-        let x = super::pixels(&images.tensor_rows("data", start, count)?)?;
+        let x = pixels(&images.tensor_rows("data", start, count)?)?;
         let digits = net.forward(&x)?.arg_max(-1)?.cast(Int32)?;
         predictions.put("predict", start, &digits)?;
-        correct += digits.equal(&labels.rows(start, count)?)?.cast(Int64)?.sum(&[])?.item()?;
+        correct += hits(&digits, &labels.rows(start, count)?)?;
         p.status(format!("{} of {rows} images", start + count), (start + count) as f64 / rows as f64)?;
     }
     let id = model.id();

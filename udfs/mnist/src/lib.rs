@@ -74,10 +74,32 @@ procs! {
     }
 }
 
+/// Size of the network's input: 28 × 28.
+const PIXELS: u32 = 784;
+/// Size of its output.
+const DIGITS: u32 = 10;
+/// Images worked on together, which bounds the device memory they need.
+const CHUNK_ROWS: u64 = 10_000;
+
 /// Pixels 0…255, `[n, 28, 28]` uint8, as the network's input `[n, 784]` float32
 /// in 0…1.
 fn pixels(images: &Tensor) -> Result<Tensor> {
-    images.reshape(&[images.len(), 784])?.cast(Float32)? / 255.0
+    images.reshape(&[images.len(), PIXELS])?.cast(Float32)? / 255.0
+}
+
+/// Makes a row of `predictions` for each image, with its id and the digit it is
+/// known to show; those digits, `[n]` int32.
+fn begin(images: &Table, predictions: &Table) -> Result<Tensor> {
+    predictions.resize(images.rows())?;
+    predictions.put("id", 0, &images.tensor("id")?.cast(Int64)?)?;
+    let labels = images.tensor("readable_label")?.cast(Int32)?;
+    predictions.put("label", 0, &labels)?;
+    Ok(labels)
+}
+
+/// How many `digits` are those that the images show: `[n] × [n]` int32.
+fn hits(digits: &Tensor, labels: &Tensor) -> Result<f64> {
+    digits.equal(labels)?.cast(Int64)?.sum(&[])?.item()
 }
 
 quern_udf::tests! {
@@ -86,7 +108,7 @@ quern_udf::tests! {
     /// Images of ten patterns, which are their labels: every tenth pixel is bright.
     fn images(rows: u32) -> (Vec<u8>, Vec<u8>) {
         let pixel = |row: u32, at: u32| if at % 10 == row % 10 { 250 } else { 0 };
-        let data = (0..rows).flat_map(|row| (0..784).map(move |at| pixel(row, at))).collect();
+        let data = (0..rows).flat_map(|row| (0..PIXELS).map(move |at| pixel(row, at))).collect();
         (data, (0..rows).map(|row| (row % 10) as u8).collect())
     }
 

@@ -4,10 +4,7 @@
 use quern_udf::info;
 use quern_udf::prelude::*;
 
-/// Size of the network's input.
-const PIXELS: u32 = 784;
-/// Size of its output.
-const DIGITS: u32 = 10;
+use crate::{DIGITS, PIXELS, pixels};
 
 /// Steps whose mean loss makes one point of the metric `loss`.
 const STEPS_PER_POINT: usize = 50;
@@ -59,7 +56,7 @@ pub(crate) fn train(p: &Proc) -> Result {
             // program that differs only in where it cuts.
             losses.push(adam.step(|| {
                 let picked = order.rows(start, count)?;
-                let x = super::pixels(&images.gather(0, &picked)?)?;
+                let x = pixels(&images.gather(0, &picked)?)?;
                 net.forward(&x)?.cross_entropy(&labels.gather(0, &picked)?)
             })?);
             if (step as usize + 1).is_multiple_of(STEPS_PER_POINT) {

@@ -2,8 +2,7 @@
 
 use quern_udf::prelude::*;
 
-/// Images worked on together, which bounds the device memory they need.
-const CHUNK_ROWS: u64 = 10_000;
+use crate::{CHUNK_ROWS, DIGITS, begin, hits, pixels};
 
 /// Writes one prediction per image, and one row per model.
 pub(crate) fn vote(p: &Proc) -> Result {
@@ -14,28 +13,24 @@ pub(crate) fn vote(p: &Proc) -> Result {
         bail!("input `trained` has no models that could vote");
     }
 
-    predictions.resize(rows)?;
-    predictions.put("id", 0, &images.tensor("id")?.cast(Int64)?)?;
-    let labels = images.tensor("readable_label")?.cast(Int32)?;
-    predictions.put("label", 0, &labels)?;
+    let labels = begin(images, predictions)?;
     let mut correct = 0.0;
     let mut correct_alone = vec![0; ids.len()];
     for start in (0..rows).step_by(CHUNK_ROWS as usize) {
         let count = CHUNK_ROWS.min(rows - start);
-        let x = super::pixels(&images.tensor_rows("data", start, count)?)?;
+        let x = pixels(&images.tensor_rows("data", start, count)?)?;
         let truth = labels.rows(start, count)?;
-        let hits = |digits: &Tensor| digits.equal(&truth)?.cast(Int64)?.sum(&[])?.item();
-        let mut votes = Tensor::zeros(Float32, &[count as u32, 10])?;
+        let mut votes = Tensor::zeros(Float32, &[count as u32, DIGITS])?;
         for (i, id) in ids.iter().enumerate() {
             let scores = Mlp::from_model(&trained.model(id)?)?.forward(&x)?.softmax(-1)?;
             votes = (&votes + &scores)?;
-            correct_alone[i] += hits(&scores.arg_max(-1)?.cast(Int32)?)? as i64;
+            correct_alone[i] += hits(&scores.arg_max(-1)?.cast(Int32)?, &truth)? as i64;
             let done = start as f64 + count as f64 * (i + 1) as f64 / ids.len() as f64;
             p.status(format!("model {} of {}", i + 1, ids.len()), done / rows as f64)?;
         }
         let digits = votes.arg_max(-1)?.cast(Int32)?;
         predictions.put("predict", start, &digits)?;
-        correct += hits(&digits)?;
+        correct += hits(&digits, &truth)?;
     }
 
     alone.resize(ids.len() as u64)?;
