@@ -1,10 +1,10 @@
 //! Procs: components are inspected, executed within their limits, and stopped.
 
 mod crafted;
-mod creating;
 mod fixture;
 mod floods;
 mod hostile;
+mod inspecting;
 mod limits;
 mod mistakes;
 mod models;

@@ -50,12 +50,12 @@
 
 mod cells;
 mod column;
+mod declare;
 mod error;
-mod job;
+mod log;
 mod model;
 mod panic;
 mod proc;
-mod procs;
 mod table;
 mod tape;
 mod tensor;
@@ -69,7 +69,7 @@ pub use bindings::quern::udf::types::Dtype as DType;
 pub use cells::{Cell, IntoCell};
 pub use column::{Column, Field};
 pub use error::{Error, ErrorCode, Result};
-pub use job::{debug, error, info, trace, warning};
+pub use log::{debug, error, info, trace, warn};
 pub use model::{Model, Module};
 pub use proc::{Param, Proc};
 pub use table::Table;
@@ -88,6 +88,6 @@ pub mod __private {
     //! What the macro [`crate::procs!`] expands to.
     pub use crate::bindings::exports::quern::udf::entry::Guest;
     pub use crate::bindings::quern::udf::types::Error as HostError;
+    pub use crate::declare::{Declaration, dispatch};
     pub use crate::panic::install as install_panic_hook;
-    pub use crate::procs::{Declaration, dispatch};
-}
+    }

@@ -42,7 +42,7 @@ pub(crate) fn columns(p: &Proc) -> Result {
     equal("no such parameter", p.param_or_none::<u32>("nothing")?, None)?;
     quern_udf::trace("a trace");
     quern_udf::debug("a detail");
-    quern_udf::warning("a warning");
+    quern_udf::warn("a warning");
     p.metric("points", 1, 0.25);
     p.status("checked", 0.5)?;
     p.result("run", p.run_id())

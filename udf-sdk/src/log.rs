@@ -21,7 +21,7 @@ pub fn info(message: impl Display) {
 }
 
 /// Something that may make the result wrong.
-pub fn warning(message: impl Display) {
+pub fn warn(message: impl Display) {
     log(Level::Warn, &message.to_string());
 }
 

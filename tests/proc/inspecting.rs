@@ -125,7 +125,7 @@ fn code_of_an_earlier_process_is_used_while_it_is_whole() {
     let second_process = || {
         let mut process = Command::new(std::env::current_exe().unwrap());
         process.args([
-            "proc::creating::code_of_an_earlier_process_is_used_while_it_is_whole",
+            "proc::inspecting::code_of_an_earlier_process_is_used_while_it_is_whole",
             "--exact",
             "--nocapture",
         ]);
