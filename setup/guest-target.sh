@@ -6,15 +6,10 @@
 # else rustup is asked for one, else Debian. `quern proc build` finds the same.
 set -eu
 cd "$(dirname "$0")/.."
+. setup/common.sh
 
 target=wasm32-unknown-unknown
 packages="rustc-web rust-web-src"
-install="apt-get install -y --no-install-recommends $packages"
-
-fail() {
-    printf 'error: %s\n' "$*" >&2
-    exit 1
-}
 
 target_installed() {
     [ -d "$(rustc --print sysroot)/lib/rustlib/$target/lib" ]
@@ -43,17 +38,11 @@ refuse_conflicts() {
 }
 
 install_debian() {
-    local as_root=""
     command -v apt-get >/dev/null || fail "no apt-get here; install the target with: rustup target add $target"
     refuse_conflicts
-    if [ "$(id -u)" != 0 ]; then
-        as_root="sudo -n"
-        sudo -n true 2>/dev/null || fail "Debian's Rust compiler is missing; run: sudo apt-get update && sudo $install"
-    fi
+    can_apt || fail "Debian's Rust compiler is missing; run: $(by_hand $packages)"
     echo "installing $packages, to compile procs to WebAssembly"
-    # The lists first: the packages are renewed often and old versions disappear.
-    $as_root apt-get update -qq || fail "apt-get update failed; run: ${as_root:+sudo }apt-get update"
-    $as_root env DEBIAN_FRONTEND=noninteractive $install >/dev/null || fail "could not install them; run: ${as_root:+sudo }$install"
+    apt_install $packages || fail "could not install them; run: $(by_hand $packages)"
     debian_ready || fail "/usr/bin/rustc is $(/usr/bin/rustc --version 2>&1), 1.95 or newer with its sources is needed; see: apt-cache policy $packages"
 }
 

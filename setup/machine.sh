@@ -2,13 +2,9 @@
 # Checks that this machine can build Quern: cargo, a C compiler, disk space.
 # Installs the C compiler where apt is at hand, else names the command.
 set -eu
+. "$(dirname "$0")/common.sh"
 
 need_gib=8
-
-fail() {
-    printf 'error: %s\n' "$*" >&2
-    exit 1
-}
 
 command -v cargo >/dev/null || fail "cargo is missing; install Rust 1.95 with rustup: https://rustup.rs"
 
@@ -18,15 +14,10 @@ minor=$(printf '%s' "$version" | sed -n 's/^rustc 1\.\([0-9]*\).*/\1/p')
 [ "${minor:-0}" -ge 95 ] || fail "this needs Rust 1.95 or newer, found: $version; run: rustup toolchain install 1.95.0"
 
 if ! command -v cc >/dev/null; then
-    as_root=
-    [ "$(id -u)" = 0 ] || as_root=sudo
-    install="apt-get install -y --no-install-recommends gcc libc6-dev"
-    if command -v apt-get >/dev/null && { [ -z "$as_root" ] || sudo -n true 2>/dev/null; }; then
-        echo "installing a C compiler ($install)"
-        { $as_root apt-get update && $as_root $install; } >/dev/null || fail "could not install a C compiler; run: $as_root $install"
-    else
-        fail "a C compiler is missing; run: ${as_root:+$as_root }$install"
-    fi
+    packages="gcc libc6-dev"
+    can_apt || fail "a C compiler is missing; run: $(by_hand $packages)"
+    echo "installing a C compiler ($packages)"
+    apt_install $packages || fail "could not install a C compiler; run: $(by_hand $packages)"
 fi
 
 cache=${QUERN_CACHE:-$HOME/.cache/quern}
