@@ -131,8 +131,8 @@ impl std::fmt::Display for LogLevel {
 
 /// Is told what an instance says while it runs. Called on the instance's thread,
 /// so it must be quick. Texts are at most `text_bytes` long, points at most
-/// `metric_points`, results at most `results` and `result_bytes`; which of many log lines are kept
-/// is for the observer to decide.
+/// `metric_points`, results at most `results` and `results_bytes`; which of many log lines are
+/// kept is for the observer to decide.
 pub trait Observer: Send + Sync {
     /// The status line and, when given, progress in 0..1.
     fn status(&self, message: &str, fraction: Option<f32>);

@@ -48,7 +48,7 @@ pub(super) fn check_existing(proc: &ProcSpec, spec: &OutputSpec, table: &str, sc
     if spec.models {
         for (name, column_type) in &MODEL_COLUMNS {
             let (_, found) = schema.column(table, name)?;
-            // An id may also be kept as text, as the original example does.
+            // An id may also be kept as text, as Kinetica's example does.
             let fits = found.column_type == *column_type || (*name == "id" && found.column_type == ColumnType::Utf8);
             if !fits {
                 return Err(mismatch(proc, spec, table, found, &column_type.to_string()));
