@@ -90,4 +90,4 @@ pub mod __private {
     pub use crate::bindings::quern::udf::types::Error as HostError;
     pub use crate::declare::{Declaration, dispatch};
     pub use crate::panic::install as install_panic_hook;
-    }
+}
