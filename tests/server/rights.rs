@@ -3,11 +3,12 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use quern::base::RunId;
 use quern::catalog::{Activation, Catalog, Declarations, Grant, NewComponent, Object, Privilege, ProcChange, Rights};
 use quern::catalog::{ProcSpec, Users};
 use quern::database::Options;
-use quern::server::{Connection, Reply, Request, Role};
-use quern::storage::{Disk, Storage};
+use quern::server::{Connection, Reply, Request, Role, RunQuery};
+use quern::storage::{Disk, RunRecord, RunState, Storage};
 
 /// A folder that is prepared before it is opened.
 struct Shared {
@@ -91,4 +92,73 @@ fn the_settings_of_a_proc_are_those_of_its_own_component() {
     let storage = Storage::open(shared.path(), Arc::new(Disk)).unwrap();
     let changed: Vec<String> = storage.proc_settings().unwrap().into_iter().map(|set| set.proc).collect();
     assert_eq!(changed, ["other"]);
+}
+
+/// A run of `user` that failed, whose number is the next.
+fn failed(storage: &Storage, user: &str, tag: Option<&str>) {
+    let run = RunRecord {
+        id: RunId(0),
+        proc: "f".to_owned(),
+        component: "c".to_owned(),
+        sha256: "0".repeat(64),
+        tag: tag.map(str::to_owned),
+        user: user.to_owned(),
+        state: RunState::Error,
+        params: "{}".to_owned(),
+        inputs: "[]".to_owned(),
+        outputs: "[]".to_owned(),
+        snapshot: None,
+        seed: 1,
+        submitted_us: 1,
+        started_us: None,
+        committing_us: None,
+        finished_us: Some(2),
+        error: Some(format!("of {user}")),
+        instances: 0,
+    };
+    storage.create_run(&run).unwrap();
+}
+
+#[test]
+fn a_sweep_is_its_users_also_where_others_use_its_tag() {
+    let shared = Shared::new(|storage| {
+        for (user, tag) in [("ana", Some("nightly")), ("bob", Some("nightly")), ("ana", None)] {
+            failed(storage, user, tag);
+        }
+    });
+    let follow = |first| Request::FollowSweep { tag: "nightly".to_owned(), first: RunId(first) };
+    let Ok(Reply::Sweep(status)) = shared.answer_to("ana", follow(1)) else { panic!() };
+    assert_eq!((status.runs, status.failed, status.errors), (1, 1, vec!["run 1: of ana".to_owned()]));
+    assert_eq!(shared.answer_to("ana", follow(3)).unwrap_err(), "run 3 has no tag `nightly`");
+}
+
+#[test]
+fn a_list_of_so_many_runs_counts_those_that_are_seen() {
+    let shared =
+        Shared::new(|storage| ["ana", "ana", "bob", "bob"].iter().for_each(|user| failed(storage, user, None)));
+    let query = Request::Runs(RunQuery { limit: Some(1), ..RunQuery::default() });
+    let Ok(Reply::Runs(runs)) = shared.answer_to("ana", query) else { panic!() };
+    assert_eq!(runs.iter().map(|run| run.id).collect::<Vec<_>>(), [RunId(2)]);
+}
+
+#[test]
+fn models_are_those_of_tables_that_may_be_read() {
+    let shared = Shared::new(|_| {});
+    for text in [
+        "CREATE TABLE models (model binary, name text, id uuid, date_time_created timestamp)",
+        "INSERT INTO models VALUES (null, 'secret', '00000000-0000-0000-0000-000000000001', now())",
+    ] {
+        let request = Request::Sql { text: text.to_owned() };
+        shared.open().call(request, Vec::new(), &mut |_| Ok(())).unwrap();
+    }
+    let seen = || match shared.answer_to("ana", Request::Models).unwrap() {
+        Reply::Models(models) => models.into_iter().map(|model| model.name).collect::<Vec<_>>(),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(seen(), [""; 0]);
+    let which = quern::database::ModelRef { model: "secret".to_owned(), table: None };
+    assert_eq!(shared.answer_to("ana", Request::DeleteModel(which)).unwrap_err(), "no model `secret`");
+    let grant = Request::Sql { text: "GRANT SELECT ON models TO ana".to_owned() };
+    shared.open().call(grant, Vec::new(), &mut |_| Ok(())).unwrap();
+    assert_eq!(seen(), ["secret"]);
 }

@@ -292,3 +292,41 @@ fn older_states_are_those_of_the_table_that_has_the_name_now() {
     told(&f, &[(&read(&secret), &refused), (&read(&own), "0"), ("SELECT n FROM secret", "1")]);
     assert_eq!(f.value(&read(&secret)), "1", "the folder's owner may");
 }
+
+#[test]
+fn a_grant_takes_nothing_away_and_is_revoked_by_who_gave_it() {
+    let f = shared();
+    f.run("GRANT SELECT ON t TO bob WITH GRANT OPTION; GRANT SELECT ON t TO ana WITH GRANT OPTION");
+    told(
+        &f,
+        &[
+            ("GRANT SELECT ON t TO bob", "granted SELECT on table `t` to `bob`"),
+            (
+                "REVOKE SELECT ON t FROM bob",
+                "user `ana` may not revoke SELECT ON TABLE t from `bob`: `owner` granted it; \
+                 only that one and owners may",
+            ),
+            ("GRANT SELECT ON t TO team", "granted SELECT on table `t` to `team`"),
+            ("REVOKE SELECT ON t FROM team", "revoked SELECT on table `t` from `team`"),
+        ],
+    );
+    assert_eq!(f.rows("SHOW GRANTS FOR bob"), ["bob|SELECT|table|t|true|owner"]);
+    // What the owner grants as well is the owner's.
+    f.answer_to("ana", "GRANT SELECT ON t TO team");
+    f.run("GRANT SELECT ON t TO team");
+    assert_eq!(f.rows("SHOW GRANTS FOR team"), ["team|SELECT|table|t|false|owner"]);
+}
+
+#[test]
+fn a_component_is_made_of_stored_bytes_by_who_administers_them() {
+    let f = shared();
+    f.run("GRANT CREATE FUNCTION TO ana; GRANT EXECUTE ON FUNCTION numbers TO ana");
+    let copy = format!("CREATE FUNCTION mine FILE PATHS 'sha256:{}'", "0".repeat(64));
+    assert_eq!(
+        f.answer_to("ana", &copy),
+        "user `ana` may not administer `numbers`; this allows it: GRANT ADMIN ON FUNCTION numbers TO ana"
+    );
+    f.run("GRANT ADMIN ON FUNCTION numbers TO ana");
+    let allowed = f.answer_to("ana", &copy);
+    assert!(allowed.contains("is not a usable component"), "{allowed}");
+}

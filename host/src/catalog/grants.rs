@@ -266,21 +266,13 @@ impl Rights {
     /// Whether something may be granted and revoked.
     pub fn grant(&self, grant: &Grant) -> Result<()> {
         let Some(granted) = &self.0 else { return Ok(()) };
-        let owns = match &grant.object {
-            Object::Table(table) => self.table(Privilege::Owner, table).is_ok(),
-            Object::Function(name) => {
-                let (component, proc) = name.split_once('.').map_or((name.as_str(), None), |(c, p)| (c, Some(p)));
-                self.function(Privilege::Admin, component, proc).is_ok()
-            }
-            Object::Role(_) | Object::Folder => false,
-        };
         let same = |found: &GrantRecord| {
             found.grantable
                 && found.privilege == grant.privilege.word()
                 && found.kind == grant.object.kind()
                 && found.object == grant.object.name()
         };
-        if owns || granted.grants.iter().any(same) {
+        if self.owns(&grant.object) || granted.grants.iter().any(same) {
             return Ok(());
         }
         let what = format!("{}{}", grant.privilege.word(), grant.object.on());
@@ -288,6 +280,32 @@ impl Rights {
             "user `{0}` may not grant or revoke {what}; this allows it: GRANT {what} TO {0} WITH GRANT OPTION",
             granted.user
         )))
+    }
+
+    /// Whether all grants on something are the user's to give and to take.
+    fn owns(&self, object: &Object) -> bool {
+        match object {
+            Object::Table(table) => self.table(Privilege::Owner, table).is_ok(),
+            Object::Function(name) => {
+                let (component, proc) = name.split_once('.').map_or((name.as_str(), None), |(c, p)| (c, Some(p)));
+                self.function(Privilege::Admin, component, proc).is_ok()
+            }
+            Object::Role(_) | Object::Folder => self.user().is_none(),
+        }
+    }
+
+    /// Whether a grant may be taken back: by who gave it, and by owners.
+    fn revoke(&self, grant: &Grant, found: &GrantRecord) -> Result<()> {
+        match self.user() {
+            Some(user) if found.grantor != user && !self.owns(&grant.object) => {
+                let what = format!("{}{}", grant.privilege.word(), grant.object.on());
+                Err(Error::Denied(format!(
+                    "user `{user}` may not revoke {what} from `{}`: `{}` granted it; only that one and owners may",
+                    found.grantee, found.grantor
+                )))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Records, with a change, that the user owns what it creates.
@@ -416,7 +434,10 @@ impl<'a> Users<'a> {
                     == (&wanted.grantee, &wanted.privilege, &wanted.kind, &wanted.object)
             };
             match held.iter().find(same) {
-                Some(found) => write.drop_grant(found.clone()),
+                Some(found) => {
+                    self.rights.revoke(grant, found)?;
+                    write.drop_grant(found.clone());
+                }
                 None => {
                     let what = format!("{}{}", grant.privilege.word(), grant.object.on());
                     return Err(Error::Invalid(format!("`{from}` has no grant {what}; SHOW GRANTS lists what it has")));

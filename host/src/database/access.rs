@@ -1,6 +1,6 @@
 //! Whether a user may ask for something, see [`Rights`].
 
-use super::{Database, ModelRef};
+use super::Database;
 use crate::base::Result;
 use crate::catalog::{Privilege, Rights};
 use crate::proc::{Creation, Purpose};
@@ -47,10 +47,5 @@ impl Database {
     /// Whether a request for start-up may be cancelled.
     pub fn may_cancel(&self, rights: &Rights, id: u64) -> Result<()> {
         check_startup(rights, &self.runs, id)
-    }
-
-    /// The table of a model.
-    pub fn model_table(&self, which: &ModelRef) -> Result<String> {
-        self.find_model(which).map(|model| model.table)
     }
 }

@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 
 use super::Database;
 use crate::base::{ColumnType, Error, Result, RunId};
-use crate::catalog::MODEL_COLUMNS;
+use crate::catalog::{MODEL_COLUMNS, Privilege, Rights};
 use crate::storage::{ScanOptions, Snapshot, TableState};
 
 /// A stored model.
@@ -48,21 +48,17 @@ struct Found {
 }
 
 impl Database {
-    /// All models, oldest first.
-    pub fn models(&self) -> Result<Vec<Model>> {
-        let found = self.find_models(self.storage.snapshot()?.as_ref())?;
+    /// All models in tables that may be read, oldest first.
+    pub fn models(&self, rights: &Rights) -> Result<Vec<Model>> {
+        let found = self.find_models(self.storage.snapshot()?.as_ref(), (Privilege::Select, rights))?;
         Ok(found.into_iter().map(|found| found.model).collect())
     }
 
-    /// One model.
-    pub(super) fn find_model(&self, which: &ModelRef) -> Result<Model> {
-        choose(self.find_models(self.storage.snapshot()?.as_ref())?, which).map(|found| found.model)
-    }
-
-    /// A model and its file.
-    pub fn export_model(&self, which: &ModelRef) -> Result<(Model, Vec<u8>)> {
+    /// A model and its file, of a table that may be read.
+    pub fn export_model(&self, which: &ModelRef, rights: &Rights) -> Result<(Model, Vec<u8>)> {
         let snapshot = self.storage.snapshot()?;
-        let Found { mut model, table, row_id } = choose(self.find_models(&snapshot)?, which)?;
+        let Found { mut model, table, row_id } =
+            choose(self.find_models(&snapshot, (Privilege::Select, rights))?, which)?;
         let (position, _) = table.schema.column(&table.name, "model")?;
         let options = ScanOptions { columns: Some(vec![position]), from_row_id: row_id, ..ScanOptions::default() };
         let batch = self.storage.scan_with(&snapshot, &table, &options)?.next().transpose()?;
@@ -84,18 +80,22 @@ impl Database {
         }
     }
 
-    /// Deletes the row of a model.
-    pub fn delete_model(&self, which: &ModelRef) -> Result<Model> {
-        let found = choose(self.find_models(self.storage.snapshot()?.as_ref())?, which)?;
+    /// Deletes the row of a model, of a table whose rows may be deleted.
+    pub fn delete_model(&self, which: &ModelRef, rights: &Rights) -> Result<Model> {
+        let snapshot = self.storage.snapshot()?;
+        let found = choose(self.find_models(&snapshot, (Privilege::Delete, rights))?, which)?;
         let mut write = self.storage.begin();
+        write.expect_table(&found.table);
         write.delete_rows(&found.table.name, &[found.row_id])?;
         write.commit()?;
         Ok(found.model)
     }
 
-    fn find_models(&self, snapshot: &Snapshot) -> Result<Vec<Found>> {
+    /// The models of all tables with which so much may be done.
+    fn find_models(&self, snapshot: &Snapshot, (privilege, rights): (Privilege, &Rights)) -> Result<Vec<Found>> {
         let mut all = Vec::new();
-        for table in snapshot.tables().filter(|table| is_model_table(table)) {
+        let is_allowed = |table: &TableState| rights.table(privilege, &table.name).is_ok();
+        for table in snapshot.tables().filter(|table| is_model_table(table) && is_allowed(table)) {
             let positions = ["id", "name", "date_time_created"].map(|name| table.schema.column(&table.name, name));
             let columns = positions.into_iter().map(|found| found.map(|(at, _)| at)).collect::<Result<_>>()?;
             let options = ScanOptions { columns: Some(columns), row_ids: true, ..ScanOptions::default() };

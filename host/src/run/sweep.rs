@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::request::Request;
 use super::runs::{Inner, Runs, Target};
 use crate::base::{Error, Result, RunId};
-use crate::storage::{RunFilter, RunState};
+use crate::storage::{RunFilter, RunRecord, RunState};
 
 /// The name that stands for a run's seed, where the proc has no such parameter.
 const SEED: &str = "seed";
@@ -104,12 +104,20 @@ impl Runs {
         ))
     }
 
-    /// How the runs with a tag stand whose numbers are `first` or above.
+    /// How the runs of a sweep stand: those of its proc, its user and its tag, which
+    /// others may use too, whose numbers are `first` or above.
     pub fn sweep_status(&self, tag: &str, first: RunId) -> Result<SweepStatus> {
+        let begun = self.status(first)?.run;
+        if begun.tag.as_deref() != Some(tag) {
+            return Err(Error::Invalid(format!("run {first} has no tag `{tag}`")));
+        }
+        let is_of_it = |run: &RunRecord| {
+            run.id >= first && (&run.user, &run.component, &run.proc) == (&begun.user, &begun.component, &begun.proc)
+        };
         let filter = RunFilter { tag: Some(tag.to_owned()), ..RunFilter::default() };
         let mut status = SweepStatus { tag: tag.to_owned(), first, ..SweepStatus::default() };
         let mut reasons = BTreeSet::new();
-        for run in self.list(&filter)?.into_iter().rev().filter(|run| run.id >= first) {
+        for run in self.list(&filter)?.into_iter().rev().filter(is_of_it) {
             status.runs += 1;
             match run.state {
                 RunState::Queued | RunState::Running => status.open += 1,

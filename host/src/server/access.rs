@@ -3,7 +3,7 @@
 
 use super::protocol::Request;
 use crate::base::Result;
-use crate::catalog::{Privilege, Rights};
+use crate::catalog::Rights;
 use crate::database::Database;
 
 /// Refuses what the user may not ask for; a request of a run gets the user's name.
@@ -24,9 +24,7 @@ pub(super) fn check(database: &Database, rights: &Rights, request: &mut Request)
         }
         Request::FollowSweep { first, .. } => rights.run(&database.run(*first)?.run),
         Request::Result(which) => rights.run(&database.run(which.run)?.run),
-        Request::ExportModel(which) => rights.table(Privilege::Select, &database.model_table(which)?),
-        Request::DeleteModel(which) => rights.table(Privilege::Delete, &database.model_table(which)?),
-        // Names are no secret; statements, runs, imports, settings and lists are checked as they are handled.
+        // Names are no secret; statements, runs, models, imports, settings and lists are checked as they are handled.
         _ => Ok(()),
     }
 }

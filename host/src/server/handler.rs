@@ -85,14 +85,14 @@ fn answer(database: &Database, question: Question, sink: Sink<'_>) -> Result<Rep
             pass_logs(database, run, &mut seen, sink)?;
             Ok(Reply::Done)
         }
-        Request::Models => database.models().map(Reply::Models),
+        Request::Models => database.models(&caller.rights).map(Reply::Models),
         Request::Devices => Ok(Reply::Devices(database.devices())),
         Request::ExportModel(which) => {
-            let (model, file) = database.export_model(&which)?;
+            let (model, file) = database.export_model(&which, &caller.rights)?;
             file.chunks(PIECE_BYTES).try_for_each(|piece| sink(Event::Bytes(piece.to_vec())))?;
             Ok(Reply::Models(vec![model]))
         }
-        Request::DeleteModel(which) => Ok(Reply::Models(vec![database.delete_model(&which)?])),
+        Request::DeleteModel(which) => Ok(Reply::Models(vec![database.delete_model(&which, &caller.rights)?])),
     }
 }
 
@@ -177,11 +177,13 @@ fn runs(database: &Database, query: &RunQuery, caller: &Caller) -> Result<Reply>
         state: query.state.as_deref().map(str::parse).transpose()?,
         proc: query.proc.clone(),
         tag: query.tag.clone(),
-        limit: query.limit,
+        // Those of others do not count.
+        limit: query.limit.filter(|_| caller.rights.user().is_none()),
     };
+    let most = query.limit.map_or(usize::MAX, |limit| limit as usize);
     let mut runs = Vec::new();
     let visible = |record: &RunRecord| caller.rights.run(record).is_ok();
-    for record in database.runs(&filter)?.into_iter().filter(visible) {
+    for record in database.runs(&filter)?.into_iter().filter(visible).take(most) {
         let instances = match database.run(record.id) {
             Ok(status) => status.instances,
             // It was forgotten just now.

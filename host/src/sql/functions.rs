@@ -60,11 +60,29 @@ pub(super) fn create(view: &View, create: &CreateFunction) -> Result<Done> {
 /// A file's bytes, or those of a version that was created: `sha256:…`.
 fn component_bytes(view: &View, file: &str) -> Result<Vec<u8>> {
     if let Some(sha256) = file.strip_prefix(alter::STORED) {
+        may_copy(view, sha256)?;
         return view.storage.component_bytes(sha256);
     }
     // Errors shall say where a relative path was looked for.
     let path = std::path::absolute(file).map_err(|e| Error::io("find", file, e))?;
     std::fs::read(&path).map_err(|e| Error::io("read", &path, e))
+}
+
+/// Whether the caller may make a component of bytes that are stored: it
+/// administers one that has them.
+fn may_copy(view: &View, sha256: &str) -> Result<()> {
+    let rights = &view.caller.rights;
+    if rights.user().is_none() {
+        return Ok(());
+    }
+    let mut refused = Error::not_found("component", sha256, None, [""; 0]);
+    for kept in view.system.catalog.versions()?.iter().filter(|kept| kept.sha256 == sha256) {
+        match rights.function(Privilege::Admin, &kept.name, None) {
+            Ok(()) => return Ok(()),
+            Err(e) => refused = e,
+        }
+    }
+    Err(refused)
 }
 
 /// `DROP FUNCTION`.

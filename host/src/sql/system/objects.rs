@@ -2,11 +2,11 @@
 
 use super::rows::Cell;
 use crate::base::{Result, Sharding};
-use crate::catalog::Catalog;
+use crate::catalog::{Catalog, Privilege};
 use crate::device::{Listed, list};
 use crate::sql::alter;
 use crate::sql::provider::View;
-use crate::storage::{ScanOptions, Versions};
+use crate::storage::{ModelRecord, ScanOptions, Versions};
 
 type Rows = Vec<Vec<Cell>>;
 
@@ -150,7 +150,8 @@ fn json<T: serde::Serialize>(value: &T) -> Cell {
 }
 
 pub(super) fn models(view: &View) -> Result<Rows> {
-    let rows = view.storage.models()?.into_iter().map(|model| {
+    let may_read = |model: &ModelRecord| view.caller.rights.table(Privilege::Select, &model.table).is_ok();
+    let rows = view.storage.models()?.into_iter().filter(may_read).map(|model| {
         vec![
             model.id.into(),
             model.table.into(),

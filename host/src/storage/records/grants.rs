@@ -54,11 +54,16 @@ impl Write {
         });
     }
 
-    /// Adds a grant, in place of the same one.
+    /// Adds a grant. The same one keeps what it allows, and its grantor unless an
+    /// owner grants it now.
     pub fn put_grant(&mut self, grant: GrantRecord) {
         self.record(move |connection| {
-            let text = "INSERT OR REPLACE INTO quern_grant (grantee, privilege, kind, object, grantable, grantor) \
-                        VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
+            let text = "INSERT INTO quern_grant (grantee, privilege, kind, object, grantable, grantor) \
+                        VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT DO UPDATE SET \
+                        grantable = max(grantable, excluded.grantable), grantor = CASE WHEN excluded.grantor = 'owner' \
+                        OR EXISTS (SELECT 1 FROM quern_grant own WHERE own.grantee = excluded.grantor AND \
+                        own.privilege = 'OWNER' AND own.kind = excluded.kind AND own.object = excluded.object) \
+                        THEN excluded.grantor ELSE grantor END";
             let GrantRecord { grantee, privilege, kind, object, grantable, grantor } = &grant;
             sql(connection.execute(text, params![grantee, privilege, kind, object, grantable, grantor])).map(drop)
         });

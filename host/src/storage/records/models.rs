@@ -65,11 +65,13 @@ impl Storage {
         })
     }
 
-    /// How many models were saved by the runs with a tag whose numbers are `first` or above.
+    /// How many models were saved by the runs with a tag whose numbers are `first` or
+    /// above, of the proc and the user of that one.
     pub fn models_of(&self, tag: &str, first: RunId) -> Result<u64> {
         self.read(|connection| {
             let text = "SELECT count(*) FROM quern_model m JOIN quern_run r ON r.run_id = m.run_id WHERE r.tag = ?1 \
-                        AND r.run_id >= ?2";
+                        AND r.run_id >= ?2 AND (r.user, r.component, r.proc) = \
+                        (SELECT user, component, proc FROM quern_run WHERE run_id = ?2)";
             sql(connection.query_row(text, params![tag, U(first.0)], |row| row.get::<_, U>(0))).map(|count| count.0)
         })
     }
