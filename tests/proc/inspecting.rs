@@ -4,10 +4,15 @@
 
 use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use quern::base::{Error, Limits};
 use quern::catalog::Mode;
-use quern::proc::{CodeCache, Engine, inspect};
+use quern::device::KillSwitch;
+use quern::proc::{Bounds, CodeCache, Engine, inspect};
+
+use sha2::Digest;
 
 use crate::support::components::component;
 
@@ -107,9 +112,9 @@ fn code_of_an_earlier_process_is_used_while_it_is_whole() {
     if let Some(folder) = std::env::var_os(CODE_FOLDER) {
         let sha256 = std::env::var("QUERN_TEST_SHA256").unwrap();
         let cache = CodeCache::new(folder);
-        let found = engine.load(&sha256, &Limits::default(), Some(&cache), || {
-            Err(Error::Unsupported("it has to be compiled".into()))
-        });
+        let bounds = Bounds { limits: &Limits::default(), kill: &KillSwitch::new() };
+        let found =
+            engine.load(&sha256, bounds, Some(&cache), || Err(Error::Unsupported("it has to be compiled".into())));
         println!("second process: {}", found.map_or_else(|e| e.to_string(), |_| "found".to_owned()));
         return;
     }
@@ -177,7 +182,66 @@ fn compiling_within_too_little_time_or_memory_is_refused_by_the_limit() {
 fn a_component_whose_stored_bytes_changed_is_refused() {
     let engine = Engine::get().unwrap();
     let wanted = "0".repeat(64);
-    let refused =
-        engine.load(&wanted, &Limits::default(), None, || Ok(b"other bytes".to_vec())).err().unwrap().to_string();
+    let bounds = Bounds { limits: &Limits::default(), kill: &KillSwitch::new() };
+    let refused = engine.load(&wanted, bounds, None, || Ok(b"other bytes".to_vec())).err().unwrap().to_string();
     assert!(refused.starts_with(&format!("component {wanted}: the stored bytes have sha256 ")), "{refused}");
+}
+
+/// A component with a checksum of its own: what follows its end is a custom section.
+fn another(name: &str) -> (Vec<u8>, String) {
+    let mut bytes = guest("udfs/sum-of-squares").to_vec();
+    let length = u8::try_from(name.len()).unwrap();
+    bytes.extend([0, length + 1, length]);
+    bytes.extend(name.as_bytes());
+    let sha256 = sha2::Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+    (bytes, sha256)
+}
+
+#[test]
+fn a_component_that_many_need_at_once_is_compiled_once() {
+    let engine = Engine::get().unwrap();
+    let (bytes, sha256) = another("needed by many");
+    let (limits, kill, compiled) = (Limits::default(), KillSwitch::new(), AtomicUsize::new(0));
+    std::thread::scope(|scope| {
+        let load = || {
+            let bounds = Bounds { limits: &limits, kill: &kill };
+            engine.load(&sha256, bounds, None, || {
+                compiled.fetch_add(1, Ordering::SeqCst);
+                Ok(bytes.clone())
+            })
+        };
+        let all: Vec<_> = (0..8).map(|_| scope.spawn(load)).collect();
+        for one in all {
+            assert_eq!(one.join().unwrap().unwrap().sha256(), sha256);
+        }
+    });
+    assert_eq!(compiled.into_inner(), 1);
+}
+
+#[test]
+fn a_kill_ends_a_compilation_and_the_wait_for_one() {
+    let engine = Engine::get().unwrap();
+    let (bytes, sha256) = another("killed");
+    let limits = Limits::default();
+    let (compiling, waiting) = (KillSwitch::new(), KillSwitch::new());
+    let told = std::thread::scope(|scope| {
+        let waits = || {
+            let bounds = Bounds { limits: &limits, kill: &waiting };
+            engine.load(&sha256, bounds, None, || Err(Error::Invalid("not its turn".into())))
+        };
+        // The compiler is fed when the kill comes, and somebody waits for it.
+        let told = engine.load(&sha256, Bounds { limits: &limits, kill: &compiling }, None, || {
+            let waits = scope.spawn(waits);
+            std::thread::sleep(Duration::from_millis(50));
+            waiting.kill("ana".to_owned());
+            let told = waits.join().unwrap().err().unwrap().to_string();
+            assert_eq!(told, "the run was killed by ana");
+            compiling.kill("bob".to_owned());
+            Ok(bytes.clone())
+        });
+        told.err().unwrap().to_string()
+    });
+    assert_eq!(told, "the run was killed by bob");
+    let bounds = Bounds { limits: &limits, kill: &KillSwitch::new() };
+    engine.load(&sha256, bounds, None, || Ok(bytes)).unwrap();
 }

@@ -60,7 +60,8 @@ fn saved_models_are_limited_in_number() {
 fn limits_of_the_folder_are_none_of_a_run() {
     let mut changes = LimitChanges::new();
     let of_folders = ", --folder-limit does where the folder is opened";
-    for (name, how) in [("running_instances", of_folders), ("component_bytes", ""), ("declared_bytes", "")] {
+    let of_folder = [("running_instances", of_folders), ("checkpoint_bytes", of_folders)];
+    for (name, how) in of_folder.into_iter().chain([("component_bytes", ""), ("declared_bytes", "")]) {
         assert_eq!(
             changes.set(name, 1).unwrap_err().to_string(),
             format!("limit `{name}` holds for the whole folder; no run can change it{how}")

@@ -107,6 +107,20 @@ fn a_killed_training_that_is_resumed_ends_with_the_same_bits_as_one_that_was_not
 }
 
 #[test]
+fn the_names_of_checkpoints_are_limited() {
+    let database = Database::new(&[("mnist", "udfs/mnist")]);
+    database.images("training", 2, 20);
+    let mut limits = LimitChanges::new();
+    limits.set("checkpoint_names", 0).unwrap();
+    let request = Request::new("train").input("training").output("models").param("epochs", "2").param("batch", "20");
+    let error = database.run(Request { limits, ..request }).run.error.unwrap();
+    let told = "limit `checkpoint_names`: 1 checkpoint_names asked, 0 checkpoint_names allowed; \
+                raise it for one run with --limit checkpoint_names=N";
+    assert!(error.contains(told), "{error}");
+    assert_eq!(database.storage.checkpoints(None).unwrap(), []);
+}
+
+#[test]
 fn a_run_resumes_only_one_of_its_own_proc_that_kept_something() {
     let database = Database::new(&[("guest", "tests/run/guest"), ("mnist", "udfs/mnist")]);
     let empty = database.run(Request::new("empty")).run.id;

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 use quern::base::{Limits, RunId, Sharding};
 use quern::catalog::Catalog;
 use quern::run::{Request, Runs, Target};
-use quern::storage::{Disk, FileLayer, NewFile, RunFilter, RunState, Storage};
+use quern::storage::{CheckpointBounds, CheckpointRecord, Disk, FileLayer, NewFile, RunFilter, RunState, Storage};
 
 use super::fixture::{Folder, declare_square, square};
 
@@ -130,6 +130,52 @@ fn a_write_that_fails_fails_the_run_and_nothing_of_it_is_there() {
         assert_eq!(folder.storage.run(id).unwrap().state, RunState::Error);
     }
     panic!("the commit never got through");
+}
+
+#[test]
+fn a_checkpoint_that_cannot_be_kept_leaves_no_file() {
+    let files = Guarded::new();
+    let folder = Folder::with_files(&Limits::default(), Arc::new(files.clone()));
+    let record = CheckpointRecord {
+        run: RunId(1),
+        shard: 0,
+        name: "a".to_owned(),
+        file: String::new(),
+        sha256: String::new(),
+        size_bytes: 3,
+        created_us: 0,
+    };
+    let keep = || folder.storage.keep_checkpoint(&record, b"abc", CheckpointBounds { per_name: 2, bytes: 100 });
+    let count = || std::fs::read_dir(folder.storage.folder().join("checkpoints")).unwrap().count();
+    keep().unwrap();
+    for failing in ["sync folder", "begin", "records", "commit"] {
+        files.set(move |kind| if kind == failing { Err(full()) } else { Ok(()) });
+        let error = keep().unwrap_err().to_string();
+        assert!(error.starts_with("the disk is full: "), "{failing}: {error}");
+        assert_eq!(count(), 1, "{failing}");
+    }
+    files.set(|_| Ok(()));
+    keep().unwrap();
+    assert_eq!((count(), folder.storage.checkpoints(None).unwrap().len()), (2, 2));
+}
+
+#[test]
+fn runs_whose_end_cannot_be_stored_take_no_room_in_the_queue() {
+    let files = Guarded::new();
+    let breaking = files.clone();
+    let limits = Limits { queued_runs: 1, ..Limits::default() };
+    let folder = Folder::with_files(&limits, Arc::new(files.clone()));
+    folder.proc("maths", declare_square, move |instance| {
+        breaking.set(|_| Err(full()));
+        square(instance)
+    });
+    folder.table("t", Sharding::Random, &[&[1]]);
+    let id = folder.runs.execute(request("out")).unwrap();
+    assert_eq!(folder.wait(id).run.state, RunState::Error);
+    files.set(|_| Ok(()));
+    let next = folder.runs.execute(request("out")).unwrap();
+    assert_eq!(next, RunId(2));
+    folder.wait(next);
 }
 
 #[test]

@@ -11,11 +11,14 @@ use arrow::array::{ArrayRef, AsArray, Int32Array, Int64Array, RecordBatch};
 use arrow::datatypes::Int64Type;
 use quern::base::{Column, Error, Limits, Result, RunId, Schema, Sharding};
 use quern::catalog::{Catalog, Declarations, NewComponent};
-use quern::device::Device;
+use quern::device::{Device, KillSwitch};
 use quern::proc::Receipt;
 use quern::run::{Backend, Contact, Descriptor, Done, Made, Manifest, RunStatus, Runs};
 use quern::storage::{AppendTo, ComponentRecord, Disk, FileLayer, Storage};
 use quern::table::{OutputBudget, OutputTable, TableView, Tables};
+
+/// The name of a component that cannot be made ready.
+pub(super) const UNREADY: &str = "unready";
 
 /// What an instance of a proc does.
 pub(super) type Script = dyn Fn(&Instance<'_>) -> Result<Made> + Send + Sync;
@@ -38,7 +41,8 @@ pub(super) struct Scripts {
 }
 
 impl Backend for Scripts {
-    fn prepare(&self, _: &ComponentRecord, _: &Limits) -> Result<()> {
+    fn prepare(&self, component: &ComponentRecord, _: &Limits, _: &KillSwitch) -> Result<()> {
+        assert_ne!(component.name, UNREADY, "as the test wants it");
         Ok(())
     }
 

@@ -6,13 +6,13 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Barrier, Mutex};
 use std::time::Duration;
 
-use quern::base::{Error, RunId, Sharding};
-use quern::catalog::Declarations;
+use quern::base::{Error, Limits, RunId, Sharding};
+use quern::catalog::{Declarations, ProcChange};
 use quern::proc::LogLevel;
 use quern::run::{Made, OnFailure, Request, Target};
 use quern::storage::RunState;
 
-use super::fixture::{Folder, declare_square, square};
+use super::fixture::{Folder, UNREADY, declare_square, square};
 
 fn declare_idle(declarations: &mut Declarations) {
     declarations.proc("idle", "nondistributed", "").unwrap();
@@ -52,6 +52,64 @@ fn a_bound_of_a_proc_holds_over_all_its_runs_and_leaves_others_alone() {
         assert_eq!(folder.sorted(&format!("out{i}")), [1, 4, 9, 16]);
     }
     assert_eq!(most.load(Ordering::SeqCst), 2);
+}
+
+#[test]
+fn a_bound_that_is_lifted_reaches_the_runs_that_wait() {
+    let both = Arc::new(Barrier::new(2));
+    let folder = folder(&[&[1]], move |instance| {
+        // Each run waits for the other, so one by one they would never end.
+        both.wait();
+        square(instance)
+    });
+    folder.runs.alter_proc("maths", "square", &[ProcChange::MaxConcurrency(Some(1))]).unwrap();
+    let request = |i: usize| Request::new("square").input("t").output(format!("out{i}"));
+    let runs: Vec<RunId> = (0..2).map(|i| folder.runs.execute(request(i)).unwrap()).collect();
+    assert_eq!(folder.runs.status(runs[1]).unwrap().run.state, RunState::Queued);
+    folder.runs.alter_proc("maths", "square", &[ProcChange::MaxConcurrency(None)]).unwrap();
+    for id in runs {
+        assert_eq!(folder.wait(id).run.error, None);
+    }
+}
+
+#[test]
+fn a_wait_ends_in_time_while_the_run_talks_without_a_pause() {
+    let folder = folder(&[&[1]], |instance| {
+        while !instance.contact.kill.is_thrown() {
+            instance.contact.observer.metric("m", 1, 0.5);
+        }
+        square(instance)
+    });
+    let id = folder.runs.execute(Request::new("square").input("t").output("out")).unwrap();
+    let watched = folder.runs.clone();
+    // Without an end of its own the wait would last until this kill.
+    let killer = std::thread::spawn(move || {
+        std::thread::sleep(Duration::from_secs(5));
+        drop(watched.kill(&Target::All, None));
+    });
+    let status = folder.runs.wait(id, Some(Duration::from_millis(50))).unwrap();
+    assert!(!status.run.state.is_final(), "{status:?}");
+    folder.runs.kill(&Target::All, None).unwrap();
+    folder.wait(id);
+    drop(killer);
+}
+
+#[test]
+fn a_run_whose_component_makes_the_host_fail_gives_its_place_back() {
+    let folder = folder_of_one_place();
+    let id = folder.runs.execute(Request::new("unready")).unwrap();
+    let told = folder.wait(id).run.error.unwrap();
+    assert_eq!(told, "internal error: run 1 made the host fail");
+    let id = folder.runs.execute(Request::new("idle")).unwrap();
+    assert_eq!(folder.wait(id).run.error, None);
+}
+
+/// Procs `unready`, whose preparation panics, and `idle`; one instance at a time.
+fn folder_of_one_place() -> Folder {
+    let folder = Folder::with_limits(&Limits { running_instances: 1, ..Limits::default() });
+    folder.proc(UNREADY, |d| d.proc("unready", "nondistributed", "").unwrap(), |_| Ok(Made::default()));
+    folder.proc("idles", declare_idle, |_| Ok(Made::default()));
+    folder
 }
 
 #[test]

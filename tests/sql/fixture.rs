@@ -8,7 +8,7 @@ use arrow::datatypes::Int64Type;
 use quern::base::{ColumnType, DType, Error, Limits};
 use quern::catalog::spec::{InputColumn, InputSpec, OutputColumn, OutputSpec, ParamSpec, ParamType};
 use quern::catalog::{Catalog, Declarations, Mode, NewComponent, ProcSpec, Rights};
-use quern::device::Device;
+use quern::device::{Device, KillSwitch};
 use quern::proc::Receipt;
 use quern::run::{Backend, Contact, Descriptor, Done, Made, Manifest, Runs};
 use quern::sql::format::{ColumnText, Detail};
@@ -233,7 +233,7 @@ struct RustProcs {
 }
 
 impl Backend for RustProcs {
-    fn prepare(&self, _: &ComponentRecord, _: &Limits) -> quern::base::Result<()> {
+    fn prepare(&self, _: &ComponentRecord, _: &Limits, _: &KillSwitch) -> quern::base::Result<()> {
         Ok(())
     }
 

@@ -5,6 +5,7 @@
 use arrow::array::{Array, AsArray};
 use arrow::datatypes::{Decimal128Type, Float32Type, Int64Type, TimestampMicrosecondType, UInt8Type, UInt32Type};
 use quern::base::{Column, ColumnType, DType, ErrorCode, Schema};
+use quern::device::KillSwitch;
 use quern::table::{Cell, OutputBudget, OutputTable, RawColumn};
 
 fn schema(columns: &[(&str, &str, bool)]) -> Schema {
@@ -194,6 +195,54 @@ fn outputs_of_an_instance_share_the_limit_of_output_bytes() {
     assert_eq!(budget.used_bytes(), 16 + 16 + 5);
     assert!(first.resize(u64::MAX).is_err());
     assert_eq!(first.rows(), 2);
+}
+
+#[test]
+fn rows_that_no_machine_holds_are_an_error_and_not_the_end_of_the_process() {
+    let budget = OutputBudget::new(u64::MAX);
+    for columns in [[("n", "int64", false)], [("t", "utf8", true)], [("v", "tensor(float64,[1000])", false)]] {
+        let mut out = OutputTable::new("out", schema(&columns), budget.clone()).unwrap();
+        out.resize(3).unwrap();
+        let used_bytes = budget.used_bytes();
+        let refused = out.resize(1 << 47).unwrap_err();
+        assert_eq!(refused.code(), ErrorCode::QuotaExceeded);
+        assert!(refused.to_string().starts_with("limit `memory of the machine`: "), "{refused}");
+        assert!(refused.to_string().ends_with("; it has no more to give; make fewer rows at a time"), "{refused}");
+        let refused = out.resize(u64::MAX / 4).unwrap_err().to_string();
+        assert_eq!(refused, "4611686018427387903 rows cannot be reserved");
+        assert_eq!((out.rows(), budget.used_bytes()), (3, used_bytes));
+    }
+}
+
+#[test]
+fn reserving_and_copying_many_rows_ends_with_the_run() {
+    let kill = KillSwitch::new();
+    let budget = OutputBudget::new(1 << 30);
+    let mut out = OutputTable::new("out", schema(&[("n", "int64", false)]), budget.clone()).unwrap();
+    out.resize(1).unwrap();
+    let mut out = out.with_kill(kill.clone());
+    kill.kill("bob".to_owned());
+    assert_eq!(out.resize(1 << 26).unwrap_err().to_string(), "the run was killed by bob");
+    assert_eq!((out.rows(), budget.used_bytes()), (1, 8));
+}
+
+#[test]
+fn a_row_that_is_not_pushed_costs_nothing() {
+    let budget = OutputBudget::new(1000);
+    let mut out =
+        OutputTable::new("out", schema(&[("t", "utf8", false), ("n", "int64", false)]), budget.clone()).unwrap();
+    let text = "x".repeat(300);
+    for _ in 0..5 {
+        assert!(out.push(&[(0, Cell::Text(&text)), (1, Cell::Text("abc"))]).is_err());
+        assert_eq!((out.rows(), budget.used_bytes()), (0, 0));
+    }
+    out.push(&[(0, Cell::Text(&text)), (1, Cell::Text("7"))]).unwrap();
+    assert_eq!(budget.used_bytes(), 300 + 16 + 8);
+    let batch = out.into_batches().unwrap().remove(0);
+    assert_eq!(
+        (batch.column(0).as_string::<i32>().value(0), batch.column(1).as_primitive::<Int64Type>().value(0)),
+        (&text[..], 7)
+    );
 }
 
 #[test]

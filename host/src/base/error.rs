@@ -272,12 +272,26 @@ fn hint(suggestion: &Option<String>) -> String {
     suggestion.as_ref().map(|name| format!("; did you mean `{name}`?")).unwrap_or_default()
 }
 
+/// Characters of a name that others are compared with.
+const COMPARED_CHARS: usize = 128;
+/// Names that are compared with it.
+const COMPARED_NAMES: usize = 1000;
+
 /// The candidate closest to `name` by edit distance, when close enough to be a
 /// slip of the finger.
 pub fn closest<S: AsRef<str>>(name: &str, candidates: impl IntoIterator<Item = S>) -> Option<String> {
-    let allowed = (name.chars().count() / 3).max(1);
+    let length = name.chars().count();
+    let allowed = (length / 3).max(1);
+    // Names come from guests and files; many or long ones would take long to compare.
+    if length > COMPARED_CHARS {
+        return None;
+    }
     candidates
         .into_iter()
+        .take(COMPARED_NAMES)
+        .filter(|c| {
+            c.as_ref().len() <= 4 * (length + allowed) && c.as_ref().chars().count().abs_diff(length) <= allowed
+        })
         .map(|c| (strsim::damerau_levenshtein(&name.to_lowercase(), &c.as_ref().to_lowercase()), c.as_ref().to_owned()))
         .filter(|(distance, _)| *distance <= allowed)
         .min_by_key(|(distance, _)| *distance)

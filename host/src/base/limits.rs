@@ -57,6 +57,8 @@ pub struct Limits {
     pub model_bytes: u64,
     /// Models that one instance saves.
     pub saved_models: u64,
+    /// Names under which one instance keeps checkpoints.
+    pub checkpoint_names: u64,
     /// Checkpoints kept of each name of an instance; older ones are removed.
     pub checkpoints: u64,
     /// Bytes of all checkpoints of a folder; those of the oldest are removed.
@@ -94,6 +96,7 @@ impl Default for Limits {
             output_bytes: 4 << 30,
             model_bytes: 1 << 30,
             saved_models: 10_000,
+            checkpoint_names: 100,
             checkpoints: 2,
             checkpoint_bytes: 4 << 30,
             call_bytes: 128 << 20,
@@ -106,7 +109,8 @@ impl Default for Limits {
 /// Limits that count only when a component is created.
 const OF_CREATION: [&str; 2] = ["component_bytes", "declared_bytes"];
 /// Limits that hold for a folder and its components, so that no run can change them.
-const NOT_OF_RUNS: [&str; 4] = ["component_bytes", "declared_bytes", "queued_runs", "running_instances"];
+const NOT_OF_RUNS: [&str; 5] =
+    ["component_bytes", "declared_bytes", "checkpoint_bytes", "queued_runs", "running_instances"];
 
 impl Limits {
     /// `(name, value)` of every limit, in the order of the fields.

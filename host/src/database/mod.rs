@@ -105,7 +105,7 @@ impl Database {
     pub fn alter_proc(&self, proc: &str, changes: &[ProcChange], rights: &Rights) -> Result<String> {
         let found = self.catalog.resolve(proc)?;
         rights.function(Privilege::Admin, &found.component.name, None)?;
-        self.catalog.alter_proc(&found.component.name, &found.proc.name, changes)?;
+        self.runs.alter_proc(&found.component.name, &found.proc.name, changes)?;
         Ok(format!("{}.{}", found.component.name, found.proc.name))
     }
 

@@ -30,7 +30,7 @@ mod trap;
 
 pub use compile::{ChildLimits, PROGRAM_VARIABLE, Place, SUBCOMMAND, compile_component, compile_with_this_program};
 pub use create::{Creating, Creation, Purpose};
-pub use engine::{Code, CodeCache, Component, Engine, MAX_INSTANCES};
+pub use engine::{Bounds, Code, CodeCache, Component, Engine, MAX_INSTANCES};
 pub use inspect::{Capabilities, Inspection, inspect, inspect_tests};
 pub use instance::instance;
 pub use job::{Checkpoints, InstanceJob, InstanceOutcome, LogLevel, ModelChecksums, Observer, SavedModel};

@@ -92,8 +92,8 @@ pub type Done = Box<dyn FnOnce(Manifest) + Send>;
 /// Executes instances.
 pub trait Backend: Send + Sync {
     /// Makes a component ready, so that its instances start quickly. Compiling it
-    /// stays within the limits of the run.
-    fn prepare(&self, component: &ComponentRecord, limits: &Limits) -> Result<()>;
+    /// stays within the limits of the run, and ends with it.
+    fn prepare(&self, component: &ComponentRecord, limits: &Limits, kill: &KillSwitch) -> Result<()>;
 
     /// Starts an instance and returns; `done` is called when it has ended. Dropped
     /// without a call it fails the instance.

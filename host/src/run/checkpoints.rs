@@ -1,7 +1,10 @@
 //! Checkpoints of an instance, kept by storage.
 
+use std::collections::HashSet;
+use std::sync::{Mutex, PoisonError};
+
 use super::history::now_us;
-use crate::base::{Result, RunId};
+use crate::base::{Limits, Result, RunId};
 use crate::proc::Checkpoints;
 use crate::storage::{CheckpointBounds, CheckpointRecord, Storage};
 
@@ -12,10 +15,30 @@ pub(super) struct Keeper {
     pub(super) resume: Option<RunId>,
     pub(super) shard: u32,
     pub(super) bounds: CheckpointBounds,
+    /// How many names it may use, and which it has used.
+    pub(super) names_allowed: u64,
+    pub(super) names: Mutex<HashSet<String>>,
+}
+
+impl Keeper {
+    /// Notes a name; refuses one too many.
+    fn note(&self, name: &str) -> Result<()> {
+        let mut names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
+        if names.contains(name) {
+            return Ok(());
+        }
+        let asked = names.len() as u64 + 1;
+        if asked > self.names_allowed {
+            return Err(Limits::exceeded("checkpoint_names", asked, self.names_allowed));
+        }
+        names.insert(name.to_owned());
+        Ok(())
+    }
 }
 
 impl Checkpoints for Keeper {
     fn keep(&self, name: &str, file: &[u8], sha256: &str) -> Result<()> {
+        self.note(name)?;
         let record = CheckpointRecord {
             run: self.run,
             shard: self.shard,

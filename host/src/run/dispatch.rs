@@ -73,6 +73,11 @@ impl Dispatch {
         state.queue.push_back(Arc::clone(live));
     }
 
+    /// Bounds the places of a proc, also for its runs that wait.
+    pub(super) fn bound(&self, proc: &str, allowed: Option<u64>) {
+        self.state().procs.entry(proc.to_owned()).or_default().allowed = allowed;
+    }
+
     /// Adds an instance that waits for a place.
     pub(super) fn wait(&self, start: Start) {
         self.state().waiting.push_back(start);
@@ -149,9 +154,9 @@ impl Dispatch {
         self.state().live.get(&run).cloned()
     }
 
-    /// How many runs have not ended.
+    /// How many runs have not ended. Those whose end could not be stored are kept, not counted.
     pub(super) fn count(&self) -> usize {
-        self.state().live.len()
+        self.all().iter().filter(|live| !live.has_ended()).count()
     }
 
     /// All runs that have not ended, oldest first.

@@ -40,14 +40,10 @@ pub(super) fn execute(inner: &Arc<Inner>, live: &Arc<Live>) {
 }
 
 fn run(inner: &Arc<Inner>, live: &Arc<Live>, kill: &KillSwitch) -> Result<()> {
-    let planned = plan(inner, live);
-    let plan = match planned {
-        Ok(plan) => plan,
-        Err(error) => {
-            inner.release(live);
-            return Err(error);
-        }
-    };
+    let place = Place { inner, live };
+    let plan = plan(inner, live, kill)?;
+    // From here on the first instance has it, and its end gives it back.
+    std::mem::forget(place);
     let (sender, events) = channel();
     let on_kill = sender.clone();
     // Who listens no more has ended, and needs no waking.
@@ -62,7 +58,19 @@ fn run(inner: &Arc<Inner>, live: &Arc<Live>, kill: &KillSwitch) -> Result<()> {
     commit::commit(inner, live, &plan, &made)
 }
 
-fn plan(inner: &Inner, live: &Live) -> Result<Plan> {
+/// The place of a run whose instances have not started; given back whatever happens.
+struct Place<'a> {
+    inner: &'a Arc<Inner>,
+    live: &'a Live,
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.inner.release(self.live);
+    }
+}
+
+fn plan(inner: &Inner, live: &Live, kill: &KillSwitch) -> Result<Plan> {
     let snapshot = inner.storage.snapshot()?;
     let plan = Plan::make(&live.resolved.proc, &live.request, &snapshot)?;
     access::check_begun(inner, live, &plan)?;
@@ -70,7 +78,7 @@ fn plan(inner: &Inner, live: &Live) -> Result<Plan> {
     let mut write = inner.storage.begin();
     write.put_run(record);
     write.commit_later()?;
-    inner.backend.prepare(&live.resolved.component, &live.limits)?;
+    inner.backend.prepare(&live.resolved.component, &live.limits, kill)?;
     Ok(plan)
 }
 

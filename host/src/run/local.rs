@@ -1,13 +1,13 @@
 //! Instances as threads of this process, at a lower priority than the rest.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use super::backend::{Backend, Contact, Descriptor, Done, Made, Manifest};
 use super::checkpoints::Keeper;
 use crate::base::{Limits, Result};
 use crate::catalog::Catalog;
-use crate::device::lower_priority;
-use crate::proc::{CodeCache, Component, Engine, InstanceJob, InstanceOutcome, ModelCache, ModelChecksums};
+use crate::device::{KillSwitch, lower_priority};
+use crate::proc::{Bounds, CodeCache, Component, Engine, InstanceJob, InstanceOutcome, ModelCache, ModelChecksums};
 use crate::storage::{CheckpointBounds, ComponentRecord, Storage};
 use crate::table::{OutputBudget, OutputTable, TableView, Tables};
 use crate::tensor::{Executor, Mode};
@@ -44,8 +44,9 @@ impl LocalThreads {
         })))
     }
 
-    fn component(&self, record: &ComponentRecord, limits: &Limits) -> Result<Arc<Component>> {
-        self.0.engine.load(&record.sha256, limits, self.0.cache.as_ref(), || self.0.catalog.bytes(record))
+    fn component(&self, record: &ComponentRecord, limits: &Limits, kill: &KillSwitch) -> Result<Arc<Component>> {
+        let bounds = Bounds { limits, kill };
+        self.0.engine.load(&record.sha256, bounds, self.0.cache.as_ref(), || self.0.catalog.bytes(record))
     }
 
     fn execute(&self, descriptor: Descriptor, contact: Contact) -> Manifest {
@@ -65,7 +66,7 @@ impl LocalThreads {
         let inputs: Vec<(String, TableView)> = inputs.collect::<Result<_>>()?;
         let budget = OutputBudget::new(descriptor.limits.output_bytes);
         let outputs = descriptor.outputs.into_iter().map(|(name, schema)| {
-            let output = OutputTable::new(&name, schema, budget.clone())?;
+            let output = OutputTable::new(&name, schema, budget.clone())?.with_kill(contact.kill.clone());
             Ok((name, output))
         });
         let storage = self.0.storage.clone();
@@ -76,9 +77,11 @@ impl LocalThreads {
             resume: descriptor.resume,
             shard: descriptor.shard,
             bounds: CheckpointBounds::of(&descriptor.limits),
+            names_allowed: descriptor.limits.checkpoint_names,
+            names: Mutex::default(),
         });
         Ok(InstanceJob {
-            component: self.component(&descriptor.component, &descriptor.limits)?,
+            component: self.component(&descriptor.component, &descriptor.limits, &contact.kill)?,
             proc: descriptor.proc,
             run: descriptor.run,
             shard: descriptor.shard,
@@ -102,8 +105,8 @@ impl LocalThreads {
 }
 
 impl Backend for LocalThreads {
-    fn prepare(&self, component: &ComponentRecord, limits: &Limits) -> Result<()> {
-        self.component(component, limits).map(drop)
+    fn prepare(&self, component: &ComponentRecord, limits: &Limits, kill: &KillSwitch) -> Result<()> {
+        self.component(component, limits, kill).map(drop)
     }
 
     fn start(&self, descriptor: Descriptor, contact: Contact, done: Done) {

@@ -13,7 +13,7 @@ use super::plan::Plan;
 use super::request::Request;
 use super::results::{self, Value};
 use crate::base::{Error, Limits, Result, RunId};
-use crate::catalog::{Catalog, Resolved};
+use crate::catalog::{Catalog, ProcChange, Resolved};
 use crate::storage::{LogLine, MetricPoint, ResultRecord, RunFilter, RunRecord, RunState, Storage, Versions};
 
 /// The runs of one folder. Cheap to clone.
@@ -214,6 +214,17 @@ impl Runs {
         self.0.dispatch.all().iter().filter(|live| !live.has_ended()).count()
     }
 
+    /// Changes what is set for a proc; a bound holds at once, also for runs that wait.
+    pub fn alter_proc(&self, component: &str, proc: &str, changes: &[ProcChange]) -> Result<()> {
+        self.0.catalog.alter_proc(component, proc, changes)?;
+        if changes.iter().any(|change| matches!(change, ProcChange::MaxConcurrency(_))) {
+            let allowed = self.0.catalog.max_concurrency(component, proc)?;
+            self.0.dispatch.bound(&format!("{component}.{proc}"), allowed);
+            self.0.pump();
+        }
+        Ok(())
+    }
+
     /// Waits until a run has ended, at most for `timeout`; how it stands then.
     pub fn wait(&self, id: RunId, timeout: Option<Duration>) -> Result<RunStatus> {
         let Some(live) = self.0.dispatch.find(id) else { return self.status(id) };
@@ -222,7 +233,8 @@ impl Runs {
         loop {
             let left = until.map(|until| until.saturating_duration_since(Instant::now()));
             let (changes, ended) = live.wait_change(seen, left);
-            if ended || changes == seen {
+            // A talkative run changes faster than this loop turns.
+            if ended || changes == seen || left.is_some_and(|left| left.is_zero()) {
                 return Ok(live.status());
             }
             seen = changes;

@@ -14,20 +14,15 @@ impl Runs {
         let resolved = self.check(&request)?;
         // The name decides with whose rights it is executed; the owner's is a mere label.
         request.user = rights.user().map(str::to_owned);
-        let all = self.startups()?;
-        let id = all.last().map_or(1, |last| last.id.saturating_add(1));
-        let mut write = self.storage().begin();
-        write.put_startup(StartupRecord {
-            id,
+        self.storage().add_startup(StartupRecord {
+            id: 0,
             proc: format!("{}.{}", resolved.component.name, resolved.proc.name),
             request: serde_json::to_string(&request).map_err(|e| Error::Internal(e.to_string()))?,
             user: request.user.clone().unwrap_or_else(|| "owner".to_owned()),
             created_us: now_us(),
             last_run: None,
             last_error: None,
-        });
-        write.commit()?;
-        Ok(id)
+        })
     }
 
     /// The stored requests, oldest first.

@@ -37,7 +37,7 @@ pub(super) fn alter(view: &View, alter: &AlterFunction) -> Result<Done> {
             false => ProcChange::Limit(name.clone(), value),
         })
     });
-    catalog.alter_proc(&component.name, &proc.name, &changes.collect::<Result<Vec<_>>>()?)?;
+    view.system.runs.alter_proc(&component.name, &proc.name, &changes.collect::<Result<Vec<_>>>()?)?;
     let set: Vec<String> = options.iter().map(|(name, value)| format!("{name} = {value}")).collect();
     Ok(Done::message(format!("proc `{}.{}`: {}", component.name, proc.name, set.join(", "))))
 }

@@ -4,6 +4,7 @@
 //! copy. A [`TableView`] is what an instance sees; while it lives its columns
 //! are not evicted. An [`OutputTable`] holds the rows that an instance makes.
 
+mod bytes;
 mod cache;
 mod cell;
 mod check;

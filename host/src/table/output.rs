@@ -12,6 +12,10 @@ use super::DeviceColumn;
 use super::cell::Cell;
 use super::store::{RawColumn, Store};
 use crate::base::{Column, DType, Error, Limits, Result, Schema};
+use crate::device::KillSwitch;
+
+/// Bytes of new rows between two looks at the kill switch.
+const STEP_BYTES: u64 = 16 << 20;
 
 /// The limit `output_bytes` of one instance, shared by its outputs.
 #[derive(Clone, Debug)]
@@ -58,13 +62,20 @@ pub struct OutputTable {
     rows: usize,
     stores: Vec<Store>,
     budget: OutputBudget,
+    kill: KillSwitch,
 }
 
 impl OutputTable {
     /// An empty output with the columns of `schema`. `name` is used in messages.
     pub fn new(name: &str, schema: Schema, budget: OutputBudget) -> Result<Self> {
         let stores = schema.columns().iter().map(Store::new).collect::<Result<_>>()?;
-        Ok(Self { name: name.to_owned(), schema, rows: 0, stores, budget })
+        Ok(Self { name: name.to_owned(), schema, rows: 0, stores, budget, kill: KillSwitch::new() })
+    }
+
+    /// Long calls end early once `kill` is thrown.
+    pub fn with_kill(mut self, kill: KillSwitch) -> Self {
+        self.kill = kill;
+        self
     }
 
     /// The proc's name for it.
@@ -95,20 +106,44 @@ impl OutputTable {
     /// Sets the number of rows. New rows are null where the column is nullable,
     /// else zero or empty; rows beyond are forgotten.
     pub fn resize(&mut self, rows: u64) -> Result<()> {
-        let row_bytes: u64 = self.stores.iter().map(Store::row_bytes).sum();
-        let before = (self.rows as u64).saturating_mul(row_bytes);
-        let after = rows.saturating_mul(row_bytes);
-        if after > before {
-            self.budget.charge(after - before)?;
-        } else {
+        let bytes_of = |rows: u64| {
+            let row_bytes: u64 = self.stores.iter().map(Store::row_bytes).sum();
+            let held = usize::try_from(rows).ok().and_then(|_| rows.checked_mul(row_bytes));
+            held.ok_or_else(|| Error::OutOfRange(format!("{rows} rows cannot be reserved")))
+        };
+        let (before, after) = (bytes_of(self.rows as u64)?, bytes_of(rows)?);
+        let rows = usize::try_from(rows).unwrap_or(usize::MAX);
+        if rows <= self.rows {
+            self.set_rows(rows);
             self.budget.release(before - after);
+            return Ok(());
         }
-        let rows = usize::try_from(rows).map_err(|_| Error::OutOfRange(format!("{rows} rows cannot be reserved")))?;
-        for store in &mut self.stores {
-            store.resize(rows);
+        self.budget.charge(after - before)?;
+        let first = self.rows;
+        let grown = self.grow(rows);
+        if grown.is_err() {
+            self.set_rows(first);
+            self.budget.release(after - before);
         }
-        self.rows = rows;
+        grown
+    }
+
+    /// Reserves further rows, which are paid for.
+    fn grow(&mut self, rows: usize) -> Result<()> {
+        self.stores.iter_mut().try_for_each(|store| store.reserve(rows))?;
+        let row_bytes = self.stores.iter().map(Store::row_bytes).sum::<u64>().max(1);
+        let step = usize::try_from(STEP_BYTES / row_bytes).unwrap_or(1).max(1);
+        // Zeros are written, which takes a second for a few GiB.
+        while self.rows < rows {
+            self.kill.check()?;
+            self.set_rows(self.rows.saturating_add(step).min(rows));
+        }
         Ok(())
+    }
+
+    fn set_rows(&mut self, rows: usize) {
+        self.stores.iter_mut().for_each(|store| store.resize(rows));
+        self.rows = rows;
     }
 
     /// Overwrites rows of column `index` from `start` with buffers in Arrow
@@ -117,7 +152,7 @@ impl OutputTable {
         let start = self.range(index, start, data.rows)?;
         let (column, store) = self.at(index)?;
         let grown_bytes = store.check(column, data)?;
-        self.budget.charge(grown_bytes)?;
+        self.make_room(index, grown_bytes)?;
         let (_, store) = self.at(index)?;
         store.write(start, data);
         Ok(())
@@ -155,18 +190,31 @@ impl OutputTable {
         }
         let grown_bytes = store.check_copy(column, source)?;
         let start = self.range(index, start, source.rows())?;
-        self.budget.charge(grown_bytes)?;
+        self.make_room(index, grown_bytes)?;
+        let kill = self.kill.clone();
         let (_, store) = self.at(index)?;
-        store.copy_from(start, source)
+        store.copy_from(start, source, &kill)
+    }
+
+    /// Pays for further bytes of text or blobs of a column and makes room for them.
+    fn make_room(&mut self, index: usize, further_bytes: u64) -> Result<()> {
+        self.budget.charge(further_bytes)?;
+        let made = self.at(index).and_then(|(_, store)| store.reserve_spans(further_bytes));
+        made.inspect_err(|_| self.budget.release(further_bytes))
     }
 
     /// Appends one row; columns that are not named get null or the default of
     /// their type. Nothing is appended when a cell does not fit.
     pub fn push(&mut self, cells: &[(usize, Cell<'_>)]) -> Result<()> {
         let row = self.rows as u64;
+        let lengths: Vec<usize> = self.stores.iter().map(Store::span_bytes).collect();
         self.resize(row + 1)?;
         for (index, cell) in cells {
             if let Err(error) = self.write_cell(*index, row, cell) {
+                for (store, length) in self.stores.iter_mut().zip(lengths) {
+                    self.budget.release((store.span_bytes() - length) as u64);
+                    store.truncate_spans(length);
+                }
                 self.resize(row)?;
                 return Err(error);
             }

@@ -1,11 +1,13 @@
 //! The memory of one output column and its way into Arrow.
 
 use arrow::array::{ArrayData, ArrayRef, make_array, new_null_array};
-use arrow::buffer::{BooleanBuffer, Buffer, MutableBuffer, NullBuffer};
+use arrow::buffer::{BooleanBuffer, Buffer, NullBuffer};
 use arrow::datatypes::DataType;
 
+use super::bytes::{Bytes, reserve};
 use super::{DeviceColumn, check};
 use crate::base::{Column, ColumnType, DType, Error, Result};
+use crate::device::KillSwitch;
 
 /// Rows of one column in the layout of `buffers` in `wit/types.wit`.
 #[derive(Clone, Copy, Debug)]
@@ -48,7 +50,7 @@ pub(super) struct Store {
 #[derive(Debug)]
 enum Values {
     /// `width` bytes a row.
-    Fixed { width: usize, bytes: MutableBuffer },
+    Fixed { width: usize, bytes: Bytes },
     /// Where each row's bytes are in `bytes`, which only grows.
     Spans { spans: Vec<(usize, usize)>, bytes: Vec<u8> },
     /// A type that procs cannot write; every row is null.
@@ -57,13 +59,15 @@ enum Values {
 
 /// Memory of the span of a row of variable width.
 const SPAN_BYTES: u64 = 16;
+/// Bytes that are copied between two looks at the kill switch.
+const COPIED_BYTES: usize = 16 << 20;
 /// Bytes of text in one batch: fits the 32-bit offsets of Arrow's utf8.
 const CHUNK_BYTES: usize = 1 << 30;
 
 impl Store {
     pub(super) fn new(column: &Column) -> Result<Self> {
         let values = match (&column.column_type, column.column_type.row_bytes()) {
-            (_, Some(width)) => Values::Fixed { width, bytes: MutableBuffer::new(0) },
+            (_, Some(width)) => Values::Fixed { width, bytes: Bytes::default() },
             (ColumnType::List(_), None) if column.nullable => Values::Nulls,
             (ColumnType::List(_), None) => {
                 return Err(Error::Unsupported(format!(
@@ -86,19 +90,27 @@ impl Store {
         values + u64::from(self.present.is_some())
     }
 
-    /// Sets the number of rows. Memory of rows that are forgotten is given back,
-    /// as their budget is, once it is more than half of what is held.
-    pub(super) fn resize(&mut self, rows: usize) {
+    /// Makes room for so many rows in all.
+    pub(super) fn reserve(&mut self, rows: usize) -> Result<()> {
+        let too_many = || Error::OutOfRange(format!("{rows} rows cannot be reserved"));
         match &mut self.values {
-            Values::Fixed { width, bytes } => {
-                bytes.resize(rows * *width, 0);
-                if bytes.capacity() / 2 > bytes.len() {
-                    bytes.shrink_to_fit();
-                }
-            }
+            Values::Fixed { width, bytes } => bytes.reserve(rows.checked_mul(*width).ok_or_else(too_many)?)?,
+            Values::Spans { spans, .. } => reserve(spans, rows)?,
+            Values::Nulls => {}
+        }
+        self.present.as_mut().map_or(Ok(()), |present| reserve(present, rows))
+    }
+
+    /// Sets the number of rows, for which room was made. Memory of rows that are
+    /// forgotten is given back, as their budget is, once it is more than half of
+    /// what is held.
+    pub(super) fn resize(&mut self, rows: usize) {
+        let fewer = rows < self.rows;
+        match &mut self.values {
+            Values::Fixed { width, bytes } => bytes.resize(rows * *width),
             Values::Spans { spans, .. } => {
                 spans.resize(rows, (0, 0));
-                if spans.capacity() / 2 > spans.len() {
+                if fewer && spans.capacity() / 2 > spans.len() {
                     spans.shrink_to_fit();
                 }
             }
@@ -106,17 +118,44 @@ impl Store {
         }
         if let Some(present) = &mut self.present {
             present.resize(rows, 0);
-            if present.capacity() / 2 > present.len() {
+            if fewer && present.capacity() / 2 > present.len() {
                 present.shrink_to_fit();
             }
         }
         self.rows = rows;
     }
 
+    /// Bytes of spans written so far.
+    pub(super) fn span_bytes(&self) -> usize {
+        match &self.values {
+            Values::Spans { bytes, .. } => bytes.len(),
+            _ => 0,
+        }
+    }
+
+    /// Forgets the bytes of spans written after the first `length`, which no row
+    /// that is kept refers to.
+    pub(super) fn truncate_spans(&mut self, length: usize) {
+        if let Values::Spans { bytes, .. } = &mut self.values {
+            bytes.truncate(length);
+        }
+    }
+
+    /// Makes room for further bytes of spans.
+    pub(super) fn reserve_spans(&mut self, further_bytes: u64) -> Result<()> {
+        match &mut self.values {
+            Values::Spans { bytes, .. } => {
+                let length = usize::try_from(further_bytes).ok().and_then(|further| bytes.len().checked_add(further));
+                reserve(bytes, length.unwrap_or(usize::MAX))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Memory held for rows, without the bytes of spans.
     pub(super) fn held_bytes(&self) -> usize {
         let values = match &self.values {
-            Values::Fixed { bytes, .. } => bytes.capacity(),
+            Values::Fixed { bytes, .. } => bytes.held_bytes(),
             Values::Spans { spans, .. } => spans.capacity() * size_of::<(usize, usize)>(),
             Values::Nulls => 0,
         };
@@ -137,7 +176,7 @@ impl Store {
         let rows = usize::try_from(data.rows).unwrap_or_default();
         match &mut self.values {
             Values::Fixed { width, bytes } => {
-                if let Some(target) = bytes.get_mut(start * *width..(start + rows) * *width) {
+                if let Some(target) = bytes.get_mut(start * *width, (start + rows) * *width) {
                     target.copy_from_slice(data.values);
                 }
             }
@@ -164,7 +203,7 @@ impl Store {
             present.iter_mut().skip(start).take(rows).for_each(|byte| *byte = 1);
         }
         match &mut self.values {
-            Values::Fixed { width, bytes } => bytes.get_mut(start * *width..(start + rows) * *width),
+            Values::Fixed { width, bytes } => bytes.get_mut(start * *width, (start + rows) * *width),
             _ => None,
         }
         .ok_or_else(|| Error::Internal("rows outside an output column".into()))
@@ -182,15 +221,30 @@ impl Store {
         }
     }
 
-    /// Overwrites rows from `start` with all of `source`.
-    pub(super) fn copy_from(&mut self, start: usize, source: &DeviceColumn) -> Result<()> {
+    /// Overwrites rows from `start` with all of `source`; some of them when `kill`
+    /// is thrown meanwhile.
+    pub(super) fn copy_from(&mut self, start: usize, source: &DeviceColumn, kill: &KillSwitch) -> Result<()> {
         let rows = usize::try_from(source.rows()).map_err(|_| Error::OutOfRange("too many rows".into()))?;
         match &mut self.values {
-            Values::Fixed { .. } => self.fixed_target(start, rows)?.copy_from_slice(source.values()),
+            Values::Fixed { .. } => {
+                let target = self.fixed_target(start, rows)?.chunks_mut(COPIED_BYTES);
+                for (to, from) in target.zip(source.values().chunks(COPIED_BYTES)) {
+                    kill.check()?;
+                    if to.len() == from.len() {
+                        to.copy_from_slice(from);
+                    }
+                }
+            }
             Values::Spans { spans, bytes } => {
+                let mut unseen_bytes = 0;
                 for row in 0..rows {
+                    if unseen_bytes >= COPIED_BYTES {
+                        unseen_bytes = 0;
+                        kill.check()?;
+                    }
                     if let Some(span) = spans.get_mut(start + row) {
                         let text = source.row_bytes(row)?;
+                        unseen_bytes += text.len() + size_of_val(span);
                         *span = (bytes.len(), text.len());
                         bytes.extend_from_slice(text);
                     }
@@ -223,8 +277,8 @@ impl Store {
         let nulls = self.nulls(0, self.rows);
         match &mut self.values {
             Values::Fixed { bytes, .. } => {
-                let bytes = std::mem::replace(bytes, MutableBuffer::new(0));
-                fixed_array(column, bytes.into(), self.rows, nulls)
+                let bytes = std::mem::take(bytes).into_buffer();
+                fixed_array(column, bytes, self.rows, nulls)
             }
             Values::Spans { spans, bytes }
                 if is_in_order(spans, bytes.len()) && column.column_type != ColumnType::Json =>
@@ -241,7 +295,7 @@ impl Store {
         let nulls = self.nulls(start, rows);
         match &self.values {
             Values::Fixed { width, bytes } => {
-                let bytes = bytes.get(start * width..(start + rows) * width).unwrap_or_default();
+                let bytes = bytes.get(start * width, (start + rows) * width).unwrap_or_default();
                 fixed_array(column, Buffer::from(bytes), rows, nulls)
             }
             Values::Spans { spans, bytes } => {

@@ -21,7 +21,8 @@ use serde::{Deserialize, Serialize};
 pub use child::{ChildLimits, compile_component};
 pub(super) use examine::{INTERFACES, TESTING, TESTS, check_magic, own_name, unusable};
 
-use crate::base::{Limits, Result};
+use crate::base::Result;
+use crate::proc::engine::Bounds;
 
 /// The environment variable that names the program which compiles components.
 pub const PROGRAM_VARIABLE: &str = "QUERN_BIN";
@@ -90,9 +91,9 @@ pub(super) fn compile_here(engine: &wasmtime::Engine, bytes: &[u8]) -> Result<Co
 }
 
 /// Compiles `bytes` for `engine`, or for a child's engine with the same settings.
-pub(super) fn compile(engine: &wasmtime::Engine, bytes: &[u8], limits: &Limits) -> Result<Compiled> {
+pub(super) fn compile(engine: &wasmtime::Engine, bytes: &[u8], bounds: Bounds<'_>) -> Result<Compiled> {
     let begun = Instant::now();
     let Some(program) = program() else { return compile_here(engine, bytes) };
-    let (interfaces, code) = parent::compile(&program, bytes, limits)?;
+    let (interfaces, code) = parent::compile(&program, bytes, bounds)?;
     Ok(Compiled { interfaces, code, elapsed: begun.elapsed(), place: Place::ChildProcess })
 }

@@ -5,12 +5,14 @@ use std::ffi::OsStr;
 use std::io::{Read, Write};
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::mpsc::{RecvTimeoutError, channel};
-use std::time::Duration;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::time::{Duration, Instant};
 
 use super::child::Head;
 use super::{Interfaces, SUBCOMMAND, unusable};
 use crate::base::{Error, Limits, Result};
+use crate::device::KillSwitch;
+use crate::proc::engine::Bounds;
 
 /// Threads of the child: more reserve more address space than they save time.
 const THREADS: &str = "4";
@@ -20,10 +22,14 @@ const ERROR_BYTES: u64 = 64 << 10;
 /// else to do: four times as long, and this.
 const SPARE_TIME: Duration = Duration::from_secs(10);
 
+/// Time between two looks at the kill switch of who waits for the child.
+const LOOK: Duration = Duration::from_millis(5);
+
 /// Compiles `bytes` in a child process of `program`.
-pub(super) fn compile(program: &OsStr, bytes: &[u8], limits: &Limits) -> Result<(Interfaces, Vec<u8>)> {
+pub(super) fn compile(program: &OsStr, bytes: &[u8], bounds: Bounds<'_>) -> Result<(Interfaces, Vec<u8>)> {
+    let limits = bounds.limits;
     let mut child = command(program, limits).spawn().map_err(|e| Error::io("start the compiler", program, e))?;
-    let ended = exchange(&mut child, bytes, limits);
+    let ended = exchange(&mut child, bytes, bounds);
     // A child that is not waited for would stay as a zombie; one that has ended is not hurt.
     let _ = child.kill();
     let status = child.wait().map_err(|e| Error::io("wait for the compiler", program, e))?;
@@ -45,7 +51,7 @@ fn command(program: &OsStr, limits: &Limits) -> Command {
 }
 
 /// Passes the component in while the answer comes out; answer and error text.
-fn exchange(child: &mut Child, bytes: &[u8], limits: &Limits) -> Result<(Vec<u8>, String)> {
+fn exchange(child: &mut Child, bytes: &[u8], bounds: Bounds<'_>) -> Result<(Vec<u8>, String)> {
     let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
     let (sender, answer) = channel();
     std::thread::scope(|scope| {
@@ -63,18 +69,32 @@ fn exchange(child: &mut Child, bytes: &[u8], limits: &Limits) -> Result<(Vec<u8>
             let _ = stderr.map(|stderr| stderr.take(ERROR_BYTES).read_to_end(&mut text));
             String::from_utf8_lossy(&text).into_owned()
         });
+        let Bounds { limits, kill } = bounds;
         let wall = Duration::from_millis(limits.compile_cpu_ms).saturating_mul(4).saturating_add(SPARE_TIME);
-        let answer = answer.recv_timeout(wall);
+        let answer = patiently(&answer, wall, kill);
         if answer.is_err() {
             let _ = child.kill();
         }
         let errors = errors.join().unwrap_or_default();
         match answer {
             Ok(answer) => Ok((answer, errors)),
-            Err(RecvTimeoutError::Timeout) => Err(exceeded("compile_cpu_ms", limits.compile_cpu_ms)),
+            Err(RecvTimeoutError::Timeout) => {
+                Err(kill.check().err().unwrap_or_else(|| exceeded("compile_cpu_ms", limits.compile_cpu_ms)))
+            }
             Err(RecvTimeoutError::Disconnected) => Err(Error::Internal("the compiler's answer was not read".into())),
         }
     })
+}
+
+/// What a channel gives within `wall`, as long as nobody throws `kill`.
+fn patiently(answer: &Receiver<Vec<u8>>, wall: Duration, kill: &KillSwitch) -> Result<Vec<u8>, RecvTimeoutError> {
+    let begun = Instant::now();
+    loop {
+        match answer.recv_timeout(LOOK) {
+            Err(RecvTimeoutError::Timeout) if begun.elapsed() < wall && !kill.is_thrown() => {}
+            ended => return ended,
+        }
+    }
 }
 
 fn read(answer: Vec<u8>) -> Result<(Interfaces, Vec<u8>)> {

@@ -3,7 +3,7 @@
 
 mod cache;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
@@ -17,6 +17,7 @@ use super::compile::{self, Compiled, Interfaces, Place, TESTS, own_name, unusabl
 use super::interfaces::{Proc, ProcPre, TestKit};
 use super::sandbox::State;
 use crate::base::{Error, Limits, Result};
+use crate::device::KillSwitch;
 
 /// Time between two looks at the kill switch of a guest that computes.
 const TICK: Duration = Duration::from_millis(5);
@@ -44,6 +45,8 @@ pub struct Engine {
     test_linker: Linker<State>,
     ticker: Arc<Ticker>,
     kept: Mutex<Kept>,
+    /// Somebody is done with a component, or has failed to make it.
+    made: Condvar,
     guard: Guard,
 }
 
@@ -74,9 +77,20 @@ pub struct Code {
     pub place: Place,
 }
 
+/// What holds for the compilation of a component.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds<'a> {
+    /// Its time and memory.
+    pub limits: &'a Limits,
+    /// Ends it, and the wait for somebody else's.
+    pub kill: &'a KillSwitch,
+}
+
 /// Components in memory by sha256, with the time of their last use.
 #[derive(Default)]
 struct Kept {
+    /// Those that somebody reads or compiles now; who needs them too waits.
+    making: HashSet<String>,
     components: HashMap<String, (Arc<Component>, u64)>,
     clock: u64,
 }
@@ -110,14 +124,15 @@ impl Engine {
         let mut test_linker = linker.clone();
         TestKit::add_to_linker::<_, HasSelf<_>>(&mut test_linker, |state| state)?;
         let ticker = Ticker::start(engine.clone())?;
-        Ok(Self { engine, linker, test_linker, ticker, kept: Mutex::default(), guard })
+        Ok(Self { engine, linker, test_linker, ticker, kept: Mutex::default(), made: Condvar::new(), guard })
     }
 
     /// Compiles a component, or takes it from memory or `cache`.
     pub fn compile(&self, bytes: &[u8], limits: &Limits, cache: Option<&CodeCache>) -> Result<Arc<Component>> {
         let sha256 = sha256_hex(bytes);
-        self.find(&sha256, cache, || match self.guard {
-            Guard::On => compile::compile(&self.engine, bytes, limits),
+        let bounds = Bounds { limits, kill: &KillSwitch::new() };
+        self.find(&sha256, cache, bounds.kill, || match self.guard {
+            Guard::On => compile::compile(&self.engine, bytes, bounds),
             Guard::Off => compile::compile_here(&self.engine, bytes),
         })
     }
@@ -127,11 +142,11 @@ impl Engine {
     pub fn load(
         &self,
         sha256: &str,
-        limits: &Limits,
+        bounds: Bounds<'_>,
         cache: Option<&CodeCache>,
         bytes: impl FnOnce() -> Result<Vec<u8>>,
     ) -> Result<Arc<Component>> {
-        self.find(sha256, cache, || {
+        self.find(sha256, cache, bounds.kill, || {
             let bytes = bytes()?;
             let found = sha256_hex(&bytes);
             if found != sha256 {
@@ -140,7 +155,7 @@ impl Engine {
                     reason: format!("the stored bytes have sha256 {found}; create the component again"),
                 });
             }
-            compile::compile(&self.engine, &bytes, limits)
+            compile::compile(&self.engine, &bytes, bounds)
         })
     }
 
@@ -148,10 +163,12 @@ impl Engine {
         &self,
         sha256: &str,
         cache: Option<&CodeCache>,
+        kill: &KillSwitch,
         make: impl FnOnce() -> Result<Compiled>,
     ) -> Result<Arc<Component>> {
         let begun = Instant::now();
         let file = cache.map(|cache| (cache, cache.file(&self.engine, sha256)));
+        let _turn = self.turn(sha256, kill)?;
         if let Some(component) = self.kept().get(sha256) {
             if let Some((cache, path)) = file.filter(|(_, path)| !path.exists())
                 && let Ok(code) = component.pre.instance_pre().component().serialize()
@@ -177,6 +194,19 @@ impl Engine {
         let component = Arc::new(component);
         self.kept().put(component.clone());
         Ok(component)
+    }
+
+    /// Waits until nobody else makes this component; nothing to wait for where it is there.
+    fn turn(&self, sha256: &str, kill: &KillSwitch) -> Result<Option<Turn<'_>>> {
+        let mut kept = self.kept();
+        while !kept.components.contains_key(sha256) {
+            if kept.making.insert(sha256.to_owned()) {
+                return Ok(Some(Turn { engine: self, sha256: sha256.to_owned() }));
+            }
+            kill.check()?;
+            kept = self.made.wait_timeout(kept, TICK).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        Ok(None)
     }
 
     fn link(&self, sha256: &str, made: Compiled) -> Result<Component> {
@@ -260,6 +290,19 @@ impl Component {
     /// Ready to be instantiated.
     pub(super) fn pre(&self) -> &ProcPre<State> {
         &self.pre
+    }
+}
+
+/// The only one that makes a component now.
+struct Turn<'a> {
+    engine: &'a Engine,
+    sha256: String,
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        self.engine.kept().making.remove(&self.sha256);
+        self.engine.made.notify_all();
     }
 }
 

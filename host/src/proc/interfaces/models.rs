@@ -208,7 +208,9 @@ impl Run {
             (date_column?, Cell::Bytes(&now)),
         ];
         for (key, value) in metadata {
-            if let Ok(column) = self.find_column(table, key) {
+            // Most keys are no column, and an error about each takes long to write.
+            let columns = self.output(at)?.1.schema().columns();
+            if let Some(column) = columns.iter().position(|column| column.name == *key) {
                 if cells.iter().any(|(taken, _)| *taken == column) {
                     return Err(Error::Exists { kind: "metadata", name: key.clone() });
                 }
@@ -284,11 +286,15 @@ impl Run {
         };
         let column = self.find_column(table, "id")?;
         let (_, view) = self.input(at)?;
-        let bytes = view.rows().saturating_mul(ID_BYTES);
+        let ids = view.column(column)?;
+        // Ids that are text may have any length.
+        let bytes = match ids.column_type() {
+            ColumnType::Uuid => view.rows().saturating_mul(ID_BYTES),
+            _ => ids.size_bytes(),
+        };
         if bytes > call_bytes {
             return Err(Limits::exceeded("call_bytes", bytes, call_bytes));
         }
-        let ids = view.column(column)?;
         let rows = usize::try_from(view.rows()).unwrap_or(usize::MAX);
         (0..rows).map(|row| Ok(model_id(ids.column_type(), ids.row_bytes(row)?))).collect()
     }

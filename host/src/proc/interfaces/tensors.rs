@@ -135,8 +135,12 @@ impl tensors::HostTensor for State {
     }
 
     fn from_bytes(&mut self, element: Dtype, shape: Vec<u32>, data: Vec<u8>) -> Made {
+        let made = self.make("tensors.tensor.from-bytes", |session, _| {
+            session.from_bytes(element.into(), &sizes(&shape)?, &data)
+        })?;
+        // Bytes that were refused did not move.
         self.run("tensors.tensor.from-bytes")?.moved.parameters_bytes += data.len() as u64;
-        self.make("tensors.tensor.from-bytes", |session, _| session.from_bytes(element.into(), &sizes(&shape)?, &data))
+        Ok(made)
     }
 
     fn full(&mut self, element: Dtype, shape: Vec<u32>, value: f64) -> Made {
@@ -189,8 +193,9 @@ impl tensors::HostTensor for State {
     fn item(&mut self, a: Handle) -> Result<f64, HostError> {
         let run = self.run("tensors.tensor.item")?;
         let tensor = run.tensors.get(&a)?.clone();
+        let item = run.waiting(|run| run.session.item(&tensor))?;
         run.moved.reads_bytes += tensor.dtype().size_bytes() as u64;
-        Ok(run.waiting(|run| run.session.item(&tensor))?)
+        Ok(item)
     }
 
     unary!(relu, sigmoid, tanh, exp, log, sqrt);

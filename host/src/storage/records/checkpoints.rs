@@ -9,6 +9,7 @@
 use std::collections::HashSet;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
@@ -73,12 +74,28 @@ impl CheckpointRecord {
 
 impl Storage {
     /// Keeps `bytes` under a record, whose `file` is ignored; durable afterwards.
-    /// Older ones beyond `bounds` go, with their files.
+    /// Older ones beyond `bounds` go, with their files. One that cannot be kept
+    /// leaves no file.
     pub fn keep_checkpoint(&self, record: &CheckpointRecord, bytes: &[u8], bounds: CheckpointBounds) -> Result<()> {
         let file = format!("{}-{}-{}.safetensors", record.run, record.shard, uuid::Uuid::now_v7());
-        self.write_checkpoint(&self.checkpoint_path(&file), bytes)?;
-        let before = self.checkpoints(None)?;
-        let (record, limit) = (CheckpointRecord { file, ..record.clone() }, U(bounds.per_name));
+        let record = CheckpointRecord { file, ..record.clone() };
+        let kept = self.write_checkpoint(&self.checkpoint_path(&record.file), bytes);
+        match kept.and_then(|()| self.record_checkpoint(&record, bounds)) {
+            Ok(gone) => gone.iter().try_for_each(|file| self.remove_checkpoint(file)),
+            Err(error) => {
+                // What cannot be removed now, or may be named, is looked at when the folder is opened.
+                if self.checkpoint_files().is_ok_and(|named| !named.contains(&record.file)) {
+                    drop(self.remove_checkpoint(&record.file));
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// Names a file that is written; answers those that no record names any more.
+    fn record_checkpoint(&self, record: &CheckpointRecord, bounds: CheckpointBounds) -> Result<Vec<String>> {
+        let gone = Arc::new(Mutex::new(Vec::new()));
+        let (record, limit, found) = (record.clone(), U(bounds.per_name), Arc::clone(&gone));
         let mut write = self.begin();
         write.record(move |connection| {
             let (run, size) = (U(record.run.0), U(record.size_bytes));
@@ -86,18 +103,17 @@ impl Storage {
                 &format!("INSERT INTO quern_checkpoint ({COLUMNS}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)"),
                 params![run, record.shard, record.name, record.file, record.sha256, size, record.created_us],
             ))?;
-            sql(connection.execute(
-                "DELETE FROM quern_checkpoint WHERE run_id = ?1 AND shard = ?2 AND name = ?3 AND checkpoint_id NOT IN \
-                (SELECT checkpoint_id FROM quern_checkpoint WHERE run_id = ?1 AND shard = ?2 AND name = ?3 \
-                ORDER BY checkpoint_id DESC LIMIT ?4)",
-                params![run, record.shard, record.name, limit],
-            ))?;
-            shrink(connection, bounds.bytes)
+            let older = "DELETE FROM quern_checkpoint WHERE run_id = ?1 AND shard = ?2 AND name = ?3 AND checkpoint_id \
+                NOT IN (SELECT checkpoint_id FROM quern_checkpoint WHERE run_id = ?1 AND shard = ?2 AND name = ?3 \
+                ORDER BY checkpoint_id DESC LIMIT ?4) RETURNING file";
+            let mut files = removed(connection, older, params![run, record.shard, record.name, limit])?;
+            files.extend(shrink(connection, bounds.bytes)?);
+            *found.lock().unwrap_or_else(PoisonError::into_inner) = files;
+            Ok(())
         });
         write.commit()?;
-        let named = self.checkpoint_files()?;
-        let mut gone = before.into_iter().filter(|old| !named.contains(&old.file));
-        gone.try_for_each(|old| self.remove_checkpoint(&old.file))
+        let mut gone = gone.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(std::mem::take(&mut gone))
     }
 
     /// Those of one run or all, oldest first.
@@ -173,11 +189,22 @@ impl Storage {
     }
 }
 
-/// Deletes the oldest records until all files together are within `bytes`.
-fn shrink(connection: &Connection, bytes: u64) -> Result<()> {
+/// Deletes the oldest records until all files together are within `bytes`; their files.
+fn shrink(connection: &Connection, bytes: u64) -> Result<Vec<String>> {
     let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
+    let total = "SELECT coalesce(sum(size_bytes), 0) FROM quern_checkpoint";
+    if sql(connection.query_row(total, [], |row| row.get::<_, i64>(0)))? <= bytes {
+        return Ok(Vec::new());
+    }
     let text = "DELETE FROM quern_checkpoint WHERE checkpoint_id IN (SELECT checkpoint_id FROM (SELECT checkpoint_id, \
     sum(size_bytes) OVER (ORDER BY checkpoint_id DESC) AS kept FROM quern_checkpoint) WHERE kept > ?1) AND \
-    checkpoint_id < (SELECT max(checkpoint_id) FROM quern_checkpoint)";
-    sql(connection.execute(text, [bytes])).map(drop)
+    checkpoint_id < (SELECT max(checkpoint_id) FROM quern_checkpoint) RETURNING file";
+    removed(connection, text, [bytes])
+}
+
+/// The files of the records that a statement deletes.
+fn removed(connection: &Connection, text: &str, values: impl rusqlite::Params) -> Result<Vec<String>> {
+    let mut statement = sql(connection.prepare(text))?;
+    let files = sql(statement.query_map(values, |row| row.get(0)))?;
+    sql(files.collect())
 }

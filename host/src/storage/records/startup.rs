@@ -1,5 +1,8 @@
 //! Runs that are executed whenever a server opens the folder, as stored requests.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
 use rusqlite::params;
 
 use crate::base::{Result, RunId};
@@ -53,6 +56,23 @@ impl Write {
 }
 
 impl Storage {
+    /// Stores a request under the next number, which is answered; that of `new`
+    /// is ignored.
+    pub fn add_startup(&self, new: StartupRecord) -> Result<u64> {
+        let given = Arc::new(AtomicI64::new(0));
+        let told = Arc::clone(&given);
+        let mut write = self.begin();
+        write.record(move |connection| {
+            let values = params![new.proc, new.request, new.user, new.created_us];
+            let text = "INSERT INTO quern_startup (proc, request, user, created_us) VALUES (?1, ?2, ?3, ?4)";
+            sql(connection.execute(text, values))?;
+            told.store(connection.last_insert_rowid(), Ordering::SeqCst);
+            Ok(())
+        });
+        write.commit()?;
+        Ok(u64::try_from(given.load(Ordering::SeqCst)).unwrap_or_default())
+    }
+
     /// All stored requests, oldest first.
     pub fn startups(&self) -> Result<Vec<StartupRecord>> {
         self.read(|connection| {
