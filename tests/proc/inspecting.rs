@@ -11,7 +11,6 @@ use quern::base::{Error, Limits};
 use quern::catalog::Mode;
 use quern::device::KillSwitch;
 use quern::proc::{Bounds, CodeCache, Engine, inspect};
-
 use sha2::Digest;
 
 use crate::support::components::component;
@@ -189,7 +188,7 @@ fn a_component_whose_stored_bytes_changed_is_refused() {
 
 /// A component with a checksum of its own: what follows its end is a custom section.
 fn another(name: &str) -> (Vec<u8>, String) {
-    let mut bytes = guest("udfs/sum-of-squares").to_vec();
+    let mut bytes = component("udfs/sum-of-squares").to_vec();
     let length = u8::try_from(name.len()).unwrap();
     bytes.extend([0, length + 1, length]);
     bytes.extend(name.as_bytes());

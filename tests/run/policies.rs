@@ -99,7 +99,7 @@ fn a_run_whose_component_makes_the_host_fail_gives_its_place_back() {
     let folder = folder_of_one_place();
     let id = folder.runs.execute(Request::new("unready")).unwrap();
     let told = folder.wait(id).run.error.unwrap();
-    assert_eq!(told, "internal error: run 1 made the host fail");
+    assert_eq!(told, "internal fault: run 1 made the host fail; please report it");
     let id = folder.runs.execute(Request::new("idle")).unwrap();
     assert_eq!(folder.wait(id).run.error, None);
 }
