@@ -1,7 +1,7 @@
 //! Gradients against central finite differences, in double precision.
 
 use quern::base::{DType, Result};
-use quern::tensor::{Activation, Keep, Mode, Session, Tensor, Transposed, Variable};
+use quern::tensor::{Activation, Conv2d, Keep, Mode, Session, Tensor, Transposed, Variable};
 
 use super::support::{Array, Dice, assert_close, processor, session, settings};
 
@@ -87,6 +87,12 @@ const CASES: &[Case] = &[
         s.gather(&x[0], 1, &indices)
     }),
     Case("concat", &[&[2, 1], &[2, 3]], |s, x| s.concat(1, &[&x[0], &x[1], &x[0]])),
+    Case("conv2d", &[&[2, 4, 5, 2], &[2, 3, 2, 3], &[3]], |s, x| {
+        let with = Conv2d { stride: 2, padding: 1, activation: Activation::Tanh };
+        s.conv2d(&x[0], &x[1], Some(&x[2]), &with)
+    }),
+    Case("max-pool", &[&[2, 4, 6, 2]], |s, x| s.max_pool2d(&x[0], 2, 2)),
+    Case("max-pool of shared elements", &[&[1, 7, 6, 2]], |s, x| s.max_pool2d(&x[0], 3, 2)),
     Case("two layers", &[&[2, 3], &[3, 4], &[4, 2]], |s, x| {
         let h = s.linear(&x[0], &x[1], None, Activation::Relu)?;
         let y = s.matmul(&h, &x[2], Transposed::default())?;

@@ -5,9 +5,15 @@ use std::time::{Duration, Instant};
 
 use quern::base::{DType, ErrorCode, Limits, Result};
 use quern::device::{KillSwitch, Quota};
-use quern::tensor::{Activation, Adam, Keep, Mode, Session, Tensor, Transposed};
+use quern::tensor::{Activation, Adam, Conv2d, Keep, Mode, Session, Tensor, Transposed};
 
 use super::support::{executor, session, settings};
+
+/// A convolution with weights of these extents.
+fn conv2d(s: &mut Session, images: &Tensor, extents: [usize; 4], stride: usize) -> Result<Tensor> {
+    let weight = s.full(DType::F32, &extents, 0.0)?;
+    s.conv2d(images, &weight, None, &Conv2d { stride, padding: 0, activation: Activation::None })
+}
 
 /// What is done with tensors of shapes [2, 3] float32, [4] float32, [2, 3] bool and
 /// [2] int64, and what the answer is.
@@ -49,6 +55,53 @@ const CASES: &[Case] = &[
         },
         ErrorCode::OutOfRange,
         "linear: bias of shape [4]; [5] fits weights of shape [3, 5]",
+    ),
+    (
+        |s, x| s.conv2d(&x[0], &x[1], None, &Conv2d { stride: 1, padding: 0, activation: Activation::None }),
+        ErrorCode::OutOfRange,
+        "conv2d: weights of shape [4]; [kernel height, kernel width, channels, outputs] is needed",
+    ),
+    (
+        |s, x| conv2d(s, &x[0], [2, 2, 1, 1], 1),
+        ErrorCode::OutOfRange,
+        "conv2d: images of shape [2, 3]; [n, height, width, channels] is needed",
+    ),
+    (
+        |s, x| {
+            let images = s.reshape(&x[0], &[1, 2, 3, 1])?;
+            conv2d(s, &images, [2, 2, 2, 1], 1)
+        },
+        ErrorCode::OutOfRange,
+        "conv2d: images of shape [1, 2, 3, 1] have 1 channels and weights of shape [2, 2, 2, 1] 2",
+    ),
+    (
+        |s, x| {
+            let images = s.reshape(&x[0], &[1, 2, 3, 1])?;
+            conv2d(s, &images, [3, 2, 1, 1], 1)
+        },
+        ErrorCode::OutOfRange,
+        "conv2d: windows of 3 × 2 do not fit images of 2 × 3 with padding 0",
+    ),
+    (
+        |s, x| {
+            let images = s.reshape(&x[0], &[1, 2, 3, 1])?;
+            conv2d(s, &images, [2, 2, 1, 1], 0)
+        },
+        ErrorCode::OutOfRange,
+        "conv2d: windows of 2 × 2 at stride 0; none of them may be 0",
+    ),
+    (
+        |s, x| s.max_pool2d(&x[0], 1 << 20, 1),
+        ErrorCode::OutOfRange,
+        "max-pool2d: images of shape [2, 3]; [n, height, width, channels] is needed",
+    ),
+    (
+        |s, x| {
+            let images = s.reshape(&x[0], &[1, 2, 3, 1])?;
+            s.max_pool2d(&images, 1 << 20, 1)
+        },
+        ErrorCode::OutOfRange,
+        "max-pool2d: windows of 1048576 × 1048576; at most 2^16 elements",
     ),
     (|s, x| s.softmax(&x[0], 2), ErrorCode::OutOfRange, "axis 2 of a tensor of shape [2, 3]; it has 2 dimensions"),
     (

@@ -1,7 +1,7 @@
 //! Every operation against the reference, for every type it takes.
 
 use quern::base::{DType, Result};
-use quern::tensor::{Activation, Keep, Mode, Session, Tensor, Transposed};
+use quern::tensor::{Activation, Conv2d, Keep, Mode, Session, Tensor, Transposed};
 
 use super::reference as r;
 use super::support::{Array, Dice, assert_close, session};
@@ -115,6 +115,42 @@ const ELEMENTWISE: &[Case] = &[
         |x| r::choose(&r::zip(&x[0], &x[1], |a, b| f64::from(a < b)), &x[0], &x[2]),
     ),
 ];
+
+const WINDOWS: &[Case] = &[
+    Case(
+        "conv2d",
+        Floats,
+        &[&[2, 5, 4, 3], &[3, 2, 3, 4], &[4]],
+        |s, x| s.conv2d(&x[0], &x[1], Some(&x[2]), &sliding(1, 0)),
+        |x| r::zip(&r::conv2d(&x[0], &x[1], 1, 0), &x[2], |a, b| a + b),
+    ),
+    Case(
+        "conv2d padded",
+        Floats,
+        &[&[1, 4, 5, 2], &[3, 3, 2, 3]],
+        |s, x| s.conv2d(&x[0], &x[1], None, &sliding(1, 1)),
+        |x| r::conv2d(&x[0], &x[1], 1, 1),
+    ),
+    Case(
+        "conv2d in steps of 2",
+        Floats,
+        &[&[2, 7, 6, 1], &[2, 3, 1, 2]],
+        |s, x| s.conv2d(&x[0], &x[1], None, &sliding(2, 2)),
+        |x| r::conv2d(&x[0], &x[1], 2, 2),
+    ),
+    Case("max-pool", Numbers, &[&[2, 4, 6, 3]], |s, x| s.max_pool2d(&x[0], 2, 2), |x| r::max_pool2d(&x[0], 2, 2)),
+    Case(
+        "max-pool of shared elements",
+        Numbers,
+        &[&[1, 7, 8, 2]],
+        |s, x| s.max_pool2d(&x[0], 3, 2),
+        |x| r::max_pool2d(&x[0], 3, 2),
+    ),
+];
+
+fn sliding(stride: usize, padding: usize) -> Conv2d {
+    Conv2d { stride, padding, activation: Activation::None }
+}
 
 const SHAPED: &[Case] = &[
     Case("reshape", All, &[&[2, 6]], |s, x| s.reshape(&x[0], &[3, 4]), |x| r::reshape(&x[0], &[3, 4])),
@@ -328,6 +364,11 @@ fn record(Case(name, _, shapes, run, reference): &Case, dtype: DType, s: &mut Se
 #[test]
 fn elementwise_operations_equal_the_reference() {
     check(ELEMENTWISE);
+}
+
+#[test]
+fn windows_equal_the_reference() {
+    check(WINDOWS);
 }
 
 #[test]

@@ -150,3 +150,37 @@ pub(crate) fn reshape(a: &Array, shape: &[usize]) -> Array {
 pub(crate) fn cast(a: &Array, low: f64, high: f64) -> Array {
     map(a, |x| if x.is_nan() { 0.0 } else { x.trunc().clamp(low, high) })
 }
+
+/// Images `[n, h, w, c]`, weights `[kh, kw, c, o]`, as the sum says.
+pub(crate) fn conv2d(x: &Array, w: &Array, stride: usize, padding: usize) -> Array {
+    let ([n, height, width, _], [kh, kw, channels, o]) = (four(x), four(w));
+    let count = |extent: usize, size: usize| (extent + 2 * padding - size) / stride + 1;
+    Array::build(&[n, count(height, kh), count(width, kw), o], |at| {
+        let mut sum = 0.0;
+        for (ky, kx, c) in every(kh, kw, channels) {
+            let (y, x_) = (at[1] * stride + ky, at[2] * stride + kx);
+            if y >= padding && y - padding < height && x_ >= padding && x_ - padding < width {
+                sum += x.at(&[at[0], y - padding, x_ - padding, c]) * w.at(&[ky, kx, c, at[3]]);
+            }
+        }
+        sum
+    })
+}
+
+pub(crate) fn max_pool2d(x: &Array, size: usize, stride: usize) -> Array {
+    let [n, height, width, channels] = four(x);
+    let count = |extent: usize| (extent - size) / stride + 1;
+    Array::build(&[n, count(height), count(width), channels], |at| {
+        let under =
+            every(size, size, 1).map(|(y, x_, _)| x.at(&[at[0], at[1] * stride + y, at[2] * stride + x_, at[3]]));
+        under.fold(f64::NEG_INFINITY, f64::max)
+    })
+}
+
+fn four(a: &Array) -> [usize; 4] {
+    a.shape.clone().try_into().unwrap()
+}
+
+fn every(a: usize, b: usize, c: usize) -> impl Iterator<Item = (usize, usize, usize)> {
+    (0..a).flat_map(move |i| (0..b).flat_map(move |j| (0..c).map(move |k| (i, j, k))))
+}

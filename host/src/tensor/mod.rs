@@ -35,6 +35,7 @@ pub use executor::Executor;
 pub use ops::matrix::{Activation, Transposed};
 pub use ops::optimiser::{Adam, Sgd};
 pub use ops::reduce::Keep;
+pub use ops::window::Conv2d;
 pub use session::{Mode, Session, Settings, Stats};
 pub use shape::MAX_RANK;
 pub use tape::Tape;

@@ -9,6 +9,7 @@ use super::ops::optimiser::Update;
 use super::ops::random::Random;
 use super::ops::reduce::Reduce;
 use super::ops::softmax::Probability;
+use super::ops::window::Window;
 use super::session::Session;
 use super::tape::Entry;
 use super::value::Tensor;
@@ -32,6 +33,8 @@ pub(crate) enum Op {
     Index(Index),
     /// Draws numbers.
     Random(Random),
+    /// Slides over images.
+    Window(Window),
     /// Replaces variables: output i takes the memory of input i.
     Update(Update),
 }
@@ -53,6 +56,7 @@ impl Op {
             Self::Layout(op) => op.run(call),
             Self::Index(op) => op.run(call),
             Self::Random(op) => op.run(call),
+            Self::Window(op) => op.run(call),
             Self::Update(op) => op.run(call),
         }
     }
@@ -66,6 +70,7 @@ impl Op {
             Self::Reduce(op) => op.scratch_bytes(operands),
             Self::Index(op) => op.scratch_bytes(operands),
             Self::Random(op) => op.scratch_bytes(operands),
+            Self::Window(op) => op.scratch_bytes(operands),
             Self::Elementwise(_) | Self::Layout(_) | Self::Update(_) => 0,
         }
     }
@@ -81,6 +86,7 @@ impl Op {
             Self::Layout(op) => op.gradient(session, entry, dy),
             Self::Index(op) => op.gradient(session, entry, dy),
             Self::Random(_) => Ok(Vec::new()),
+            Self::Window(op) => op.gradient(session, entry, dy),
             Self::Update(_) => Err(Error::Internal("an update has no gradient".to_owned())),
         }
     }

@@ -2,12 +2,14 @@
 //! learning-rate schedules. Each costs one host call where the host has one:
 //! a linear layer with bias and activation, a loss, an optimiser step.
 
+mod conv;
 mod init;
 mod linear;
 mod mlp;
 mod optimizer;
 mod schedule;
 
+pub use conv::{Conv2d, Convolution};
 pub use init::{Init, glorot_bound, he_std};
 pub use linear::Linear;
 pub use mlp::Mlp;

@@ -3,7 +3,7 @@
 //! the end.
 
 use super::Tensor;
-use crate::nn::Activation;
+use crate::nn::{Activation, Convolution};
 use crate::{DType, Result};
 
 macro_rules! unary {
@@ -111,6 +111,21 @@ impl Tensor {
     /// operation.
     pub fn linear(&self, weight: &Tensor, bias: Option<&Tensor>, activation: Activation) -> Result<Tensor> {
         Ok(Self::own(self.raw().linear(weight.raw(), bias.map(Self::raw), activation.name())?))
+    }
+
+    /// `activation(x * weight + bias)`: images `[n, h, w, c]`, weights
+    /// `[kh, kw, c, o]` (+ `[o]`) to `[n, oh, ow, o]`, oh = (h + 2 · padding − kh) /
+    /// stride + 1. Windows are multiplied as they are, not mirrored.
+    pub fn conv2d(&self, weight: &Tensor, bias: Option<&Tensor>, with: Convolution) -> Result<Tensor> {
+        let Convolution { stride, padding, activation } = with;
+        let bias = bias.map(Self::raw);
+        Ok(Self::own(self.raw().conv2d(weight.raw(), bias, stride, padding, activation.name())?))
+    }
+
+    /// The largest element of each channel under windows of size × size:
+    /// `[n, h, w, c] → [n, oh, ow, c]`, oh = (h − size) / stride + 1.
+    pub fn max_pool2d(&self, size: u32, stride: u32) -> Result<Tensor> {
+        Ok(Self::own(self.raw().max_pool2d(size, stride)?))
     }
 
     /// Exponentials that sum to 1 along `axis`: `[..] → [..]`; float types only.

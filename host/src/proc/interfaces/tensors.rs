@@ -10,7 +10,7 @@ use crate::base::{DType, Error, Limits, Result};
 use crate::proc::handles::Handles;
 use crate::proc::instance::Run;
 use crate::proc::sandbox::State;
-use crate::tensor::{Adam, Keep, MAX_RANK, Session, Sgd, Tape, Tensor, Transposed, Variable};
+use crate::tensor::{Adam, Conv2d, Keep, MAX_RANK, Session, Sgd, Tape, Tensor, Transposed, Variable};
 
 /// A variable; its constructor cannot answer, so that a failure shows at use.
 pub struct VariableHandle(Result<Variable, GuestError>);
@@ -222,6 +222,29 @@ impl tensors::HostTensor for State {
             let bias = bias.as_ref().map(|bias| tensors.get(bias)).transpose()?;
             let activation = short(&activation)?.parse()?;
             session.linear(tensors.get(&x)?, tensors.get(&weight)?, bias, activation)
+        })
+    }
+
+    fn conv2d(
+        &mut self,
+        x: Handle,
+        weight: Handle,
+        bias: Option<Handle>,
+        stride: u32,
+        padding: u32,
+        activation: String,
+    ) -> Made {
+        self.make("tensors.tensor.conv2d", |session, tensors| {
+            let bias = bias.as_ref().map(|bias| tensors.get(bias)).transpose()?;
+            let activation = short(&activation)?.parse()?;
+            let with = Conv2d { stride: stride as usize, padding: padding as usize, activation };
+            session.conv2d(tensors.get(&x)?, tensors.get(&weight)?, bias, &with)
+        })
+    }
+
+    fn max_pool2d(&mut self, x: Handle, size: u32, stride: u32) -> Made {
+        self.make("tensors.tensor.max-pool2d", |session, tensors| {
+            session.max_pool2d(tensors.get(&x)?, size as usize, stride as usize)
         })
     }
 

@@ -33,6 +33,7 @@ const VENDOR: &[(&str, &str)] = files![
     "udf-sdk/src/lib.rs",
     "udf-sdk/src/log.rs",
     "udf-sdk/src/model.rs",
+    "udf-sdk/src/nn/conv.rs",
     "udf-sdk/src/nn/init.rs",
     "udf-sdk/src/nn/linear.rs",
     "udf-sdk/src/nn/mlp.rs",

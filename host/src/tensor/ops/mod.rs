@@ -10,3 +10,4 @@ pub(crate) mod optimiser;
 pub(crate) mod random;
 pub(crate) mod reduce;
 pub(crate) mod softmax;
+pub(crate) mod window;

@@ -94,6 +94,7 @@ impl Caller {
             15 => a.maximum(b),
             16 => a.minimum(b),
             17 => a.matmul(b, bytes.flag(), bytes.flag()),
+            18 if bytes.flag() => a.conv2d(b, None, bytes.extent(), bytes.extent(), "relu"),
             18 => a.linear(b, bytes.flag().then_some(a), ["none", "relu", "tanh", "gelu"][bytes.pick(4)]),
             19 => a.cross_entropy(b),
             20 => a.equal(b),
@@ -114,6 +115,7 @@ impl Caller {
             28 => {
                 [Tensor::relu, Tensor::sigmoid, Tensor::tanh, Tensor::exp, Tensor::log, Tensor::sqrt][bytes.pick(6)](a)
             }
+            29 if bytes.flag() => a.max_pool2d(bytes.extent(), bytes.extent()),
             29 => a.softmax(bytes.axis()),
             30 => a.log_softmax(bytes.axis()),
             31 => a.reduce_sum(&[bytes.axis(), bytes.axis()][..bytes.pick(3)], bytes.flag()),

@@ -1,6 +1,6 @@
 //! Variables, tapes, layers, optimisers, models.
 
-use quern_udf::nn::{Activation, Init, he_std};
+use quern_udf::nn::{Activation, Conv2d, Convolution, Init, he_std};
 use quern_udf::prelude::*;
 
 use crate::{close, equal};
@@ -97,6 +97,11 @@ fn layers() -> Result {
     let layer = Linear::new(3, 2, Activation::Tanh)?;
     let out = layer.forward(&Tensor::zeros(Float32, &[5, 3])?)?;
     close("a layer of zeros", Ok(out), &[5, 2], &[0.0; 10])?;
+    let layer = Conv2d::new(1, 3, 2, Convolution { activation: Activation::Relu, ..Convolution::default() })?;
+    let out = layer.forward(&Tensor::zeros(Float32, &[2, 4, 3, 1])?)?;
+    close("a convolution of zeros", Ok(out), &[2, 3, 2, 3], &[0.0; 36])?;
+    let names: Vec<String> = layer.variables().into_iter().map(|(name, _)| name).collect();
+    equal("its variables", names.join(" "), "weight bias".to_owned())?;
     let weight = Init::He.weight(200, 200)?.value()?;
     let std = weight.square()?.mean(&[])?.sqrt()?.item()?;
     equal("He's width", (std - he_std(200)).abs() < 0.005, true)?;

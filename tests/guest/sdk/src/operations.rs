@@ -2,7 +2,7 @@
 
 use std::f32::consts::{E, FRAC_1_SQRT_2, LN_2, SQRT_2};
 
-use quern_udf::nn::Activation;
+use quern_udf::nn::{Activation, Convolution};
 use quern_udf::prelude::*;
 
 use crate::{close, equal, same};
@@ -86,6 +86,12 @@ fn products() -> Result {
     let logits = Tensor::from_slice(&[1, 3], &[1.0_f32, 2.0, 3.0])?;
     close("softmax", logits.softmax(-1), &[1, 3], &[0.090_030_6, 0.244_728_5, 0.665_240_9])?;
     close("log_softmax", logits.log_softmax(1), &[1, 3], &[-2.407_606, -1.407_606, -0.407_606])?;
+    let image = Tensor::from_slice(&[1, 2, 3, 1], &[1.0_f32, 2.0, 3.0, 4.0, 5.0, 6.0])?;
+    let kernel = Tensor::from_slice(&[2, 2, 1, 1], &[1.0_f32, 0.0, 0.0, -1.0])?;
+    close("conv2d", image.conv2d(&kernel, None, Convolution::default()), &[1, 1, 2, 1], &[-4.0, -4.0])?;
+    let with = Convolution { stride: 2, padding: 1, activation: Activation::Relu };
+    close("conv2d, padded", image.conv2d(&kernel, Some(&bias), with), &[1, 2, 2, 1], &[0.0, 0.0, 1.0, 6.0])?;
+    close("max_pool2d", image.max_pool2d(2, 1), &[1, 1, 2, 1], &[5.0, 6.0])?;
     let label = Tensor::from_slice(&[1], &[2_i32])?;
     close("cross_entropy", logits.cross_entropy(&label), &[], &[0.407_606])
 }
