@@ -146,7 +146,7 @@ fn deleted_versions_leave_nothing_but_their_number() {
 }
 
 #[test]
-fn a_bound_on_concurrent_runs_belongs_to_the_proc_whatever_version_answers() {
+fn a_bound_on_concurrent_instances_belongs_to_the_proc_whatever_version_answers() {
     let folder = tempfile::tempdir().unwrap();
     let open = || Catalog::new(Storage::open(folder.path(), Arc::new(Disk)).unwrap());
     {

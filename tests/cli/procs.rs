@@ -87,13 +87,13 @@ fn statements_create_functions_from_files_and_from_versions_that_are_stored() {
 }
 
 #[test]
-fn a_bound_on_concurrent_runs_is_set_at_creation_or_later() {
+fn a_bound_on_concurrent_instances_is_set_at_creation_or_later() {
     let terminal = Terminal::new();
     let file = terminal.file("sums.wasm", component("udfs/sum-of-squares"));
     terminal.ok(&["proc", "create", &file, "--max-concurrency", "sum_of_squares=2"]);
-    assert!(terminal.ok(&["proc", "show", "sums"]).contains("\nsum_of_squares: at most 2 runs at a time\n"));
+    assert!(terminal.ok(&["proc", "show", "sums"]).contains("\nsum_of_squares: at most 2 instances at a time\n"));
     let altered = terminal.ok(&["proc", "alter", "sum_of_squares", "--max-concurrency", "none"]);
-    assert_eq!(altered, "sums.sum_of_squares: as many runs at a time as there are places\n");
+    assert_eq!(altered, "sums.sum_of_squares: as many instances at a time as there are places\n");
     let alter = |limit: &str| terminal.ok(&["proc", "alter", "sum_of_squares", "--limit", limit]);
     assert_eq!(alter("device_bytes=1MiB"), "sums.sum_of_squares: limit device_bytes 1048576\n");
     let shown = terminal.ok(&["proc", "show", "sums"]);

@@ -82,7 +82,7 @@ fn a_file_is_a_parameter_and_bytes_are_a_result() {
     let run = ["proc", "execute", "guest.echo", "--input", "points"];
     let param = format!("picture={picture}");
     let out = terminal.ok(&[&run[..], &["--param-file", &param]].concat());
-    assert!(out.contains("merged   picture = 9 B\n"), "{out}");
+    assert!(out.contains("merged      picture = 9 B\n"), "{out}");
     let shown = terminal.ok(&["run", "show", "1"]);
     assert!(shown.contains("results    picture = 9 B, words = 3 B\n"), "{shown}");
     assert!(shown.contains("params     picture = 3 B, words = 3 B\n"), "{shown}");
@@ -93,7 +93,7 @@ fn a_file_is_a_parameter_and_bytes_are_a_result() {
     let file = terminal.path("result").to_str().unwrap().to_owned();
     terminal.ok(&["run", "result", "1", "picture", "-o", &file]);
     assert_eq!(std::fs::read(&file).unwrap(), [0, 255, 10].repeat(3));
-    assert_eq!(terminal.ok(&["run", "result", "1", "words", "--shard", "1"]), "abc");
+    assert_eq!(terminal.ok(&["run", "result", "1", "words", "--instance", "1"]), "abc");
     assert_eq!(
         terminal.error(&["run", "result", "1", "pictur"]),
         ["error: no result `pictur` in run 1; did you mean `picture`?"]
@@ -243,8 +243,8 @@ fn a_run_is_watched_until_it_ends() {
     let answer = watching.wait();
     assert_eq!(answer.code, 1, "{answer:?}");
     let lines: Vec<&str> = answer.out.lines().collect();
-    assert_eq!(lines[0], "shard 0  running", "{answer:?}");
-    assert!(lines[1].starts_with("shard 0  killed    the run was killed by `quern run kill`"), "{answer:?}");
+    assert_eq!(lines[0], "instance 0  running", "{answer:?}");
+    assert!(lines[1].starts_with("instance 0  killed    the run was killed by `quern run kill`"), "{answer:?}");
     assert!(lines[2].starts_with("run 1  hostile.loops_forever  killed  "), "{answer:?}");
     let answer = json.wait();
     let states: Vec<Value> = answer.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();

@@ -143,7 +143,7 @@ fn a_run_that_keeps_going_reports_every_error_and_commits_nothing() {
     let id = folder.runs.execute(Request { on_failure: OnFailure::KeepGoing, ..request }).unwrap();
     let status = folder.wait(id);
     assert_eq!(status.run.state, RunState::Error);
-    assert_eq!(status.run.error.as_deref(), Some("2 of 4 instances failed: shard 1: no luck; shard 3: no light"));
+    assert_eq!(status.run.error.as_deref(), Some("2 of 4 instances failed: instance 1: no luck; instance 3: no light"));
     let states: Vec<RunState> = status.instances.iter().map(|instance| instance.state).collect();
     assert_eq!(states, [RunState::Complete, RunState::Error, RunState::Complete, RunState::Error]);
     assert_eq!(status.instances[3].message.as_deref(), Some("no light"));

@@ -77,7 +77,7 @@ impl NewComponent<'_> {
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ProcChange {
-    /// How many runs of it may execute at the same time.
+    /// How many instances of it may run at the same time, over all its runs.
     MaxConcurrency(Option<u64>),
     /// A limit, by name, of all its runs that ask for no other.
     Limit(String, Option<u64>),
@@ -202,8 +202,8 @@ impl Catalog {
         }))
     }
 
-    /// How many runs of a proc may execute at the same time, over all versions of
-    /// its component; as many as there are places where nothing is set.
+    /// How many instances of a proc may run at the same time, over all runs of all
+    /// versions of its component; as many as there are places where nothing is set.
     pub fn max_concurrency(&self, component: &str, proc: &str) -> Result<Option<u64>> {
         Ok(self.setting(component, proc)?.max_concurrency)
     }
@@ -215,9 +215,9 @@ impl Catalog {
         let mut setting = self.setting(component, proc)?;
         for change in changes {
             match change {
-                ProcChange::MaxConcurrency(runs) => {
-                    Self::check_max_concurrency(component, proc, *runs)?;
-                    setting.max_concurrency = *runs;
+                ProcChange::MaxConcurrency(instances) => {
+                    Self::check_max_concurrency(component, proc, *instances)?;
+                    setting.max_concurrency = *instances;
                 }
                 ProcChange::Limit(name, Some(value)) => setting.limits.set(name, *value)?,
                 ProcChange::Limit(name, None) => setting.limits.unset(name)?,
@@ -228,9 +228,9 @@ impl Catalog {
         write.commit().map(drop)
     }
 
-    /// Refuses a bound under which no run could execute.
-    pub fn check_max_concurrency(component: &str, proc: &str, runs: Option<u64>) -> Result<()> {
-        match runs {
+    /// Refuses a bound under which no instance could run.
+    pub fn check_max_concurrency(component: &str, proc: &str, instances: Option<u64>) -> Result<()> {
+        match instances {
             Some(0) => Err(Error::Invalid(format!(
                 "max_concurrency of proc `{component}.{proc}` must be 1 or more; `none` lifts the bound"
             ))),
@@ -243,10 +243,10 @@ impl Catalog {
         self.storage.proc_settings()
     }
 
-    /// Sets how many runs of a proc may execute at the same time; `None` lifts
+    /// Sets how many instances of a proc may run at the same time; `None` lifts
     /// the bound.
-    pub fn set_max_concurrency(&self, component: &str, proc: &str, runs: Option<u64>) -> Result<()> {
-        self.alter_proc(component, proc, &[ProcChange::MaxConcurrency(runs)])
+    pub fn set_max_concurrency(&self, component: &str, proc: &str, instances: Option<u64>) -> Result<()> {
+        self.alter_proc(component, proc, &[ProcChange::MaxConcurrency(instances)])
     }
 
     /// Refuses a proc that no version of the component declares.

@@ -18,7 +18,7 @@ pub struct Creation {
     pub purpose: Purpose,
     /// Other values for limits.
     pub limits: Vec<(String, u64)>,
-    /// Procs of which only so many runs may execute at the same time.
+    /// Procs of which only so many instances may run at the same time.
     pub max_concurrency: Vec<(String, Option<u64>)>,
 }
 
@@ -82,8 +82,8 @@ impl Creation {
             }
         };
         if self.purpose == Purpose::Store {
-            for (proc, runs) in &self.max_concurrency {
-                catalog.set_max_concurrency(&self.name, proc, *runs)?;
+            for (proc, instances) in &self.max_concurrency {
+                catalog.set_max_concurrency(&self.name, proc, *instances)?;
             }
         }
         Ok(Creating { created, purpose: self.purpose, inspection })
@@ -93,12 +93,12 @@ impl Creation {
         let mut limits = limits.clone();
         self.limits.iter().try_for_each(|(name, value)| limits.set(name, *value))?;
         let inspection = inspect(Engine::get()?, &format!("`{}`", self.name), bytes, &limits, cache)?;
-        for (proc, runs) in &self.max_concurrency {
+        for (proc, instances) in &self.max_concurrency {
             if !inspection.procs.iter().any(|spec| spec.name == *proc) {
                 let within = Some(format!("component `{}`", self.name));
                 return Err(Error::not_found("proc", proc, within, inspection.procs.iter().map(|spec| &spec.name)));
             }
-            Catalog::check_max_concurrency(&self.name, proc, *runs)?;
+            Catalog::check_max_concurrency(&self.name, proc, *instances)?;
         }
         Ok(inspection)
     }

@@ -65,7 +65,7 @@ impl Failures {
         if self.on_failure == OnFailure::KeepGoing && errors.len() > 1 {
             errors.sort_by_key(|(shard, _)| *shard);
             let list: Vec<_> =
-                errors.iter().map(|(shard, error)| format!("shard {shard}: {}", error.chain())).collect();
+                errors.iter().map(|(shard, error)| format!("instance {shard}: {}", error.chain())).collect();
             let (failed, all) = (errors.len(), self.instances);
             return Err(Error::Invalid(format!("{failed} of {all} instances failed: {}", list.join("; "))));
         }

@@ -228,13 +228,13 @@ fn only_result(results: &RunResults, which: &ResultQuery) -> Result<Vec<u8>> {
 fn result(database: &Database, which: &ResultQuery, sink: Sink<'_>) -> Result<Reply> {
     let results = database.results(which.run)?;
     let bytes = match which.shard {
-        Some(shard) => {
-            let of_shard = || results.instances.iter().filter(|result| result.shard == shard);
+        Some(instance) => {
+            let of_instance = || results.instances.iter().filter(|result| result.shard == instance);
             let missing = || {
-                let within = Some(format!("shard {shard} of run {}", which.run));
-                Error::not_found("result", &which.name, within, of_shard().map(|result| &result.name))
+                let within = Some(format!("instance {instance} of run {}", which.run));
+                Error::not_found("result", &which.name, within, of_instance().map(|result| &result.name))
             };
-            let found = of_shard().find(|result| result.name == which.name).ok_or_else(missing)?;
+            let found = of_instance().find(|result| result.name == which.name).ok_or_else(missing)?;
             found.bytes.clone().or_else(|| found.text.clone().map(String::into_bytes)).unwrap_or_default()
         }
         None => match results.merged.iter().find(|(name, _)| *name == which.name) {

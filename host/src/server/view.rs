@@ -28,7 +28,7 @@ pub struct ComponentView {
     pub created_us: i64,
     /// What it offers.
     pub procs: Vec<ProcSpec>,
-    /// Runs that may execute at the same time, of the procs where that is bounded.
+    /// Instances that may run at the same time, of the procs where that is bounded.
     pub max_concurrency: BTreeMap<String, u64>,
     /// Limits that are other for runs of these procs than the folder's.
     #[serde(default)]
@@ -279,7 +279,7 @@ impl From<StartupRecord> for StartupView {
 /// One instance of a run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct InstanceView {
-    /// The shard it sees.
+    /// Its number.
     pub shard: u32,
     /// Where it stands.
     pub state: String,
@@ -312,7 +312,7 @@ impl From<InstanceRecord> for InstanceView {
 /// A line of a run's log.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LogView {
-    /// The instance's shard.
+    /// The instance's number.
     pub shard: u32,
     /// Counted from 1 over the whole run.
     pub seq: u64,

@@ -9,7 +9,7 @@ use crate::storage::ProcSetting;
 
 /// How a component that is stored already is named where a file could be.
 pub(super) const STORED: &str = "sha256:";
-/// The option of a bound on concurrent runs, as Kinetica spells it.
+/// The option of a bound on concurrent instances, as Kinetica spells it.
 pub(super) const MAX_CONCURRENCY: [&str; 2] = ["max_concurrency", "max_concurrency_per_node"];
 
 /// `ALTER FUNCTION`.
@@ -59,8 +59,8 @@ pub(super) fn ddl(found: &Resolved, settings: &[ProcSetting]) -> String {
         component.name, found.proc.mode, component.sha256
     );
     let own = settings.iter().find(|set| set.component == component.name && set.proc == found.proc.name);
-    if let Some(runs) = own.and_then(|set| set.max_concurrency) {
-        text.push_str(&format!(" WITH OPTIONS (max_concurrency = '{runs}')"));
+    if let Some(instances) = own.and_then(|set| set.max_concurrency) {
+        text.push_str(&format!(" WITH OPTIONS (max_concurrency = '{instances}')"));
     }
     text
 }

@@ -153,7 +153,7 @@ pub(super) struct AlterFunction {
 pub(super) enum FunctionChange {
     /// `ACTIVATE VERSION n`.
     Activate(u64),
-    /// `SET name = value, …`: the bound on concurrent runs, limits.
+    /// `SET name = value, …`: the bound on concurrent instances, limits.
     Set(Vec<(String, String)>),
 }
 

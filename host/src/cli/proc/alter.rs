@@ -22,7 +22,7 @@ pub(crate) struct Alter {
     /// `proc` or `component.proc`
     #[arg(value_name = "PROC")]
     proc: String,
-    /// Let only N runs of it execute at the same time; `none` lifts the bound
+    /// Let only N instances of it run at the same time, over all its runs; `none` lifts the bound
     #[arg(long, value_name = "N", required_unless_present = "limits")]
     max_concurrency: Option<Bound>,
     /// Another limit for its runs; `none` takes it back; repeatable
@@ -45,13 +45,13 @@ impl std::str::FromStr for LimitChange {
     }
 }
 
-/// A number of runs, or `none`.
+/// A number of instances, or `none`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Bound(Option<u64>);
 
 impl Bound {
     /// The number, where there is a bound.
-    pub(crate) fn runs(self) -> Option<u64> {
+    pub(crate) fn instances(self) -> Option<u64> {
         self.0
     }
 }
@@ -63,8 +63,8 @@ impl std::str::FromStr for Bound {
         match text {
             "none" => Ok(Self(None)),
             _ => match text.parse::<u32>() {
-                Ok(runs) if runs > 0 => Ok(Self(Some(runs.into()))),
-                _ => Err(format!("`{text}` is not a number of runs, 1 or more, or `none`")),
+                Ok(instances) if instances > 0 => Ok(Self(Some(instances.into()))),
+                _ => Err(format!("`{text}` is not a number of instances, 1 or more, or `none`")),
             },
         }
     }
@@ -72,7 +72,7 @@ impl std::str::FromStr for Bound {
 
 impl Alter {
     pub(crate) fn run(self, context: &Context) -> Result<()> {
-        let bound = self.max_concurrency.map(|bound| ProcChange::MaxConcurrency(bound.runs()));
+        let bound = self.max_concurrency.map(|bound| ProcChange::MaxConcurrency(bound.instances()));
         let limits = self.limits.into_iter().map(|LimitChange(name, value)| ProcChange::Limit(name, value));
         let changes: Vec<ProcChange> = bound.into_iter().chain(limits).collect();
         let request = Request::AlterProc { proc: self.proc, changes: changes.clone() };
@@ -93,7 +93,7 @@ fn json(proc: &str, changes: &[ProcChange]) -> serde_json::Value {
     let mut done = serde_json::json!({ "proc": proc });
     for change in changes {
         match change {
-            ProcChange::MaxConcurrency(runs) => done["max_concurrency"] = (*runs).into(),
+            ProcChange::MaxConcurrency(instances) => done["max_concurrency"] = (*instances).into(),
             ProcChange::Limit(name, value) => done["limits"][name] = (*value).into(),
         }
     }
@@ -102,9 +102,9 @@ fn json(proc: &str, changes: &[ProcChange]) -> serde_json::Value {
 
 fn in_words(change: &ProcChange) -> String {
     match change {
-        ProcChange::MaxConcurrency(Some(1)) => "1 run at a time".to_owned(),
-        ProcChange::MaxConcurrency(Some(runs)) => format!("{runs} runs at a time"),
-        ProcChange::MaxConcurrency(None) => "as many runs at a time as there are places".to_owned(),
+        ProcChange::MaxConcurrency(Some(1)) => "1 instance at a time".to_owned(),
+        ProcChange::MaxConcurrency(Some(instances)) => format!("{instances} instances at a time"),
+        ProcChange::MaxConcurrency(None) => "as many instances at a time as there are places".to_owned(),
         ProcChange::Limit(name, Some(value)) => format!("limit {name} {value}"),
         ProcChange::Limit(name, None) => format!("limit {name} as in the folder"),
     }

@@ -42,7 +42,7 @@ pub(crate) struct Create {
     /// Add the version without making it the active one
     #[arg(long)]
     inactive: bool,
-    /// Let only N runs of a proc execute at the same time; repeatable
+    /// Let only N instances of a proc run at the same time, over all its runs; repeatable
     #[arg(long, value_name = "PROC=N")]
     max_concurrency: Vec<Pair>,
     /// Another value for a limit, for example compile_cpu_ms; repeatable
@@ -59,7 +59,7 @@ impl Create {
         };
         let bounds = self.max_concurrency.into_iter().map(|pair| {
             let bound: Bound = pair.value.parse().map_err(anyhow::Error::msg)?;
-            Ok((pair.name, bound.runs()))
+            Ok((pair.name, bound.instances()))
         });
         let creation = Creation {
             activation: if self.inactive { Activation::Later } else { Activation::Now },

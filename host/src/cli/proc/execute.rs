@@ -259,11 +259,11 @@ fn finish(context: &Context, run: &RunView) -> Result<()> {
     for instance in &run.instances {
         let Some(results) = instance.results.as_object() else { continue };
         for (name, value) in results {
-            text.push_str(&format!("shard {}  {name} = {}\n", instance.shard, plain(value)));
+            text.push_str(&format!("instance {}  {name} = {}\n", instance.shard, plain(value)));
         }
     }
     for (name, value) in run.results.as_object().into_iter().flatten() {
-        text.push_str(&format!("merged   {name} = {}\n", plain(value)));
+        text.push_str(&format!("merged      {name} = {}\n", plain(value)));
     }
     if !context.quiet {
         text.push_str(&receipts(run, context.out));

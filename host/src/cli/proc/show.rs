@@ -51,16 +51,16 @@ fn describe(component: &ComponentView, paint: Paint) -> String {
     )
 }
 
-/// A line for each proc of which only so many runs execute at the same time, and
+/// A line for each proc of which only so many instances run at the same time, and
 /// for each limit that is set for one.
 fn bounds(component: &ComponentView) -> String {
-    let runs = |(proc, runs): (&String, &u64)| {
-        format!("{proc}: at most {runs} {} at a time\n", if *runs == 1 { "run" } else { "runs" })
+    let instances = |(proc, most): (&String, &u64)| {
+        format!("{proc}: at most {most} {} at a time\n", if *most == 1 { "instance" } else { "instances" })
     };
     let limits = component.limits.iter().flat_map(|(proc, limits)| {
         limits.entries().map(move |(name, value)| format!("{proc}: limit {name} {value}\n"))
     });
-    component.max_concurrency.iter().map(runs).chain(limits).collect()
+    component.max_concurrency.iter().map(instances).chain(limits).collect()
 }
 
 /// The procs of a component, each with what it reads, writes and takes.

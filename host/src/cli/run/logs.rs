@@ -66,7 +66,7 @@ impl Logs {
     }
 }
 
-/// `10:15:07  info  shard 2  text`
+/// `10:15:07  info  instance 2  text`
 pub(crate) fn log_line(paint: Paint, line: &LogView) -> String {
     let time = timestamp(line.time_us);
     let time = time.split(' ').next_back().unwrap_or_default();
@@ -77,5 +77,5 @@ pub(crate) fn log_line(paint: Paint, line: &LogView) -> String {
         "info" => level,
         _ => paint.dim(&level),
     };
-    format!("{}  {level}  {}  {}\n", paint.dim(time), paint.dim(&format!("shard {}", line.shard)), line.text)
+    format!("{}  {level}  {}  {}\n", paint.dim(time), paint.dim(&format!("instance {}", line.shard)), line.text)
 }

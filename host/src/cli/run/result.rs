@@ -15,7 +15,7 @@ use crate::server::{Event, Request, ResultQuery};
 const EXAMPLES: &str = "\
 Examples:
   quern run result 7 loss                       merged by the proc's reducer
-  quern run result 7 picture --shard 0 -o picture.png";
+  quern run result 7 picture --instance 0 -o picture.png";
 
 /// Write one result of a run, text or bytes, to the terminal or a file
 #[derive(Debug, Args)]
@@ -29,7 +29,7 @@ pub(crate) struct RunResult {
     name: String,
     /// Of this instance; without it, merged over all, or that of the only one
     #[arg(long, value_name = "N")]
-    shard: Option<u32>,
+    instance: Option<u32>,
     /// The file to write
     #[arg(long, short, value_name = "FILE")]
     output: Option<PathBuf>,
@@ -38,7 +38,7 @@ pub(crate) struct RunResult {
 impl RunResult {
     pub(crate) fn run(self, context: &Context) -> Result<()> {
         let mut bytes = Vec::new();
-        let query = ResultQuery { run: RunId(self.run), name: self.name, shard: self.shard };
+        let query = ResultQuery { run: RunId(self.run), name: self.name, shard: self.instance };
         context.connection()?.call(Request::Result(query), Vec::new(), &mut |event| {
             if let Event::Bytes(piece) = event {
                 bytes.extend(piece);

@@ -65,7 +65,7 @@ pub(crate) fn receipts(run: &RunView, paint: Paint) -> String {
         "device mem",
     ];
     let mut grid = Grid::new(
-        [("shard", Align::Right)]
+        [("instance", Align::Right)]
             .into_iter()
             .chain(right.map(|name| (name, Align::Right)))
             .chain([("on", Align::Left)]),
@@ -117,8 +117,8 @@ fn describe(run: &RunView, paint: Paint) -> String {
     line("error", run.error.as_deref().unwrap_or_default());
     line("results", &named(&run.results));
     for instance in &run.instances {
-        let shard = format!("shard {}", instance.shard);
-        line(&shard, format!("{}  {}", painted_state(paint, &instance.state), instance.status).trim_end());
+        let number = format!("instance {}", instance.shard);
+        line(&number, format!("{}  {}", painted_state(paint, &instance.state), instance.status).trim_end());
         line("", instance.message.as_deref().unwrap_or_default());
         line("", &named(&instance.results));
     }

@@ -142,7 +142,7 @@ impl<'a> Screen<'a> {
         self.lines.resize(run.instances.len(), String::new());
         for (instance, told) in run.instances.iter().zip(&mut self.lines) {
             let progress = instance.fraction.map(share).unwrap_or_default();
-            let line = format!("shard {}  {}  {progress}  {}", instance.shard, instance.state, said(instance));
+            let line = format!("instance {}  {}  {progress}  {}", instance.shard, instance.state, said(instance));
             if *told != line {
                 self.context.print(&format!("{}\n", line.trim_end()))?;
                 *told = line;
@@ -157,7 +157,7 @@ impl<'a> Screen<'a> {
         let mut text = head(run, paint);
         text.push('\n');
         let mut grid = Grid::new([
-            ("shard", Align::Right),
+            ("instance", Align::Right),
             ("state", Align::Left),
             ("progress", Align::Left),
             ("status", Align::Left),

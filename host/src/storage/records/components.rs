@@ -59,7 +59,7 @@ pub struct ProcSetting {
     pub component: String,
     /// The proc.
     pub proc: String,
-    /// Runs of it that may execute at the same time; as many as there are places where absent.
+    /// Instances of it that may run at the same time; as many as there are places where absent.
     pub max_concurrency: Option<u64>,
     /// Limits that are other for its runs than the folder's.
     pub limits: LimitChanges,
@@ -187,7 +187,7 @@ impl Storage {
             let text = "SELECT component, proc, max_concurrency, limits FROM quern_proc ORDER BY component, proc";
             let mut statement = sql(connection.prepare(text))?;
             let rows = statement.query_map([], |row| {
-                let max_concurrency = row.get::<_, Option<U>>(2)?.map(|runs| runs.0);
+                let max_concurrency = row.get::<_, Option<U>>(2)?.map(|instances| instances.0);
                 // Settings that cannot be read, of another version, are as good as none.
                 let limits = serde_json::from_str(&row.get::<_, String>(3)?).unwrap_or_default();
                 Ok(ProcSetting { component: row.get(0)?, proc: row.get(1)?, max_concurrency, limits })
