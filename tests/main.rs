@@ -6,6 +6,8 @@ mod tidy;
 
 mod tensor;
 
+mod cuda;
+
 mod storage;
 
 mod table;

@@ -129,6 +129,30 @@ pub enum Error {
         /// The operating system's answer.
         source: std::io::Error,
     },
+    /// A device has no memory left.
+    #[error(
+        "{device} is full: {}{free} of {allowed} bytes are free; use smaller batches, \
+             wait for other runs or give the device fewer tables",
+        asked(*requested)
+    )]
+    OutOfMemory {
+        /// The device.
+        device: String,
+        /// How much was asked for, 0 when unknown.
+        requested: u64,
+        /// How much may be used in all.
+        allowed: u64,
+        /// How much of that is free.
+        free: u64,
+    },
+    /// A device stopped working while it was used.
+    #[error("{device} was lost ({reason}); it is opened again for the next run, so do it again")]
+    DeviceLost {
+        /// The device.
+        device: String,
+        /// What its driver said.
+        reason: String,
+    },
     /// The disk has no room for what was to be written.
     #[error(
         "the disk is full: {what} could not be written; free some space and do it again, \
@@ -235,6 +259,7 @@ impl Error {
             Self::OutOfRange(_) => ErrorCode::OutOfRange,
             Self::Denied(_) => ErrorCode::Denied,
             Self::Limit { .. } => ErrorCode::QuotaExceeded,
+            Self::OutOfMemory { .. } => ErrorCode::OutOfMemory,
             Self::Killed { .. } => ErrorCode::Cancelled,
             Self::Proc { code, .. } => *code,
             Self::Unsupported(_) => ErrorCode::Unsupported,
@@ -244,6 +269,7 @@ impl Error {
             | Self::Corrupt { .. }
             | Self::Io { .. }
             | Self::Full { .. }
+            | Self::DeviceLost { .. }
             | Self::Library { .. }
             | Self::Internal(_) => ErrorCode::Internal,
         }
@@ -260,6 +286,11 @@ impl Error {
         }
         text
     }
+}
+
+/// `64 bytes were asked for, `, or nothing.
+fn asked(requested: u64) -> String {
+    if requested == 0 { String::new() } else { format!("{requested} bytes were asked for, ") }
 }
 
 /// ` in table …`, or nothing.

@@ -1,5 +1,6 @@
 //! Immutable views of device memory, and column buffers that grow under them.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use super::{Block, Owner, Pool};
@@ -18,7 +19,7 @@ impl Buffer {
     pub fn from_slice(pool: &Pool, bytes: &[u8]) -> Result<Self> {
         let block = pool.take(bytes.len(), Owner::WRITER)?;
         // SAFETY: the block is new, at least as long, and nobody else holds it.
-        unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), block.as_ptr(), bytes.len()) }
+        unsafe { write(&block, 0, bytes)? }
         Ok(Self { block, offset_bytes: 0, len_bytes: bytes.len() })
     }
 
@@ -38,8 +39,55 @@ impl Buffer {
         self.len_bytes == 0
     }
 
-    /// The bytes.
+    /// A copy on the device of `pool`, where it is, made there.
+    pub fn copy(&self, pool: &Pool) -> Result<Self> {
+        let Some(cuda) = self.block.cuda() else { return Self::from_slice(pool, self.as_slice()) };
+        let block = pool.take(self.len_bytes, Owner::WRITER)?;
+        if !block.is_on(cuda) {
+            return Self::from_slice(pool, &self.read()?);
+        }
+        let (from, to, len_bytes) = (address(self.as_ptr()), address(block.as_ptr()), self.len_bytes);
+        cuda.run(|gpu| gpu.copy(from, to, len_bytes))?;
+        Ok(Self { block, offset_bytes: 0, len_bytes })
+    }
+
+    /// The bytes on the host: those of a GPU are copied from there, after all that
+    /// is on its stream.
+    pub fn read(&self) -> Result<Cow<'_, [u8]>> {
+        if self.block.cuda().is_none() {
+            return Ok(Cow::Borrowed(self.as_slice()));
+        }
+        let mut bytes = vec![0; self.len_bytes];
+        self.read_into(&mut bytes)?;
+        Ok(Cow::Owned(bytes))
+    }
+
+    /// Copies the bytes to `target`, which is as long.
+    pub fn read_into(&self, target: &mut [u8]) -> Result<()> {
+        if target.len() != self.len_bytes {
+            let (len, room) = (self.len_bytes, target.len());
+            return Err(Error::OutOfRange(format!("a buffer of {len} bytes does not fit {room}")));
+        }
+        match self.block.cuda() {
+            None => target.copy_from_slice(self.as_slice()),
+            Some(cuda) => {
+                let from = address(self.as_ptr());
+                cuda.run(|gpu| gpu.download(from, target))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The block it is in.
+    pub fn block(&self) -> &Arc<Block> {
+        &self.block
+    }
+
+    /// The bytes, where they are on the host; none of those on a GPU, see [`Self::read`].
     pub fn as_slice(&self) -> &[u8] {
+        if self.block.cuda().is_some() {
+            return &[];
+        }
         // SAFETY: offset and length were checked against the block, whose bytes
         // are initialised and, in this range, not written while views live.
         unsafe { std::slice::from_raw_parts(self.as_ptr(), self.len_bytes) }
@@ -56,10 +104,10 @@ impl Buffer {
         Ok(Self { block: self.block.clone(), offset_bytes: self.offset_bytes + start, len_bytes: len })
     }
 
-    /// The first byte.
+    /// The first byte; see [`Block::as_ptr`].
     pub(crate) fn as_ptr(&self) -> *mut u8 {
-        // SAFETY: the offset lies inside the block.
-        unsafe { self.block.as_ptr().add(self.offset_bytes) }
+        // The offset lies inside the block.
+        self.block.as_ptr().wrapping_add(self.offset_bytes)
     }
 }
 
@@ -102,19 +150,26 @@ impl ColumnBuffer {
     /// Appends `bytes`; grows by half where there is no room, and then views
     /// handed out before keep the old memory.
     pub fn append(&mut self, bytes: &[u8]) -> Result<()> {
-        let target = self.reserve(bytes.len())?;
+        self.reserve(bytes.len())?;
         // SAFETY: `reserve` made room; no view reaches past `len_bytes` and this
         // is the only writer.
-        unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), target, bytes.len()) }
+        unsafe { write(&self.block, self.len_bytes, bytes)? }
         self.len_bytes += bytes.len();
         Ok(())
     }
 
     /// Appends `count` bytes of value `byte`.
     pub fn append_filled(&mut self, byte: u8, count: usize) -> Result<()> {
-        let target = self.reserve(count)?;
-        // SAFETY: as in `append`.
-        unsafe { std::ptr::write_bytes(target, byte, count) }
+        self.reserve(count)?;
+        let target = self.block.as_ptr().wrapping_add(self.len_bytes);
+        match self.block.cuda() {
+            // SAFETY: as in `append`.
+            None => unsafe { std::ptr::write_bytes(target, byte, count) },
+            Some(cuda) => {
+                let to = address(target);
+                cuda.run(|gpu| gpu.fill(to, byte, count))?;
+            }
+        }
         self.len_bytes += count;
         Ok(())
     }
@@ -124,16 +179,46 @@ impl ColumnBuffer {
         Buffer { block: self.block.clone(), offset_bytes: 0, len_bytes: self.len_bytes }
     }
 
-    /// Makes room for `additional` bytes and returns where they go.
-    fn reserve(&mut self, additional: usize) -> Result<*mut u8> {
+    /// Makes room for `additional` bytes.
+    fn reserve(&mut self, additional: usize) -> Result<()> {
         let needed = self.len_bytes.saturating_add(additional);
         if needed > self.block.size_bytes() {
             let grown = self.pool.take(needed.max(self.len_bytes.saturating_add(self.len_bytes / 2)), Owner::TABLES)?;
-            // SAFETY: both are at least `len_bytes` long and do not overlap.
-            unsafe { std::ptr::copy_nonoverlapping(self.block.as_ptr(), grown.as_ptr(), self.len_bytes) }
+            let (from, to, len_bytes) = (self.block.as_ptr(), grown.as_ptr(), self.len_bytes);
+            match self.block.cuda() {
+                // SAFETY: both are at least `len_bytes` long and do not overlap.
+                None => unsafe { std::ptr::copy_nonoverlapping(from, to, len_bytes) },
+                Some(cuda) if grown.is_on(cuda) => {
+                    let (from, to) = (address(from), address(to));
+                    cuda.run(|gpu| gpu.copy(from, to, len_bytes))?;
+                }
+                // The device was lost, and with it what was in the column.
+                Some(cuda) => cuda.check()?,
+            }
             self.block = grown;
         }
-        // SAFETY: the block is at least `needed` long.
-        Ok(unsafe { self.block.as_ptr().add(self.len_bytes) })
+        Ok(())
     }
+}
+
+/// Writes `bytes` to a block from byte `at` on.
+///
+/// # Safety
+/// They fit, and nobody reads or writes that part.
+unsafe fn write(block: &Block, at: usize, bytes: &[u8]) -> Result<()> {
+    let target = block.as_ptr().wrapping_add(at);
+    match block.cuda() {
+        // SAFETY: as the caller promises.
+        None => unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), target, bytes.len()) },
+        Some(cuda) => {
+            let to = address(target);
+            cuda.run(|gpu| gpu.upload(bytes, to))?;
+        }
+    }
+    Ok(())
+}
+
+/// Where that is on its GPU.
+fn address(pointer: *mut u8) -> u64 {
+    pointer.addr() as u64
 }

@@ -98,7 +98,7 @@ impl Listed {
         }
     }
 
-    fn gpu(gpu: cuda::Gpu) -> Self {
+    fn gpu(gpu: cuda::Info) -> Self {
         Self {
             model: Some(gpu.model),
             memory_bytes: Some(gpu.memory_bytes),

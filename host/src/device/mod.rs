@@ -11,22 +11,27 @@ mod buffer;
 pub mod cuda;
 mod kill;
 mod list;
+mod pool;
 mod priority;
 mod quota;
+mod source;
 
 use std::sync::Arc;
 
-pub use block::{ALIGNMENT_BYTES, Block, Owner, Pool};
+use crate::base::Result;
+
+pub use block::{ALIGNMENT_BYTES, Block, Owner};
 pub use buffer::{Buffer, ColumnBuffer};
 pub use kill::{KillSwitch, Subscription, coarse_ms};
 pub use list::{Listed, Use, list};
+pub use pool::Pool;
 pub use priority::lower_priority;
 pub use quota::{Charge, Prepared, Quota};
 
 /// A description of a device, as shown in `quern.devices` and in receipts.
 #[derive(Clone, Debug)]
 pub struct Device {
-    /// `cpu`, later also `cuda:0`, ….
+    /// `cpu`, `cuda:0`, ….
     pub name: String,
     /// Threads that compute.
     pub cores: usize,
@@ -40,6 +45,19 @@ impl Device {
     /// The processor: `cores` threads and a memory budget.
     pub fn cpu(cores: usize, memory_bytes: u64) -> Self {
         Self { name: "cpu".to_owned(), cores: cores.max(1), memory_bytes, pool: Pool::new() }
+    }
+
+    /// A GPU, `cuda:N`, with nine tenths of its memory; `cores` threads do what is
+    /// done on the host.
+    pub fn cuda(ordinal: usize, cores: usize) -> Result<Self> {
+        let memory_bytes = cuda::Cuda::open(ordinal)?.info().memory_bytes / 10 * 9;
+        Self::cuda_with(ordinal, cores, memory_bytes)
+    }
+
+    /// The same with a memory budget.
+    pub fn cuda_with(ordinal: usize, cores: usize, memory_bytes: u64) -> Result<Self> {
+        let pool = Pool::of_gpu(ordinal, memory_bytes)?;
+        Ok(Self { name: format!("cuda:{ordinal}"), cores: cores.max(1), memory_bytes, pool })
     }
 
     /// The processor with all cores this process may use and half of the

@@ -11,7 +11,7 @@ use super::libraries::{self, Library, Missing};
 
 /// A GPU.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Gpu {
+pub struct Info {
     /// Its number, as in `cuda:0`.
     pub ordinal: usize,
     /// What its maker calls it.
@@ -43,29 +43,29 @@ impl fmt::Display for Absent {
 }
 
 /// The GPUs that can be used, at least one.
-pub fn probe() -> Result<Vec<Gpu>, Absent> {
+pub fn probe() -> Result<Vec<Info>, Absent> {
     let usable = |library| libraries::open(library).map_err(|missing| Absent::Library(missing.clone()));
     usable(Library::Driver)?;
     // Every function was looked up before; the driver is not trusted beyond that.
-    let found = catch_unwind(gpus).unwrap_or_else(|_| Err(Absent::NoDevice("the NVIDIA driver failed".to_owned())))?;
+    let found = catch_unwind(infos).unwrap_or_else(|_| Err(Absent::NoDevice("the NVIDIA driver failed".to_owned())))?;
     usable(Library::Nvrtc)?;
     usable(Library::Cublas)?;
     Ok(found)
 }
 
 /// All GPUs that the driver shows.
-fn gpus() -> Result<Vec<Gpu>, Absent> {
+fn infos() -> Result<Vec<Info>, Absent> {
     let told = |error: DriverError| Absent::NoDevice(no_device(error));
     result::init().map_err(told)?;
     let n_devices = device::get_count().map_err(told)?;
     if n_devices < 1 {
         return Err(told(DriverError(sys::CUresult::CUDA_ERROR_NO_DEVICE)));
     }
-    (0..n_devices).map(|ordinal| gpu(ordinal).map_err(told)).collect()
+    (0..n_devices).map(|ordinal| info(ordinal).map_err(told)).collect()
 }
 
 /// What the driver says about one.
-fn gpu(ordinal: i32) -> Result<Gpu, DriverError> {
+fn info(ordinal: i32) -> Result<Info, DriverError> {
     use sys::CUdevice_attribute::{
         CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR as MAJOR, CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR as MINOR,
     };
@@ -77,7 +77,7 @@ fn gpu(ordinal: i32) -> Result<Gpu, DriverError> {
     let (memory_bytes, major, minor) = unsafe {
         (device::total_mem(device)?, device::get_attribute(device, MAJOR)?, device::get_attribute(device, MINOR)?)
     };
-    Ok(Gpu {
+    Ok(Info {
         ordinal: usize::try_from(ordinal).unwrap_or_default(),
         model: device::get_name(device)?,
         capability: (major.unsigned_abs(), minor.unsigned_abs()),

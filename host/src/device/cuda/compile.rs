@@ -1,0 +1,157 @@
+//! Kernels from text to what a device executes, by NVRTC, and the user's cache of
+//! the outcome: `$XDG_CACHE_HOME/quern/kernels` (`~/.cache/quern/kernels`). A file
+//! is named by a hash of the text, the device's kind, the options and the
+//! compiler's version, so that none is ever out of date.
+
+use std::ffi::{CStr, CString};
+use std::io::Write as _;
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+
+use cudarc::nvrtc::result::{self, NvrtcError};
+use cudarc::nvrtc::sys;
+use sha2::{Digest, Sha256};
+
+use super::libraries::{self, Library};
+use crate::base::{Error, Result};
+
+/// What stands before every text.
+const PREAMBLE: &str = include_str!("preamble.cuh");
+
+/// The same sums on every device, also on the processor: no fused multiply-add.
+const OPTIONS: [&str; 2] = ["--std=c++17", "--fmad=false"];
+
+/// What others may do, in the mode of a file or folder.
+const OTHERS: u32 = 0o077;
+
+/// How many bytes of a compiled kernel's file are its checksum.
+const CHECKSUM_BYTES: usize = 32;
+
+/// Compiled kernels.
+pub(super) struct Compiled {
+    /// What the driver loads.
+    pub(super) image: Vec<u8>,
+    /// Whether it came from the cache.
+    pub(super) was_cached: bool,
+    file: Option<PathBuf>,
+}
+
+impl Compiled {
+    /// Removes it from the cache.
+    pub(super) fn forget(&self) {
+        if let Some(file) = &self.file {
+            let _ = std::fs::remove_file(file);
+        }
+    }
+}
+
+/// The kernels of `text` for a device of that capability, from the cache or compiled.
+pub(super) fn cached(name: &str, text: &str, capability: (u32, u32)) -> Result<Compiled> {
+    libraries::open(Library::Nvrtc).map_err(|missing| Error::Unsupported(missing.to_string()))?;
+    let arch = format!("sm_{}{}", capability.0, capability.1);
+    let file = cache_folder().map(|folder| folder.join(file_name(text, &arch)));
+    if let Some(image) = file.as_deref().and_then(read) {
+        return Ok(Compiled { image, was_cached: true, file });
+    }
+    let image = compile(name, text, &arch)?;
+    if let Some(file) = &file {
+        // Without the file it is only compiled again.
+        let _ = write(file, &image);
+    }
+    Ok(Compiled { image, was_cached: false, file })
+}
+
+/// What a text is called in the cache.
+fn file_name(text: &str, arch: &str) -> String {
+    let mut hasher = Sha256::new();
+    for part in [PREAMBLE, text, arch, &OPTIONS.join(" "), &version()] {
+        hasher.update((part.len() as u64).to_le_bytes());
+        hasher.update(part.as_bytes());
+    }
+    let digest: String = hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("{digest}.cubin")
+}
+
+/// The compiler's version.
+fn version() -> String {
+    let (mut major, mut minor) = (0, 0);
+    // SAFETY: writes to the two numbers.
+    let _ = unsafe { sys::nvrtcVersion(&raw mut major, &raw mut minor) };
+    format!("{major}.{minor}")
+}
+
+/// A program of NVRTC, destroyed when it is dropped.
+struct Program(sys::nvrtcProgram);
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        // SAFETY: made by `create_program`, and not used any more.
+        let _ = unsafe { result::destroy_program(self.0) };
+    }
+}
+
+/// Compiles a text.
+fn compile(name: &str, text: &str, arch: &str) -> Result<Vec<u8>> {
+    let zero = |_| Error::Internal(format!("the text of kernels `{name}` holds a zero"));
+    let told = |error: NvrtcError| Error::library(format!("kernels `{name}` cannot be compiled for {arch}"), error);
+    // Both must outlive the program.
+    let (source, c_name) = (
+        CString::new(format!("{PREAMBLE}\n#line 1 \"{name}\"\n{text}")).map_err(zero)?,
+        CString::new(name).map_err(zero)?,
+    );
+    let program = Program(result::create_program(&source, Some(&c_name)).map_err(told)?);
+    let mut options = vec![format!("--gpu-architecture={arch}")];
+    options.extend(OPTIONS.map(str::to_owned));
+    // SAFETY: the program was just made.
+    if let Err(error) = unsafe { result::compile_program(program.0, &options) } {
+        // SAFETY: as above.
+        let log = unsafe { result::get_program_log(program.0) }.map_err(told)?;
+        // SAFETY: the log ends with a zero.
+        let log = unsafe { CStr::from_ptr(log.as_ptr()) }.to_string_lossy().into_owned();
+        return Err(Error::library(format!("kernels `{name}` do not compile for {arch} ({error:?})"), log));
+    }
+    let mut size_bytes = 0;
+    // SAFETY: the program was compiled; the vector has the size that it tells.
+    unsafe {
+        sys::nvrtcGetCUBINSize(program.0, &raw mut size_bytes).result().map_err(told)?;
+        let mut image = vec![0u8; size_bytes];
+        sys::nvrtcGetCUBIN(program.0, image.as_mut_ptr().cast()).result().map_err(told)?;
+        Ok(image)
+    }
+}
+
+/// The user's cache; none where no environment variable says where that is.
+fn cache_folder() -> Option<PathBuf> {
+    let set = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let cache = set("XDG_CACHE_HOME").or_else(|| set("HOME").map(|home| home.join(".cache")))?;
+    Some(cache.join("quern/kernels"))
+}
+
+/// What a file of the cache holds, when nobody else can have written it and it is whole.
+fn read(file: &Path) -> Option<Vec<u8>> {
+    let folder = std::fs::symlink_metadata(file.parent()?).ok()?;
+    // SAFETY: asks only for a number.
+    let user = unsafe { libc::geteuid() };
+    if folder.uid() != user || folder.mode() & OTHERS != 0 {
+        return None;
+    }
+    let mut bytes = std::fs::read(file).ok()?;
+    let at = bytes.len().checked_sub(CHECKSUM_BYTES)?;
+    let (image, checksum) = bytes.split_at_checked(at)?;
+    if Sha256::digest(image)[..] != *checksum {
+        return None;
+    }
+    bytes.truncate(at);
+    Some(bytes)
+}
+
+/// Writes a file of the cache, whole or not at all.
+fn write(file: &Path, image: &[u8]) -> std::io::Result<()> {
+    let Some(folder) = file.parent() else { return Ok(()) };
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+    let part = file.with_extension(format!("{}.part", std::process::id()));
+    let mut written = std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&part)?;
+    written.write_all(image)?;
+    written.write_all(&Sha256::digest(image))?;
+    std::fs::rename(part, file)
+}

@@ -1,0 +1,313 @@
+//! A GPU that is open, and the thread that owns it: all calls of the driver are
+//! made there, one after the other.
+//!
+//! When the driver answers that nothing works any more, the device is *lost*:
+//! its thread tears the context down and ends, and every later call answers
+//! [`Error::DeviceLost`]. [`Cuda::open`] then makes a new one, which shares
+//! nothing with it.
+
+use std::cell::Cell;
+use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+
+use super::gpu::Gpu;
+use super::libraries::{self, Library};
+use super::probe::{Absent, Info, probe};
+use crate::base::{Error, Result};
+
+/// A GPU that is open.
+pub struct Cuda {
+    shared: Arc<Shared>,
+    info: Info,
+}
+
+/// Something for the owner thread to do.
+type Job = Box<dyn FnOnce(&Gpu) + Send>;
+
+/// The devices that were opened, by their number.
+type ByOrdinal = HashMap<usize, (Weak<Cuda>, Arc<Shared>)>;
+
+/// What the owner thread and those that use it share.
+pub(super) struct Shared {
+    /// `cuda:0`, ….
+    pub(super) name: String,
+    /// None after it was closed or lost.
+    jobs: Mutex<Option<Sender<Job>>>,
+    lost: OnceLock<String>,
+    ended: Mutex<bool>,
+    has_ended: Condvar,
+    pub(super) counts: Counts,
+}
+
+/// Counters behind [`Copies`].
+#[derive(Default)]
+pub(super) struct Counts {
+    pub(super) uploaded_bytes: AtomicU64,
+    pub(super) downloaded_bytes: AtomicU64,
+    pub(super) copied_bytes: AtomicU64,
+    pub(super) launches: AtomicU64,
+    pub(super) replays: AtomicU64,
+}
+
+/// What was done on a GPU since it was opened.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Copies {
+    /// Bytes copied from the host to the device.
+    pub uploaded_bytes: u64,
+    /// Bytes copied from the device to the host.
+    pub downloaded_bytes: u64,
+    /// Bytes copied on the device.
+    pub copied_bytes: u64,
+    /// Kernels and products of matrices launched, those of graphs when they are recorded.
+    pub launches: u64,
+    /// Graphs replayed.
+    pub replays: u64,
+}
+
+thread_local! {
+    /// The GPU that this thread owns.
+    static OWNED: Cell<*const Gpu> = const { Cell::new(std::ptr::null()) };
+}
+
+impl Cuda {
+    /// Opens a GPU by its number; the one that is open already where there is one.
+    pub fn open(ordinal: usize) -> Result<Arc<Self>> {
+        static OPEN: Mutex<Option<ByOrdinal>> = Mutex::new(None);
+        let mut open = OPEN.lock().unwrap_or_else(PoisonError::into_inner);
+        let open = open.get_or_insert_default();
+        if let Some((cuda, shared)) = open.get(&ordinal) {
+            match cuda.upgrade().filter(|cuda| cuda.check().is_ok()) {
+                Some(cuda) => return Ok(cuda),
+                // Both would use the one primary context of the device.
+                None => shared.wait_until_ended(),
+            }
+        }
+        let cuda = Self::start(ordinal)?;
+        open.insert(ordinal, (Arc::downgrade(&cuda), Arc::clone(&cuda.shared)));
+        Ok(cuda)
+    }
+
+    /// Starts the owner thread, which opens the device.
+    fn start(ordinal: usize) -> Result<Arc<Self>> {
+        let name = format!("cuda:{ordinal}");
+        let gpus = probe().map_err(|absent| absent_error(&name, &absent))?;
+        let names = gpus.iter().map(|info| format!("cuda:{}", info.ordinal)).collect::<Vec<_>>();
+        let info = gpus.into_iter().find(|info| info.ordinal == ordinal);
+        let info = info.ok_or_else(|| Error::not_found("device", &name, None, &names))?;
+        libraries::open(Library::Cublas).map_err(|missing| absent_error(&name, &Absent::Library(missing.clone())))?;
+        let (sender, jobs) = channel();
+        let shared = Arc::new(Shared {
+            name: name.clone(),
+            jobs: Mutex::new(Some(sender)),
+            lost: OnceLock::new(),
+            ended: Mutex::new(false),
+            has_ended: Condvar::new(),
+            counts: Counts::default(),
+        });
+        let (opened, answer) = channel();
+        let (of_thread, of_device) = (Arc::clone(&shared), info.clone());
+        let own = move || {
+            let gpu = catch_unwind(|| Gpu::open(&of_device, Arc::clone(&of_thread)));
+            match gpu.unwrap_or_else(|_| Err(Error::Internal("the NVIDIA driver failed".to_owned()))) {
+                Ok(gpu) => {
+                    let _ = opened.send(Ok(()));
+                    serve(gpu, &jobs, &of_thread);
+                }
+                Err(error) => {
+                    of_thread.close();
+                    of_thread.end();
+                    let _ = opened.send(Err(error));
+                }
+            }
+        };
+        std::thread::Builder::new().name(name).spawn(own).map_err(|e| Error::library("cannot start a thread", e))?;
+        answer.recv().map_err(|_| Error::Internal("the thread of a GPU ended".to_owned()))??;
+        Ok(Arc::new(Self { shared, info }))
+    }
+
+    /// `cuda:0`, ….
+    pub fn name(&self) -> &str {
+        &self.shared.name
+    }
+
+    /// What it is.
+    pub fn info(&self) -> &Info {
+        &self.info
+    }
+
+    /// Executes `work` on the owner thread, after all that was sent before, and
+    /// waits until it returns; what it put on the device's stream may go on.
+    pub fn run<T: Send>(&self, work: impl FnOnce(&Gpu) -> Result<T> + Send) -> Result<T> {
+        self.shared.run(work)
+    }
+
+    /// Executes `work` on the owner thread, after all that was sent before. What
+    /// fails is told by the ticket.
+    pub fn send(&self, work: impl FnOnce(&Gpu) -> Result<()> + Send + 'static) -> Result<Ticket> {
+        let (done, answer) = channel();
+        self.shared.post(Box::new(move |gpu| {
+            let mark = work(gpu).and_then(|()| gpu.mark());
+            let _ = done.send(mark);
+        }))?;
+        Ok(Ticket { answer, shared: Arc::clone(&self.shared) })
+    }
+
+    /// [`Error::DeviceLost`] once it is lost.
+    pub fn check(&self) -> Result<()> {
+        match self.shared.lost.get() {
+            Some(_) => Err(self.shared.gone()),
+            None => Ok(()),
+        }
+    }
+
+    /// What was done so far.
+    pub fn copies(&self) -> Copies {
+        let counts = &self.shared.counts;
+        let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        Copies {
+            uploaded_bytes: read(&counts.uploaded_bytes),
+            downloaded_bytes: read(&counts.downloaded_bytes),
+            copied_bytes: read(&counts.copied_bytes),
+            launches: read(&counts.launches),
+            replays: read(&counts.replays),
+        }
+    }
+
+    /// Does `work` some time, if the device is still there.
+    pub(in crate::device) fn later(&self, work: impl FnOnce(&Gpu) + Send + 'static) {
+        let _ = self.shared.post(Box::new(work));
+    }
+}
+
+impl Drop for Cuda {
+    fn drop(&mut self) {
+        self.shared.close();
+    }
+}
+
+impl std::fmt::Debug for Cuda {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Cuda({})", self.name())
+    }
+}
+
+/// Work that was sent to a device.
+pub struct Ticket {
+    answer: Receiver<Result<super::Mark>>,
+    shared: Arc<Shared>,
+}
+
+impl Ticket {
+    /// Waits until the work and all that it put on the device's stream has ended.
+    pub fn wait(self) -> Result<()> {
+        let mark = self.answer.recv().map_err(|_| self.shared.gone())??;
+        self.shared.run(move |gpu| gpu.wait_for(&mark))
+    }
+}
+
+impl std::fmt::Debug for Ticket {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Ticket({})", self.shared.name)
+    }
+}
+
+/// Work with where its result goes; dropped in this order.
+struct Task<W, T> {
+    work: W,
+    done: Sender<Result<T>>,
+}
+
+impl Shared {
+    /// As [`Cuda::run`].
+    fn run<T: Send>(&self, work: impl FnOnce(&Gpu) -> Result<T> + Send) -> Result<T> {
+        let owned = OWNED.get();
+        if !owned.is_null() {
+            // SAFETY: set by `serve` on this thread for as long as the GPU lives there.
+            let gpu = unsafe { &*owned };
+            return if gpu.is_of(self) {
+                work(gpu)
+            } else {
+                Err(Error::Internal("one GPU's thread uses another".into()))
+            };
+        }
+        let (done, answer) = channel();
+        let task = Task { work, done };
+        let job: Box<dyn FnOnce(&Gpu) + Send + '_> = Box::new(move |gpu| {
+            let Task { work, done } = task;
+            let _ = done.send(work(gpu));
+        });
+        // SAFETY: only the lifetime changes. The job is over, or was dropped, when
+        // its sender is gone or has sent, and until then this function waits.
+        let job = unsafe { std::mem::transmute::<Box<dyn FnOnce(&Gpu) + Send + '_>, Job>(job) };
+        self.post(job)?;
+        answer.recv().unwrap_or_else(|_| Err(self.gone()))
+    }
+
+    /// Queues a job; it is dropped when the device is gone.
+    pub(super) fn post(&self, job: Job) -> Result<()> {
+        let jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner);
+        match jobs.as_ref().map(|jobs| jobs.send(job)) {
+            Some(Ok(())) => Ok(()),
+            Some(Err(_)) | None => Err(self.gone()),
+        }
+    }
+
+    /// Why no call can be made any more.
+    pub(super) fn gone(&self) -> Error {
+        let reason = self.lost.get().map_or("its thread ended", String::as_str);
+        Error::DeviceLost { device: self.name.clone(), reason: reason.to_owned() }
+    }
+
+    /// Notes that the device is lost.
+    pub(super) fn lose(&self, reason: String) {
+        let _ = self.lost.set(reason);
+    }
+
+    pub(super) fn is_lost(&self) -> bool {
+        self.lost.get().is_some()
+    }
+
+    fn close(&self) {
+        drop(self.jobs.lock().unwrap_or_else(PoisonError::into_inner).take());
+    }
+
+    fn end(&self) {
+        *self.ended() = true;
+        self.has_ended.notify_all();
+    }
+
+    fn wait_until_ended(&self) {
+        let mut ended = self.ended();
+        while !*ended {
+            ended = self.has_ended.wait(ended).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    fn ended(&self) -> MutexGuard<'_, bool> {
+        self.ended.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Does what is asked until nobody can ask any more or the device is lost.
+fn serve(gpu: Gpu, jobs: &Receiver<Job>, shared: &Shared) {
+    OWNED.set(&raw const gpu);
+    while !shared.is_lost()
+        && let Ok(job) = jobs.recv()
+    {
+        // Whoever waits is told by the channel that the job dropped.
+        let _ = catch_unwind(AssertUnwindSafe(|| job(&gpu)));
+    }
+    shared.close();
+    OWNED.set(std::ptr::null());
+    let _ = catch_unwind(AssertUnwindSafe(|| gpu.close()));
+    // Jobs that still wait are dropped, after nobody can add to them.
+    while jobs.try_recv().is_ok() {}
+    shared.end();
+}
+
+fn absent_error(name: &str, absent: &Absent) -> Error {
+    Error::Unsupported(format!("{name} cannot be used: {absent}"))
+}

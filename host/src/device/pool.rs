@@ -1,0 +1,262 @@
+//! The memory of a device: the pool keeps freed blocks for the next taker, so that
+//! steps of a loop do not fault fresh pages in, or make a GPU wait, again and again.
+//! What one instance left in a block no other can see: it is zeroed on the way.
+//!
+//! A GPU that was lost is opened again by the first taker after that. Blocks of the
+//! lost one stay what they are, and whoever uses them gets its error.
+
+use std::collections::HashMap;
+use std::ptr::NonNull;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use super::cuda::Cuda;
+use super::source::Source;
+use super::{ALIGNMENT_BYTES, Block, Owner};
+use crate::base::{Error, Result};
+
+/// Freed host memory that a pool keeps at most.
+const KEPT_BYTES: usize = 256 << 20;
+
+/// Larger blocks of the host go back to the system at once.
+const KEPT_BLOCK_BYTES: usize = 64 << 20;
+
+/// How many kept blocks of a size are looked through for one of the same owner.
+const LOOKED_AT: usize = 16;
+
+/// Freed blocks by size.
+#[derive(Debug)]
+pub struct Pool {
+    place: Place,
+    free: Mutex<Free>,
+    of_tables_bytes: AtomicU64,
+    of_programs_bytes: AtomicU64,
+    this: Weak<Pool>,
+}
+
+/// Whose memory it is.
+#[derive(Debug)]
+enum Place {
+    Host,
+    /// Replaced when the device was lost.
+    Gpu {
+        ordinal: usize,
+        allowed_bytes: u64,
+        open: Mutex<Arc<Cuda>>,
+    },
+}
+
+/// What a pool keeps.
+#[derive(Debug, Default)]
+struct Free {
+    by_size: HashMap<usize, Vec<Kept>>,
+    kept_bytes: usize,
+}
+
+/// The start of a kept block, which only its new owner will touch, and its last owner.
+#[derive(Debug)]
+struct Kept {
+    start: NonNull<u8>,
+    last: Owner,
+    source: Source,
+}
+
+// SAFETY: the pointer is the only one to memory that nobody uses.
+unsafe impl Send for Kept {}
+
+impl Pool {
+    /// An empty pool of the host's memory.
+    pub fn new() -> Arc<Self> {
+        Self::of(Place::Host)
+    }
+
+    /// An empty pool of a GPU's memory, of which blocks may take `allowed_bytes`.
+    pub fn of_gpu(ordinal: usize, allowed_bytes: u64) -> Result<Arc<Self>> {
+        let open = Mutex::new(Cuda::open(ordinal)?);
+        Ok(Self::of(Place::Gpu { ordinal, allowed_bytes, open }))
+    }
+
+    fn of(place: Place) -> Arc<Self> {
+        Arc::new_cyclic(|this| Self {
+            place,
+            free: Mutex::default(),
+            of_tables_bytes: AtomicU64::new(0),
+            of_programs_bytes: AtomicU64::new(0),
+            this: this.clone(),
+        })
+    }
+
+    /// The GPU, opened again if it was lost; none for the host.
+    pub fn cuda(&self) -> Result<Option<Arc<Cuda>>> {
+        match self.source()? {
+            Source::Host => Ok(None),
+            Source::Cuda(cuda) => Ok(Some(cuda)),
+        }
+    }
+
+    /// A block of at least `size_bytes`. It holds zeros, or what `owner` itself
+    /// left in it; anything for [`Owner::WRITER`], of the host initialised bytes.
+    pub fn take(&self, size_bytes: usize, owner: Owner) -> Result<Arc<Block>> {
+        let size_bytes = size_class(size_bytes);
+        let source = self.source()?;
+        match self.reuse(size_bytes, owner) {
+            Some(kept) => self.block(kept.start, size_bytes, owner, (kept.source, !owner.may_see(kept.last))),
+            None => self.fresh(size_bytes, owner, source, !owner.may_see(Owner::WRITER)),
+        }
+    }
+
+    /// A block of zeros.
+    pub fn take_zeroed(&self, size_bytes: usize, owner: Owner) -> Result<Arc<Block>> {
+        self.fresh(size_class(size_bytes), owner, self.source()?, true)
+    }
+
+    /// Memory that was not kept. The host's holds zeros.
+    fn fresh(&self, size_bytes: usize, owner: Owner, source: Source, is_wiped: bool) -> Result<Arc<Block>> {
+        let is_wiped = is_wiped && matches!(source, Source::Cuda(_));
+        let start = match &source {
+            Source::Host => source.obtain(size_bytes)?,
+            Source::Cuda(cuda) => self.obtain_within(size_bytes, cuda, &source)?,
+        };
+        self.block(start, size_bytes, owner, (source, is_wiped))
+    }
+
+    /// A block that is counted, and zeroed where that is wanted.
+    fn block(
+        &self,
+        start: NonNull<u8>,
+        size_bytes: usize,
+        owner: Owner,
+        (source, is_wiped): (Source, bool),
+    ) -> Result<Arc<Block>> {
+        self.used(owner).fetch_add(size_bytes as u64, Ordering::Relaxed);
+        let block = Block { start, size_bytes, owner, source, pool: self.this.clone() };
+        if is_wiped {
+            // SAFETY: the block has this size and no other owner.
+            unsafe { block.source.wipe(start, size_bytes) }?;
+        }
+        Ok(Arc::new(block))
+    }
+
+    /// Memory of a GPU within what is allowed; kept blocks go back to make room.
+    fn obtain_within(&self, size_bytes: usize, cuda: &Cuda, source: &Source) -> Result<NonNull<u8>> {
+        let allowed = match &self.place {
+            Place::Host => u64::MAX,
+            Place::Gpu { allowed_bytes, .. } => *allowed_bytes,
+        };
+        let in_use = || self.tables_bytes().saturating_add(self.programs_bytes());
+        let asked = size_bytes as u64;
+        if in_use().saturating_add(self.kept_bytes() as u64).saturating_add(asked) > allowed {
+            self.empty();
+        }
+        if in_use().saturating_add(asked) > allowed {
+            let free = allowed.saturating_sub(in_use());
+            return Err(Error::OutOfMemory { device: cuda.name().to_owned(), requested: asked, allowed, free });
+        }
+        match source.obtain(size_bytes) {
+            Err(Error::OutOfMemory { .. }) if self.kept_bytes() > 0 => {
+                self.empty();
+                source.obtain(size_bytes)
+            }
+            answer => answer,
+        }
+    }
+
+    /// Where memory comes from now.
+    fn source(&self) -> Result<Source> {
+        let Place::Gpu { ordinal, open, .. } = &self.place else { return Ok(Source::Host) };
+        let mut open = open.lock().unwrap_or_else(PoisonError::into_inner);
+        if open.check().is_err() {
+            *open = Cuda::open(*ordinal)?;
+            self.empty();
+        }
+        Ok(Source::Cuda(Arc::clone(&open)))
+    }
+
+    /// A kept block of this size, rather one that `owner` has left.
+    fn reuse(&self, size_bytes: usize, owner: Owner) -> Option<Kept> {
+        let mut free = self.free();
+        let kept = free.by_size.get_mut(&size_bytes)?;
+        let own = kept.iter().rev().take(LOOKED_AT).position(|kept| kept.last == owner);
+        let found = match own {
+            Some(from_end) => kept.swap_remove(kept.len() - 1 - from_end),
+            None => kept.pop()?,
+        };
+        free.kept_bytes -= size_bytes;
+        Some(found)
+    }
+
+    /// Bytes of freed blocks kept for the next taker.
+    pub fn kept_bytes(&self) -> usize {
+        self.free().kept_bytes
+    }
+
+    /// Bytes of blocks that columns of tables hold.
+    pub fn tables_bytes(&self) -> u64 {
+        self.of_tables_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Bytes of blocks that programs hold: tensors, variables, models.
+    pub fn programs_bytes(&self) -> u64 {
+        self.of_programs_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Where blocks of `owner` are counted.
+    fn used(&self, owner: Owner) -> &AtomicU64 {
+        match owner {
+            Owner::TABLES => &self.of_tables_bytes,
+            _ => &self.of_programs_bytes,
+        }
+    }
+
+    /// Keeps a block that is freed, if there is room.
+    pub(super) fn keep(&self, block: &Block) -> bool {
+        let Block { start, size_bytes, owner, ref source, .. } = *block;
+        self.used(owner).fetch_sub(size_bytes as u64, Ordering::Relaxed);
+        let mut free = self.free();
+        let fits = match source {
+            Source::Host => size_bytes <= KEPT_BLOCK_BYTES && free.kept_bytes + size_bytes <= KEPT_BYTES,
+            // What is kept counts as taken; of a lost device nothing is.
+            Source::Cuda(cuda) => cuda.check().is_ok(),
+        };
+        if fits {
+            free.kept_bytes += size_bytes;
+            free.by_size.entry(size_bytes).or_default().push(Kept { start, last: owner, source: source.clone() });
+        }
+        fits
+    }
+
+    /// Gives all kept blocks back.
+    fn empty(&self) {
+        let kept = std::mem::take(&mut *self.free());
+        kept.give_back();
+    }
+
+    fn free(&self) -> MutexGuard<'_, Free> {
+        self.free.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Free {
+    fn give_back(self) {
+        for (size_bytes, kept) in self.by_size {
+            for Kept { start, source, .. } in kept {
+                // SAFETY: kept blocks have this size and no owner.
+                unsafe { source.give_back(start, size_bytes) }
+            }
+        }
+    }
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        self.empty();
+    }
+}
+
+/// Sizes are rounded up to an eighth of their power of two, so that few
+/// different ones occur and at most 12.5 % is lost.
+fn size_class(size_bytes: usize) -> usize {
+    let size_bytes = size_bytes.max(1);
+    let step = (size_bytes.checked_next_power_of_two().unwrap_or(usize::MAX / 2) / 8).max(ALIGNMENT_BYTES);
+    size_bytes.checked_next_multiple_of(step).unwrap_or(isize::MAX as usize)
+}

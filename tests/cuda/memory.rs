@@ -1,0 +1,142 @@
+//! Device memory: who may see what, how much there is, and what was moved.
+
+use quern::base::{Error, ErrorCode};
+use quern::device::cuda::Cuda;
+use quern::device::{Block, Buffer, ColumnBuffer, Owner, Pool};
+
+use super::bench::{Check, Fake, counts};
+
+/// What a block holds.
+fn seen(block: &Block, n: usize) -> Vec<u8> {
+    let mut bytes = vec![1; n];
+    let from = block.as_ptr().addr() as u64;
+    block.cuda().unwrap().run(|gpu| gpu.download(from, &mut bytes)).unwrap();
+    bytes
+}
+
+fn write(block: &Block, byte: u8) -> usize {
+    let (to, n) = (block.as_ptr().addr() as u64, block.size_bytes());
+    block.cuda().unwrap().run(|gpu| gpu.fill(to, byte, n)).unwrap();
+    block.as_ptr().addr()
+}
+
+#[test]
+fn no_instance_sees_what_another_left_on_the_device() {
+    Fake::PLAIN.run(|| {
+        let pool = Pool::of_gpu(0, 1 << 20).unwrap();
+        let (ada, bob) = (Owner::instance(1), Owner::instance(2));
+        let first = pool.take(1000, ada).unwrap();
+        assert_eq!(seen(&first, 1000), [0; 1000], "new memory holds what others left there");
+        let address = write(&first, 0xaa);
+        drop(first);
+        for (taker, found) in [(ada, 0xaa), (bob, 0), (ada, 0)] {
+            let block = pool.take(1000, taker).unwrap();
+            assert_eq!(block.as_ptr().addr(), address, "the same memory");
+            assert_eq!(seen(&block, 1000), [found; 1000]);
+            write(&block, 0xaa);
+        }
+        let zeroed = pool.take_zeroed(1000, ada).unwrap();
+        assert_eq!(seen(&zeroed, 1000), [0; 1000]);
+    });
+}
+
+#[test]
+fn a_full_device_says_how_much_was_asked_for_and_is_free() {
+    Fake { memory_bytes: 8 << 20, ..Fake::PLAIN }.run(|| {
+        let pool = Pool::of_gpu(0, 4 << 20).unwrap();
+        let held = pool.take(3 << 20, Owner::TABLES).unwrap();
+        assert_eq!((pool.tables_bytes(), pool.programs_bytes()), (3 << 20, 0));
+        let error = pool.take(2 << 20, Owner::WRITER).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "cuda:0 is full: 2097152 bytes were asked for, 1048576 of 4194304 bytes are free; \
+             use smaller batches, wait for other runs or give the device fewer tables"
+        );
+        assert_eq!(error.code(), ErrorCode::OutOfMemory);
+        // What is kept makes room for another size.
+        drop(held);
+        assert_eq!(pool.kept_bytes(), 3 << 20);
+        let other = pool.take(2 << 20, Owner::WRITER).unwrap();
+        assert_eq!((pool.kept_bytes(), counts().live_bytes), (0, 2 << 20));
+        // The device has less than the budget when others use it.
+        let rival = Pool::of_gpu(0, 1 << 30).unwrap();
+        let error = rival.take(7 << 20, Owner::WRITER).unwrap_err();
+        assert!(
+            matches!(error, Error::OutOfMemory { requested, allowed, free, .. }
+            if (requested, allowed, free) == (7 << 20, 8 << 20, 6 << 20)),
+            "{error}"
+        );
+        drop(other);
+        drop((pool, rival));
+        Cuda::open(0).unwrap().run(|gpu| gpu.synchronise()).unwrap();
+        assert_eq!(counts().live_bytes, 0, "all was given back");
+    });
+}
+
+fn bytes_come_back() {
+    let pool = Pool::of_gpu(0, 1 << 28).unwrap();
+    let before = counts();
+    let cuda = pool.cuda().unwrap().unwrap();
+    // More than all staging pieces together, and small ones in between.
+    let large: Vec<u8> = (0..20 << 20).map(|i: u32| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+    let buffers: Vec<Buffer> = large.chunks(3_000_001).map(|part| Buffer::from_slice(&pool, part).unwrap()).collect();
+    let found: Vec<u8> = buffers.iter().flat_map(|buffer| buffer.read().unwrap().into_owned()).collect();
+    assert!(found == large, "what was uploaded comes back");
+    let part = buffers[0].slice(64, 128).unwrap();
+    assert_eq!(part.read().unwrap()[..], large[64..192]);
+    assert_eq!(part.copy(&pool).unwrap().read().unwrap()[..], large[64..192]);
+    assert!(part.as_slice().is_empty(), "the host cannot look at it");
+    let moved = large.len() as u64;
+    let copies = cuda.copies();
+    let after = counts();
+    assert_eq!((copies.uploaded_bytes, copies.downloaded_bytes, copies.copied_bytes), (moved, moved + 256, 128));
+    assert_eq!(copies.uploaded_bytes, after.uploaded - before.uploaded);
+    assert_eq!(copies.downloaded_bytes, after.downloaded - before.downloaded);
+    assert_eq!(copies.copied_bytes, after.copied - before.copied);
+}
+
+#[test]
+fn bytes_are_staged_and_counted_as_the_driver_counts_them() {
+    for check in [Check::Nothing, Check::Addresses] {
+        Fake { check, ..Fake::PLAIN }.run(|| bytes_come_back());
+    }
+}
+
+#[test]
+fn a_column_grows_on_the_device_under_its_views() {
+    Fake::PLAIN.run(|| {
+        let pool = Pool::of_gpu(0, 1 << 20).unwrap();
+        let mut column = ColumnBuffer::new(&pool, 100).unwrap();
+        column.append(&[1; 100]).unwrap();
+        let first = column.view();
+        column.append_filled(2, 28).unwrap();
+        let second = column.view();
+        assert_eq!(first.block().as_ptr(), second.block().as_ptr(), "no copy while there is room");
+        column.append(&[3; 1000]).unwrap();
+        assert_eq!(first.read().unwrap()[..], [1; 100]);
+        assert_eq!(second.read().unwrap()[100..], [2; 28]);
+        assert_eq!(column.view().read().unwrap()[128..], [3; 1000]);
+    });
+}
+
+#[test]
+fn work_that_was_sent_is_done_in_order_and_a_ticket_waits_for_it() {
+    Fake::PLAIN.run(|| {
+        let pool = Pool::of_gpu(0, 1 << 20).unwrap();
+        let block = pool.take(64, Owner::WRITER).unwrap();
+        let cuda = pool.cuda().unwrap().unwrap();
+        let to = block.as_ptr().addr() as u64;
+        let tickets: Vec<_> = (1..=3u8).map(|byte| cuda.send(move |gpu| gpu.fill(to, byte, 64)).unwrap()).collect();
+        tickets.into_iter().for_each(|ticket| ticket.wait().unwrap());
+        assert_eq!(seen(&block, 64), [3; 64]);
+        let refused = cuda.send(move |gpu| gpu.copy(to, to + (1 << 20), 64)).unwrap().wait().unwrap_err();
+        assert_eq!(
+            refused.chain(),
+            "cuda:0 did not do what it was asked: cuMemcpyDtoDAsync answered CUDA_ERROR_INVALID_VALUE"
+        );
+        // A panic on the owner thread is told, and the thread goes on.
+        let panicked: Result<(), Error> = cuda.run(|_| panic!("on purpose"));
+        assert!(panicked.is_err());
+        cuda.run(|gpu| gpu.synchronise()).unwrap();
+    });
+}

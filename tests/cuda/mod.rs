@@ -1,0 +1,13 @@
+//! CUDA on a machine without a GPU: a fake driver, cuBLAS and NVRTC that execute
+//! kernels on the processor. `README.md` says how it works.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+// A closure, unlike a function, is named after the test that it is in.
+#![allow(clippy::redundant_closure)]
+
+pub(crate) mod bench;
+
+mod faults;
+mod kernels;
+mod memory;
+mod probing;
