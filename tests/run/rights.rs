@@ -1,5 +1,7 @@
 //! The rights of a run's user, asked again when it leaves the queue and when it commits.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, Sender, channel};
 
