@@ -116,7 +116,7 @@ fn loss_at(function: Function, values: &[Array]) -> f64 {
 }
 
 #[test]
-fn gradients_equal_finite_differences() {
+pub(super) fn gradients_equal_finite_differences() {
     const STEP: f64 = 1e-6;
     // All cases are one program, so that a device compiles kernels for it once.
     let mut s = session(Mode::Planned);
@@ -161,7 +161,7 @@ fn gradients_equal_finite_differences() {
 }
 
 #[test]
-fn a_variable_the_loss_does_not_depend_on_gets_zeros() {
+pub(super) fn a_variable_the_loss_does_not_depend_on_gets_zeros() {
     let mut s = session(Mode::Planned);
     let one = s.full(DType::F32, &[2], 1.0).unwrap();
     let (a, b) = (s.variable(&one).unwrap(), s.variable(&one).unwrap());
@@ -174,7 +174,7 @@ fn a_variable_the_loss_does_not_depend_on_gets_zeros() {
 }
 
 #[test]
-fn gradients_may_be_taken_twice_and_after_a_flush() {
+pub(super) fn gradients_may_be_taken_twice_and_after_a_flush() {
     let mut s = session(Mode::Planned);
     let start = Dice::new(1).array(&[3]).tensor(&mut s, DType::F64);
     let x = s.variable(&start).unwrap();
@@ -192,7 +192,7 @@ fn gradients_may_be_taken_twice_and_after_a_flush() {
 }
 
 #[test]
-fn gradients_need_a_float_scalar() {
+pub(super) fn gradients_need_a_float_scalar() {
     let mut s = session(Mode::Planned);
     let one = s.full(DType::F32, &[2], 1.0).unwrap();
     let x = s.variable(&one).unwrap();

@@ -1,6 +1,7 @@
 //! The tensor layer, through its public interface.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod cuda;
 mod gradients;
 mod learning;
 mod memory;

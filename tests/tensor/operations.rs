@@ -148,7 +148,7 @@ const WINDOWS: &[Case] = &[
     ),
 ];
 
-fn sliding(stride: usize, padding: usize) -> Conv2d {
+pub(super) fn sliding(stride: usize, padding: usize) -> Conv2d {
     Conv2d { stride, padding, activation: Activation::None }
 }
 
@@ -362,22 +362,22 @@ fn record(Case(name, _, shapes, run, reference): &Case, dtype: DType, s: &mut Se
 }
 
 #[test]
-fn elementwise_operations_equal_the_reference() {
+pub(super) fn elementwise_operations_equal_the_reference() {
     check(ELEMENTWISE);
 }
 
 #[test]
-fn windows_equal_the_reference() {
+pub(super) fn windows_equal_the_reference() {
     check(WINDOWS);
 }
 
 #[test]
-fn shaped_operations_equal_the_reference() {
+pub(super) fn shaped_operations_equal_the_reference() {
     check(SHAPED);
 }
 
 #[test]
-fn indices_of_every_integer_type_pick_what_the_reference_picks() {
+pub(super) fn indices_of_every_integer_type_pick_what_the_reference_picks() {
     for dtype in DType::ALL.into_iter().filter(|d| d.is_integer()) {
         let mut s = session(Mode::Planned);
         let mut dice = Dice::new(5);
@@ -400,7 +400,7 @@ fn indices_of_every_integer_type_pick_what_the_reference_picks() {
 }
 
 #[test]
-fn labels_outside_the_classes_make_cross_entropy_nan() {
+pub(super) fn labels_outside_the_classes_make_cross_entropy_nan() {
     let mut s = session(Mode::Planned);
     let logits = s.full(DType::F32, &[2, 3], 0.0).unwrap();
     let labels = Array::new(&[2], vec![0.0, 3.0]).tensor(&mut s, DType::U8);
@@ -417,7 +417,7 @@ fn bounds(dtype: DType) -> Option<(f64, f64)> {
 }
 
 #[test]
-fn casts_truncate_and_saturate_between_all_pairs_of_types() {
+pub(super) fn casts_truncate_and_saturate_between_all_pairs_of_types() {
     let values = vec![0.0, 1.0, -1.0, 2.75, -2.75, 200.0, -200.0, 40_000.0, 3e9, -3e9, f64::NAN, f64::INFINITY];
     for from in DType::ALL {
         let a = Array::new(&[values.len()], values.clone()).rounded(from);
@@ -437,7 +437,7 @@ fn casts_truncate_and_saturate_between_all_pairs_of_types() {
 }
 
 #[test]
-fn sources_yield_what_they_say() {
+pub(super) fn sources_yield_what_they_say() {
     let mut s = session(Mode::Planned);
     let full = DType::ALL.map(|dtype| s.full(dtype, &[2, 3], 1.0).unwrap());
     let numbers = Types::Numbers.list();
@@ -451,7 +451,7 @@ fn sources_yield_what_they_say() {
 }
 
 #[test]
-fn nan_survives_relu_maximum_and_reduce_max() {
+pub(super) fn nan_survives_relu_maximum_and_reduce_max() {
     let mut s = session(Mode::Planned);
     let x = Array::new(&[3], vec![1.0, f64::NAN, -1.0]).tensor(&mut s, DType::F32);
     let zero = s.full(DType::F32, &[], 0.0).unwrap();
@@ -466,7 +466,7 @@ fn nan_survives_relu_maximum_and_reduce_max() {
 }
 
 #[test]
-fn exponentials_of_large_numbers_overflow_and_vanish_as_they_should() {
+pub(super) fn exponentials_of_large_numbers_overflow_and_vanish_as_they_should() {
     let mut s = session(Mode::Planned);
     let values = [-200.0, -104.0, -95.0, -87.0, -1e-8, 0.0, 80.0, 88.5, 89.0, 200.0, f64::INFINITY, f64::NEG_INFINITY];
     let x = Array::new(&[values.len()], values.to_vec()).rounded(DType::F32);

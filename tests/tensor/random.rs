@@ -25,7 +25,7 @@ fn seeded(seed: u64, stream: u64) -> Session {
 }
 
 #[test]
-fn reference_generator_yields_the_published_vectors() {
+pub(super) fn reference_generator_yields_the_published_vectors() {
     assert_eq!(philox([0; 4], [0; 2]), [0x6627_e8d5, 0xe169_c58d, 0xbc57_ac4c, 0x9b00_dbd8]);
     assert_eq!(
         philox([0x243f_6a88, 0x85a3_08d3, 0x1319_8a2e, 0x0370_7344], [0xa409_3822, 0x299f_31d0]),
@@ -34,7 +34,7 @@ fn reference_generator_yields_the_published_vectors() {
 }
 
 #[test]
-fn uniforms_are_words_of_philox_by_block_call_and_stream() {
+pub(super) fn uniforms_are_words_of_philox_by_block_call_and_stream() {
     let (seed, stream) = (0x0123_4567_89ab_cdef, 5);
     let mut s = seeded(seed, stream);
     for call in 0..3 {
@@ -48,7 +48,7 @@ fn uniforms_are_words_of_philox_by_block_call_and_stream() {
 }
 
 #[test]
-fn uniforms_stay_below_the_upper_end_in_every_type() {
+pub(super) fn uniforms_stay_below_the_upper_end_in_every_type() {
     let mut s = session(Mode::Planned);
     for dtype in [DType::F16, DType::BF16, DType::F32] {
         let u = s.random_uniform(dtype, &[200_000], 0.0, 1.0).unwrap();
@@ -60,7 +60,7 @@ fn uniforms_stay_below_the_upper_end_in_every_type() {
 }
 
 #[test]
-fn normals_follow_box_and_muller() {
+pub(super) fn normals_follow_box_and_muller() {
     let mut s = seeded(3, 0);
     let z = s.random_normal(DType::F64, &[200_001], 2.0, 0.5).unwrap();
     let data = Array::of(&mut s, &z).data;
@@ -84,7 +84,7 @@ fn normals_follow_box_and_muller() {
 }
 
 #[test]
-fn permutations_hold_every_number_once_and_differ_by_call() {
+pub(super) fn permutations_hold_every_number_once_and_differ_by_call() {
     let mut s = session(Mode::Planned);
     for count in [0usize, 1, 2, 63, 64, 1000, 60_000] {
         let (a, b) = (s.random_permutation(count).unwrap(), s.random_permutation(count).unwrap());
@@ -97,7 +97,7 @@ fn permutations_hold_every_number_once_and_differ_by_call() {
 }
 
 #[test]
-fn permutation_is_the_order_of_keys() {
+pub(super) fn permutation_is_the_order_of_keys() {
     let mut s = seeded(11, 2);
     let order = s.random_permutation(500).unwrap();
     let mut keys: Vec<(u64, f64)> = (0..500)
@@ -111,7 +111,7 @@ fn permutation_is_the_order_of_keys() {
 }
 
 #[test]
-fn shards_draw_different_numbers_and_seeds_repeat_them() {
+pub(super) fn shards_draw_different_numbers_and_seeds_repeat_them() {
     let draw = |seed, stream| {
         let mut s = seeded(seed, stream);
         let u = s.random_uniform(DType::F32, &[8], 0.0, 1.0).unwrap();

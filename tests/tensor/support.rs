@@ -15,7 +15,15 @@ pub(crate) fn processor() -> &'static Arc<Executor> {
 
 /// The executor that tests are about.
 pub(crate) fn executor() -> &'static Arc<Executor> {
-    processor()
+    CHOSEN.get().unwrap_or_else(|| processor())
+}
+
+/// What [`begin_on`] chose.
+static CHOSEN: OnceLock<Arc<Executor>> = OnceLock::new();
+
+/// Lets the tests of this process be about another device.
+pub(crate) fn begin_on(device: Device) {
+    assert!(CHOSEN.set(Executor::new(device)).is_ok(), "a device was chosen before");
 }
 
 pub(crate) fn settings(mode: Mode) -> Settings {

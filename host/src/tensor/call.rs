@@ -107,6 +107,11 @@ pub(crate) struct Call<'a> {
 }
 
 impl Call<'_> {
+    /// What it works on.
+    pub(crate) fn operands(&self) -> Operands<'_> {
+        Operands { views: self.views, inputs: self.inputs, outputs: self.outputs, threads: 1 }
+    }
+
     /// Input `i`.
     pub(crate) fn input(&self, i: usize) -> &View {
         &self.views[self.inputs[i] as usize]

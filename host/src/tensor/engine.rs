@@ -8,8 +8,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::call::{Call, Operands, View};
+use super::cuda::{Machine, Single};
 use super::executor::{Executor, Seen};
-use super::graph::{Binding, Graph, Origin};
+use super::graph::{Binding, Graph, Node, Origin};
+use super::op::Op;
+use super::ops::elementwise::Fused;
 use super::plan::{Arena, Plan};
 use super::session::{Mode, Settings};
 use super::team::{Allowance, Lanes, Lease};
@@ -39,6 +42,7 @@ pub(crate) struct Means {
     owner: Owner,
     device_time_ms: u64,
     threads: usize,
+    machine: Option<Arc<Machine>>,
 }
 
 /// Decides how a session's programs are executed, and holds the memory of plans.
@@ -64,6 +68,9 @@ enum Way {
     Unplanned(Graph),
     /// One operation at a time.
     Plainly(Arc<Seen>),
+    /// From its plan, for the first time: on a machine, where the kernels of a plan
+    /// have to be compiled, and others would be needed once only.
+    First(Box<Arena>),
     /// From its plan.
     Replayed(Arc<Mutex<Arena>>),
 }
@@ -80,6 +87,7 @@ impl Engine {
                 owner,
                 device_time_ms: settings.limits.device_time_ms,
                 threads: executor.device().cores,
+                machine: executor.machine.as_ref().map(|machine| machine.for_session(&executor.device().pool)),
             },
             mode: settings.mode,
             max_plans: settings.limits.programs,
@@ -100,10 +108,20 @@ impl Engine {
             Way::Unplanned(graph)
         } else {
             let (program, seen_before) = self.executor.sight(graph);
-            let arena = if seen_before { self.arena(&program.plan(), settle) } else { None };
-            arena.map_or(Way::Plainly(program), Way::Replayed)
+            if seen_before {
+                self.arena(&program.plan(), settle).map_or(Way::Plainly(program), Way::Replayed)
+            } else {
+                self.first(&program).unwrap_or(Way::Plainly(program))
+            }
         };
         Work { way, binding, outputs }
+    }
+
+    /// How a new program is executed on a machine, if there is memory.
+    fn first(&self, program: &Seen) -> Option<Way> {
+        self.means.machine.as_ref()?;
+        let Means { pool, quota, owner, .. } = &self.means;
+        Some(Way::First(Box::new(Arena::new(program.plan(), pool, (quota, *owner)).ok()?)))
     }
 
     /// Gives the memory of all plans back.
@@ -139,7 +157,7 @@ impl Engine {
 impl Work {
     /// Whether executing it takes memory that is not counted yet.
     pub(crate) fn takes_memory(&self) -> bool {
-        !matches!(self.way, Way::Replayed(_))
+        !matches!(self.way, Way::First(_) | Way::Replayed(_))
     }
 
     /// Executes it, with helpers if there is a lease.
@@ -154,8 +172,10 @@ impl Work {
                 means.plainly(&graph, &binding, &outputs, &Lanes::new(None, &means.kill, allowance))
             }
             Way::Plainly(program) => means.plainly(&program.graph, &binding, &outputs, &lanes),
+            Way::First(mut arena) => arena.replay(&binding, &outputs, &lanes, means.machine.as_deref()),
             Way::Replayed(arena) => {
-                arena.lock().unwrap_or_else(PoisonError::into_inner).replay(&binding, &outputs, &lanes)
+                let mut arena = arena.lock().unwrap_or_else(PoisonError::into_inner);
+                arena.replay(&binding, &outputs, &lanes, means.machine.as_deref())
             }
         };
         let time = started.elapsed();
@@ -165,18 +185,25 @@ impl Work {
 }
 
 impl Means {
+    /// Where memory comes from, what counts it, and who may see what was left in it.
+    fn memory(&self) -> (&Pool, &Quota, Owner) {
+        (&self.pool, &self.quota, self.owner)
+    }
+
     /// One operation after the other; memory is taken when a value is made and
     /// given back after its last use.
     fn plainly(&self, graph: &Graph, binding: &Binding, outputs: &[(u32, Arc<Block>)], lanes: &Lanes) -> Result<()> {
-        let pool = &self.pool;
         let last_uses = graph.last_uses();
         let mut views = views(graph);
         bind(graph, binding, outputs, &mut views);
         let mut temporary: HashMap<u32, (Arc<Block>, Charge)> = HashMap::new();
+        if let Some(machine) = &self.machine {
+            machine.prepare(graph.nodes.iter().filter_map(|node| alone(node, &views)).collect::<Vec<_>>().iter());
+        }
         for (position, node) in graph.nodes.iter().enumerate() {
             for output in &node.outputs {
                 if views[*output as usize].ptr.is_null() {
-                    let (block, charge) = take(pool, (&self.quota, self.owner), &views[*output as usize])?;
+                    let (block, charge) = take(self.memory(), &views[*output as usize])?;
                     views[*output as usize].ptr = block.as_ptr();
                     temporary.insert(*output, (block, charge));
                 }
@@ -186,9 +213,13 @@ impl Means {
             }
             let operands =
                 Operands { views: &views, inputs: &node.inputs, outputs: &node.outputs, threads: self.threads };
-            let _scratch = self.quota.charge(node.op.scratch_bytes(&operands) as u64)?;
             let params = &binding.params[node.param as usize..];
-            node.op.run(&Call { views: &views, inputs: &node.inputs, outputs: &node.outputs, params, lanes })?;
+            if let Some(machine) = &self.machine {
+                machine.single(&Single { op: &node.op, operands: &operands, params }, self.memory(), lanes)?;
+            } else {
+                let _scratch = self.quota.charge(node.op.scratch_bytes(&operands) as u64)?;
+                node.op.run(&Call { views: &views, inputs: &node.inputs, outputs: &node.outputs, params, lanes })?;
+            }
             for value in node.inputs.iter().map(|i| graph.root(*i)).chain(node.outputs.iter().copied()) {
                 if last_uses[value as usize].is_none_or(|last| last <= position) {
                     temporary.remove(&value);
@@ -199,7 +230,14 @@ impl Means {
     }
 }
 
-fn take(pool: &Pool, (quota, owner): (&Quota, Owner), view: &View) -> Result<(Arc<Block>, Charge)> {
+/// An elementwise operation as a chain.
+fn alone(node: &Node, views: &[View]) -> Option<Fused> {
+    let Op::Elementwise(op) = node.op else { return None };
+    let operands = Operands { views, inputs: &node.inputs, outputs: &node.outputs, threads: 1 };
+    Some(Fused::single(op, &operands, node.param as usize))
+}
+
+fn take((pool, quota, owner): (&Pool, &Quota, Owner), view: &View) -> Result<(Arc<Block>, Charge)> {
     let size = view.shape.size_bytes(view.dtype);
     let charge = quota.charge(size as u64)?;
     Ok((pool.take(size, owner)?, charge))

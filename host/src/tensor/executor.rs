@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
+use super::cuda::Machine;
 use super::graph::Graph;
 use super::plan::Plan;
 use super::team::Team;
@@ -16,6 +17,8 @@ const REMEMBERED_OPS: usize = 200_000;
 pub struct Executor {
     device: Device,
     pub(crate) team: Team,
+    /// What executes programs, if it is not this process's threads.
+    pub(crate) machine: Option<Arc<Machine>>,
     programs: Mutex<Programs>,
 }
 
@@ -33,19 +36,23 @@ pub(crate) struct Seen {
     pub(crate) graph: Graph,
     plan: OnceLock<Arc<Plan>>,
     threads: usize,
+    machine: Option<Arc<Machine>>,
 }
 
 impl Seen {
     /// The plan, prepared at the first call.
     pub(crate) fn plan(&self) -> Arc<Plan> {
-        self.plan.get_or_init(|| Arc::new(Plan::new(&self.graph, self.threads))).clone()
+        self.plan.get_or_init(|| Arc::new(Plan::new(&self.graph, self.threads, self.machine.as_deref()))).clone()
     }
 }
 
 impl Executor {
-    /// An executor with `device.cores` threads, the sessions' own included.
+    /// An executor with `device.cores` threads, the sessions' own included; on a GPU
+    /// they only record and wait.
     pub fn new(device: Device) -> Arc<Self> {
-        Arc::new(Self { team: Team::new(device.cores), device, programs: Mutex::default() })
+        let is_host = matches!(device.pool.cuda(), Ok(None));
+        let machine = (!is_host).then(|| Arc::new(Machine::default()));
+        Arc::new(Self { team: Team::new(device.cores), device, machine, programs: Mutex::default() })
     }
 
     /// Its device.
@@ -72,7 +79,8 @@ impl Executor {
             return (seen.clone(), true);
         }
         let ops = graph.weight();
-        let seen = Arc::new(Seen { graph, plan: OnceLock::new(), threads: self.device.cores });
+        let seen =
+            Arc::new(Seen { graph, plan: OnceLock::new(), threads: self.device.cores, machine: self.machine.clone() });
         same.push((seen.clone(), clock));
         programs.ops += ops;
         if programs.ops > REMEMBERED_OPS {

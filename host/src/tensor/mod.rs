@@ -15,6 +15,7 @@
 //! for more than about 5 ms without looking at the kill switch.
 
 mod call;
+mod cuda;
 mod element;
 mod engine;
 mod executor;

@@ -1,7 +1,8 @@
 //! The operations of the IR and where each family lives.
 
 use super::call::{Call, Operands};
-use super::ops::elementwise::Elementwise;
+use super::cuda::Recorder;
+use super::ops::elementwise::{Elementwise, Fused};
 use super::ops::index::Index;
 use super::ops::layout::Layout;
 use super::ops::matrix::Matrix;
@@ -58,6 +59,26 @@ impl Op {
             Self::Random(op) => op.run(call),
             Self::Window(op) => op.run(call),
             Self::Update(op) => op.run(call),
+        }
+    }
+
+    /// Records its execution on CUDA; `param` is where its parameters begin.
+    pub(crate) fn record(&self, operands: &Operands, param: usize, on: &mut Recorder) {
+        on.next_operation();
+        let empty = (0..operands.outputs.len()).all(|i| operands.output(i).elements() == 0);
+        if empty && !matches!(self, Self::Index(_)) {
+            return;
+        }
+        match self {
+            Self::Elementwise(op) => Fused::single(*op, operands, param).record(operands.views, on),
+            Self::Matrix(op) => op.record(operands, on),
+            Self::Probability(op) => op.record(operands, on),
+            Self::Reduce(op) => op.record(operands, on),
+            Self::Layout(op) => op.record(operands, param, on),
+            Self::Index(op) => op.record(operands, on),
+            Self::Random(op) => op.record(operands, param, on),
+            Self::Window(op) => op.record(operands, on),
+            Self::Update(op) => op.record(operands, param, on),
         }
     }
 

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use super::call::{Call, Operands, View};
+use super::cuda::{Machine, Needs, Recorder, Workspace};
 use super::engine::views;
 use super::graph::{Binding, Graph, Origin};
 use super::op::Op;
@@ -11,6 +12,9 @@ use super::ops::elementwise::{Fused, MAX_STEPS, Operand};
 use super::team::Lanes;
 use crate::base::Result;
 use crate::device::{ALIGNMENT_BYTES, Block, Charge, Owner, Pool, Quota};
+
+/// Where the workspace of a machine begins in an arena.
+const WORKSPACE_ALIGNMENT_BYTES: usize = 256;
 
 /// What is the same for every replay.
 pub(crate) struct Plan {
@@ -21,6 +25,8 @@ pub(crate) struct Plan {
     arena_bytes: usize,
     /// Memory that the greediest operation takes for itself.
     scratch_bytes: usize,
+    /// What a machine needs besides, which is behind the values in the arena.
+    needs: Needs,
 }
 
 /// One thing to execute.
@@ -45,8 +51,8 @@ enum Place {
 }
 
 impl Plan {
-    /// Prepares a program for `threads` threads.
-    pub(crate) fn new(graph: &Graph, threads: usize) -> Self {
+    /// Prepares a program for `threads` threads, or for a machine.
+    pub(crate) fn new(graph: &Graph, threads: usize, machine: Option<&Machine>) -> Self {
         let groups = group(graph);
         let views = views(graph);
         let kept = kept(graph, &groups);
@@ -85,8 +91,32 @@ impl Plan {
             let operands = Operands { views: &views, inputs: &node.inputs, outputs: &node.outputs, threads };
             node.op.scratch_bytes(&operands)
         });
-        let scratch_bytes = scratch.max().unwrap_or(0);
-        Self { instructions, views, places, arena_bytes, scratch_bytes }
+        let scratch_bytes = if machine.is_some() { 0 } else { scratch.max().unwrap_or(0) };
+        let mut plan = Self { instructions, views, places, arena_bytes, scratch_bytes, needs: Needs::default() };
+        if let Some(machine) = machine {
+            machine.prepare(plan.instructions.iter().filter_map(|instruction| match instruction {
+                Instruction::Fused(fused) => Some(fused),
+                Instruction::Op { .. } => None,
+            }));
+            let last_param = graph.nodes.iter().map(|node| node.param as usize).max().unwrap_or(0);
+            plan.needs = machine.needs(last_param, |on| plan.record(&plan.views, on));
+        }
+        plan
+    }
+
+    /// Records all of it, with values at these addresses.
+    fn record(&self, views: &[View], on: &mut Recorder) {
+        for instruction in &self.instructions {
+            match instruction {
+                Instruction::Fused(fused) => {
+                    on.next_operation();
+                    fused.record(views, on);
+                }
+                Instruction::Op { op, inputs, outputs, param } => {
+                    op.record(&Operands { views, inputs, outputs, threads: 1 }, *param, on);
+                }
+            }
+        }
     }
 }
 
@@ -245,25 +275,36 @@ pub(crate) struct Arena {
     plan: Arc<Plan>,
     block: Arc<Block>,
     views: Vec<View>,
+    workspace: Workspace,
     _charge: Charge,
 }
 
 impl Arena {
     /// Memory for `plan`.
     pub(crate) fn new(plan: Arc<Plan>, pool: &Pool, (quota, owner): (&Quota, Owner)) -> Result<Self> {
-        let charge = quota.charge((plan.arena_bytes + plan.scratch_bytes) as u64)?;
-        let block = pool.take(plan.arena_bytes, owner)?;
+        let needed = plan.needs.size_bytes();
+        let charge = quota.charge((plan.arena_bytes + plan.scratch_bytes + needed) as u64)?;
+        let workspace_at = plan.arena_bytes.next_multiple_of(WORKSPACE_ALIGNMENT_BYTES);
+        let block = pool.take(workspace_at + needed, owner)?;
+        let workspace = Workspace::new(block.as_ptr().wrapping_add(workspace_at) as u64, plan.needs);
         let mut views = plan.views.clone();
         for (view, place) in views.iter_mut().zip(&plan.places) {
             if let Place::Arena(start) = place {
                 view.ptr = block.as_ptr().wrapping_add(*start);
             }
         }
-        Ok(Self { plan, block, views, _charge: charge })
+        Ok(Self { plan, block, views, workspace, _charge: charge })
     }
 
-    /// Executes the plan with these slots, outputs and scalars.
-    pub(crate) fn replay(&mut self, binding: &Binding, outputs: &[(u32, Arc<Block>)], lanes: &Lanes) -> Result<()> {
+    /// Executes the plan with these slots, outputs and scalars, on threads or on the
+    /// machine that it was prepared for.
+    pub(crate) fn replay(
+        &mut self,
+        binding: &Binding,
+        outputs: &[(u32, Arc<Block>)],
+        lanes: &Lanes,
+        machine: Option<&Machine>,
+    ) -> Result<()> {
         debug_assert!(self.plan.arena_bytes <= self.block.size_bytes());
         for (view, place) in self.views.iter_mut().zip(&self.plan.places) {
             match place {
@@ -275,6 +316,10 @@ impl Arena {
                 }
                 Place::Arena(_) | Place::Nowhere => {}
             }
+        }
+        if let Some(machine) = machine {
+            let (plan, views) = (&self.plan, &self.views);
+            return machine.execute(self.workspace, &binding.params, lanes, |on| plan.record(views, on));
         }
         for instruction in &self.plan.instructions {
             match instruction {

@@ -133,7 +133,7 @@ impl Session {
         let shape = Shape::new(shape)?;
         let part = buffer.slice(offset_bytes, shape.size_bytes(dtype))?;
         let aligned = (part.as_ptr() as usize).is_multiple_of(dtype.size_bytes());
-        let part = if aligned { part } else { Buffer::from_slice(&self.executor.device().pool, part.as_slice())? };
+        let part = if aligned { part } else { part.copy(&self.executor.device().pool)? };
         Ok(Tensor(Handle::new(self.next_id(), dtype, shape, Place::Stored(part), None)))
     }
 
@@ -183,7 +183,7 @@ impl Session {
     pub fn read(&mut self, a: &Tensor) -> Result<Vec<u8>> {
         let buffer = self.buffer(a)?;
         self.stats.bytes_out += buffer.len() as u64;
-        Ok(buffer.as_slice().to_vec())
+        Ok(buffer.read()?.into_owned())
     }
 
     /// As [`Self::read`], into memory of exactly the value's size.
@@ -192,7 +192,7 @@ impl Session {
         if target.len() != buffer.len() {
             return Err(Error::Internal(format!("{} bytes read into {}", buffer.len(), target.len())));
         }
-        target.copy_from_slice(buffer.as_slice());
+        buffer.read_into(target)?;
         self.stats.bytes_out += buffer.len() as u64;
         Ok(())
     }
@@ -204,7 +204,7 @@ impl Session {
         self.sync()?;
         match a.0.place() {
             Place::Stored(buffer) => Ok(buffer),
-            Place::Variable { cell, .. } => Buffer::from_slice(&self.executor.device().pool, cell.buffer().as_slice()),
+            Place::Variable { cell, .. } => cell.buffer().copy(&self.executor.device().pool),
             Place::Recorded(_) => Err(Error::Internal("a value was not computed".to_owned())),
         }
     }

@@ -328,7 +328,8 @@ impl<'a> Lanes<'a> {
         })
     }
 
-    fn check(&self) -> Result<()> {
+    /// The error, if the program should end.
+    pub(crate) fn check(&self) -> Result<()> {
         self.kill.check()?;
         self.allowance.check()
     }

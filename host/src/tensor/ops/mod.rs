@@ -1,6 +1,7 @@
 //! The operations, one folder per family: `mod.rs` has the shape rules and what
 //! is recorded, `gradient.rs` the gradients, `cpu.rs` (or the files it names) the
-//! code for the processor.
+//! code for the processor, `kernels.cu` the code for CUDA and `cuda.rs` what of it is
+//! launched with what.
 
 pub(crate) mod elementwise;
 pub(crate) mod index;

@@ -7,7 +7,7 @@ use std::cell::RefCell;
 use super::Elementwise;
 use super::cpu::{Piece, run};
 use crate::base::{DType, Result};
-use crate::tensor::call::{Call, View};
+use crate::tensor::call::{Operands, View};
 use crate::tensor::shape::{MAX_RANK, Shape};
 use crate::tensor::team::Lanes;
 
@@ -26,25 +26,25 @@ pub(crate) const MAX_STEPS: usize = 16;
 /// A chain with one shape throughout.
 #[derive(Debug)]
 pub(crate) struct Fused {
-    shape: Shape,
-    inputs: Vec<Input>,
-    steps: Vec<Step>,
+    pub(super) shape: Shape,
+    pub(super) inputs: Vec<Input>,
+    pub(super) steps: Vec<Step>,
     registers: usize,
 }
 
 /// A value the chain reads.
 #[derive(Debug)]
-struct Input {
-    value: u32,
-    dtype: DType,
-    access: Access,
+pub(super) struct Input {
+    pub(super) value: u32,
+    pub(super) dtype: DType,
+    pub(super) access: Access,
     /// Where blocks are put together, unless access is direct.
     register: usize,
 }
 
 /// How a block of an input is found.
 #[derive(Debug)]
-enum Access {
+pub(super) enum Access {
     /// It has the chain's shape.
     Direct,
     /// It has one element.
@@ -55,19 +55,19 @@ enum Access {
 
 /// One operation.
 #[derive(Debug)]
-struct Step {
-    op: Elementwise,
-    from: DType,
-    to: DType,
-    args: [Arg; 3],
-    target: Target,
+pub(super) struct Step {
+    pub(super) op: Elementwise,
+    pub(super) from: DType,
+    pub(super) to: DType,
+    pub(super) args: [Arg; 3],
+    pub(super) target: Target,
     /// Where its scalars begin in the program's parameters.
-    param: usize,
+    pub(super) param: usize,
 }
 
 /// An operand.
 #[derive(Clone, Copy, Debug)]
-enum Arg {
+pub(super) enum Arg {
     None,
     Input(usize),
     Step(usize),
@@ -75,7 +75,7 @@ enum Arg {
 
 /// Where a result goes.
 #[derive(Clone, Copy, Debug)]
-enum Target {
+pub(super) enum Target {
     Register(usize),
     Value(u32),
 }
@@ -96,12 +96,12 @@ impl Fused {
         Self { shape, inputs: Vec::new(), steps: Vec::new(), registers: 0 }
     }
 
-    /// A chain of one operation.
-    pub(super) fn single(op: Elementwise, call: &Call) -> Self {
+    /// A chain of one operation, whose scalars begin at `param`.
+    pub(crate) fn single(op: Elementwise, call: &Operands, param: usize) -> Self {
         let output = call.output(0);
         let mut fused = Self::new(output.shape);
         let args: Vec<Operand> = call.inputs.iter().map(|v| Operand::Value(*v, call.views[*v as usize])).collect();
-        fused.push(op, output.dtype, &args, Some(call.outputs[0]), 0);
+        fused.push(op, output.dtype, &args, Some(call.outputs[0]), param);
         fused
     }
 

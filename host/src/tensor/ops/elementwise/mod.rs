@@ -2,6 +2,7 @@
 //! each operand. Operands broadcast as in NumPy and must have equal types.
 
 mod cpu;
+mod cuda;
 mod fused;
 mod gradient;
 
@@ -64,7 +65,7 @@ enum Class {
 impl Elementwise {
     /// Executes it alone.
     pub(crate) fn run(self, call: &Call) -> Result<()> {
-        let fused = Fused::single(self, call);
+        let fused = Fused::single(self, &call.operands(), 0);
         fused.run(call.views, call.params, call.lanes)
     }
 

@@ -1,6 +1,7 @@
 //! Operations that pick by index or yield indices.
 
 mod cpu;
+mod cuda;
 mod gradient;
 
 use crate::base::{DType, Error, Result};

@@ -1,6 +1,7 @@
 //! Operations that move elements without looking at them.
 
 mod cpu;
+mod cuda;
 mod gradient;
 
 use super::elementwise::same_dtype;

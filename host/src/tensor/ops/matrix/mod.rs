@@ -1,6 +1,7 @@
 //! Products of matrices: `matmul` and `linear`.
 
 mod cpu;
+mod cuda;
 mod gradient;
 
 use super::elementwise::same_dtype;

@@ -3,6 +3,7 @@
 //! outputs replace in the same memory.
 
 mod cpu;
+mod cuda;
 
 use crate::base::{DType, Error, Result};
 use crate::tensor::call::Call;

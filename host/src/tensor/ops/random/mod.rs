@@ -13,6 +13,7 @@
 //! is the order of 64-bit keys, ties by position.
 
 mod cpu;
+mod cuda;
 
 use crate::base::{DType, Error, Result};
 use crate::tensor::call::{Call, Operands};

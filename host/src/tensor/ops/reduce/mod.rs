@@ -4,6 +4,7 @@
 //! neighbours are recorded as several.
 
 mod cpu;
+mod cuda;
 mod gradient;
 
 use crate::base::{DType, Error, Result};

@@ -1,6 +1,7 @@
 //! Softmax, its logarithm, and cross-entropy.
 
 mod cpu;
+mod cuda;
 mod gradient;
 
 use crate::base::{Error, Result};

@@ -8,6 +8,7 @@
 //! reverse of unfold, which adds up what windows share.
 
 mod cpu;
+mod cuda;
 mod gradient;
 
 use super::elementwise::same_dtype;
