@@ -113,9 +113,9 @@ impl Tensor {
         Ok(Self::own(self.raw().linear(weight.raw(), bias.map(Self::raw), activation.name())?))
     }
 
-    /// `activation(x * weight + bias)`: images `[n, h, w, c]`, weights
-    /// `[kh, kw, c, o]` (+ `[o]`) to `[n, oh, ow, o]`, oh = (h + 2 · padding − kh) /
-    /// stride + 1. Windows are multiplied as they are, not mirrored.
+    /// `activation(x * weight + bias)`:
+    /// `[n, h, w, c] * [kh, kw, c, o] (+ [o]) → [n, oh, ow, o]`, oh = (h + 2 · padding
+    /// − kh) / stride + 1; float types only. Windows are multiplied as they are, not mirrored.
     pub fn conv2d(&self, weight: &Tensor, bias: Option<&Tensor>, with: Convolution) -> Result<Tensor> {
         let Convolution { stride, padding, activation } = with;
         let bias = bias.map(Self::raw);
