@@ -289,6 +289,52 @@ fn a_proc_with_one_output_is_read_as_a_table() {
 }
 
 #[test]
+fn a_proc_read_as_a_table_stands_where_a_table_does() {
+    let f = Folder::new().with_procs();
+    f.run("CREATE TABLE t (n bigint NOT NULL) SHARDS 2");
+    f.run("INSERT INTO t SELECT value FROM generate_series(1, 10)");
+    let double = |input: &str| format!("TABLE(double(INPUT_TABLE_NAMES => INPUT_TABLE({input})))");
+    let of_t = double("t");
+    let runs = || f.value("SELECT count(*) FROM quern.runs").parse::<u64>().unwrap();
+    assert_eq!(f.value(&format!("SELECT sum(n2) FROM (SELECT n2 FROM {of_t} WHERE n2 > 10) AS big")), "80");
+    assert_eq!(f.rows(&format!("SELECT n FROM t WHERE n IN (SELECT n2 FROM {of_t}) ORDER BY n")).len(), 5);
+    assert_eq!(f.value(&format!("WITH d AS (SELECT * FROM {of_t}) SELECT max(n2) FROM d")), "20");
+    assert_eq!(f.run(&format!("DELETE FROM t WHERE n IN (SELECT n2 FROM {of_t})")), "deleted 5 rows from `t`");
+
+    // In the arguments of another, as a query or as it is; each is executed once.
+    let before = runs();
+    let fourfold = double(&format!("SELECT n2 AS n FROM {of_t}"));
+    assert_eq!(f.rows(&format!("SELECT n2 FROM {fourfold} ORDER BY 1")), ["4", "12", "20", "28", "36"]);
+    assert_eq!(runs() - before, 2);
+    let eightfold = double(&format!("SELECT n2 AS n FROM {fourfold} WHERE n2 < 30"));
+    assert_eq!(f.rows(&format!("SELECT n2 FROM {eightfold} o ORDER BY 1")), ["8", "24", "40", "56"]);
+    assert_eq!(runs() - before, 5);
+    f.run(&format!(
+        "EXECUTE FUNCTION double(INPUT_TABLE_NAMES => INPUT_TABLE(SELECT n2 AS n FROM {of_t}), \
+         OUTPUT_TABLE_NAMES => OUTPUT_TABLES('kept'))"
+    ));
+    assert_eq!(f.value("SELECT sum(n2) FROM kept"), "100");
+    assert_eq!(
+        f.value("SELECT inputs FROM quern.runs ORDER BY run DESC LIMIT 1"),
+        "[{\"columns\":null,\"query\":\"SELECT n2 AS n FROM TABLE(double(INPUT_TABLE_NAMES => INPUT_TABLE(t)))\"}]",
+        "the query of a run is whole, so that it can be executed again"
+    );
+    assert_eq!(f.rows("SELECT table_name FROM quern.tables ORDER BY 1"), ["kept", "t"], "no other table is left");
+    assert_eq!(f.rows("SELECT DISTINCT state FROM quern.runs"), ["complete"]);
+    assert_eq!(
+        f.error(&format!("SELECT * FROM {}", double(&of_t))),
+        "no column `n` in table `the query`; did you mean `n2`?"
+    );
+    assert_eq!(
+        f.error(&format!(
+            "SELECT * FROM {}",
+            double("SELECT * FROM TABLE(duble(INPUT_TABLE_NAMES => INPUT_TABLE(t)))")
+        )),
+        "no proc `duble`; did you mean `double`?"
+    );
+}
+
+#[test]
 fn a_proc_that_cannot_be_read_as_a_table_says_why() {
     let f = Folder::new().with_procs();
     f.run("CREATE TABLE t (n bigint NOT NULL)");

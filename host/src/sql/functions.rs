@@ -212,10 +212,11 @@ pub(super) fn request(view: &View, execute: &Execute) -> Result<Asked> {
     }
     for input in &execute.inputs {
         request.inputs.push(match input {
-            ExecuteInput::Table(table, columns) => {
-                InputRef { columns: columns.clone(), ..InputRef::table(&change::existing(view, table)?.name) }
-            }
-            ExecuteInput::Query(query) => inputs::of_query(query),
+            ExecuteInput::Table(table, columns) => match view.calls.iter().find(|call| call.name == table.name) {
+                Some(call) => inputs::of_call(call, columns.as_deref()),
+                None => InputRef { columns: columns.clone(), ..InputRef::table(&change::existing(view, table)?.name) },
+            },
+            ExecuteInput::Query(query) => inputs::of_query(query, &view.calls),
         });
     }
     Ok(Asked { request, wait, at_startup })

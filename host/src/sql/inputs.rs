@@ -13,7 +13,7 @@ use super::error::{InOurWords, quoted};
 use super::parse;
 use super::provider::View;
 use super::session::Session;
-use super::statement::{Kind, Planned};
+use super::statement::{Call, Kind, Planned, Statement};
 use crate::base::{DEFAULT_SHARDS, Error, Result, RunId, Sharding};
 use crate::catalog::Mode;
 use crate::run::{InputRef, Request, TEMPORARY, check_request};
@@ -77,13 +77,14 @@ fn store(session: &Session, view: &View, input: &mut InputRef, first: &First) ->
             Err(_) => return Ok(None),
         },
     };
-    let query = &one_query(&text)?;
+    let (query, calls) = one_query(&text)?;
+    let (query, view) = (&query, &View { calls, ..view.clone() });
     let name = format!("{TEMPORARY}{}", uuid::Uuid::new_v4().simple());
     let source = row_wise(&session.logical_plan(view, query)?)?.and_then(|table| view.snapshot.table(&table).ok());
-    let schema = change::query_schema(session.query(view, query)?.schema())?;
     let mut write = view.storage.begin();
     let shards = match source {
         Some(source) if !first.differs(&source) => {
+            let schema = change::query_schema(session.query(view, query)?.schema())?;
             let sharding = match source.sharding {
                 Sharding::Replicated => Sharding::Replicated,
                 _ => change::default_sharding(&schema),
@@ -98,6 +99,9 @@ fn store(session: &Session, view: &View, input: &mut InputRef, first: &First) ->
             source.shards
         }
         source => {
+            // Read once: the query may execute procs.
+            let rows = session.query(view, query)?;
+            let schema = change::query_schema(rows.schema())?;
             let sharding = match source.map(|source| source.sharding.clone()) {
                 // Rows with the same key meet in the same instance, as in the table.
                 Some(Sharding::Key(keys)) if input.query.is_none() => Sharding::Key(keys),
@@ -105,7 +109,7 @@ fn store(session: &Session, view: &View, input: &mut InputRef, first: &First) ->
             };
             let shards = first.shards.unwrap_or(DEFAULT_SHARDS);
             write.create_table(&name, &schema, sharding, shards)?;
-            let batches = change::typed(session.query(view, query)?, schema, "the query".to_owned());
+            let batches = change::typed(rows, schema, "the query".to_owned());
             write.append(&name, AppendTo::Deal, batches)?;
             shards
         }
@@ -133,11 +137,11 @@ fn select(table: &TableState, input: &InputRef) -> Result<String> {
     Ok(format!("SELECT {columns} FROM {}", quoted(&input.table)))
 }
 
-/// A text that is one query and nothing else.
-fn one_query(text: &str) -> Result<Planned> {
-    let mut statements = parse::statements(text)?.into_iter().map(|statement| statement.0);
+/// A text that is one query and nothing else, and the procs it reads as tables.
+fn one_query(text: &str) -> Result<(Planned, Arc<Vec<Call>>)> {
+    let mut statements = parse::statements(text)?.into_iter();
     match (statements.next(), statements.next()) {
-        (Some(Kind::Query(query)), None) => Ok(*query),
+        (Some(Statement(Kind::Query(query), calls)), None) => Ok((*query, calls)),
         _ => Err(Error::Invalid(format!("an input is a table or one query, not `{text}`"))),
     }
 }
@@ -169,7 +173,25 @@ fn row_wise(plan: &LogicalPlan) -> Result<Option<String>> {
     })
 }
 
-/// A query as an input.
-pub(super) fn of_query(query: &Planned) -> InputRef {
-    InputRef { query: Some(query.to_string()), ..InputRef::default() }
+/// A query as an input, its text complete in itself: procs that it reads as tables
+/// are called in it.
+pub(super) fn of_query(query: &Planned, calls: &[Call]) -> InputRef {
+    let mut text = query.to_string();
+    // The last first: a call stands in the arguments of later ones only.
+    for call in calls.iter().rev() {
+        text = text.replace(&in_quotes(&call.name), &call.text);
+    }
+    InputRef { query: Some(text), ..InputRef::default() }
+}
+
+/// A proc that is read as a table, as an input.
+pub(super) fn of_call(call: &Call, columns: Option<&[String]>) -> InputRef {
+    let columns = columns.map(|names| names.iter().map(|name| in_quotes(name)).collect::<Vec<_>>().join(", "));
+    let text = format!("SELECT {} FROM {}", columns.as_deref().unwrap_or("*"), call.text);
+    InputRef { query: Some(text), ..InputRef::default() }
+}
+
+/// A name as the parser writes it back.
+fn in_quotes(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
 }

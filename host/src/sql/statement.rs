@@ -25,6 +25,8 @@ impl Statement {
 pub(super) struct Call {
     /// What stands for it in the query.
     pub name: String,
+    /// As it was typed.
+    pub text: String,
     pub execute: Execute,
 }
 

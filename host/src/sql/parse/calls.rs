@@ -13,10 +13,17 @@ use crate::sql::statement::Call;
 const ARGUMENTS: [&str; 6] =
     ["INPUT_TABLE_NAMES", "INPUT_TABLES", "OUTPUT_TABLE_NAMES", "OUTPUT_TABLES", "PARAMS", "OPTIONS"];
 
-/// The tokens with a name in place of each call, and the calls.
+/// The tokens with a name in place of each call, and the calls; those within the
+/// arguments of another come before it.
 pub(super) fn take(tokens: Vec<TokenWithSpan>) -> Result<(Vec<TokenWithSpan>, Vec<Call>)> {
-    let (mut out, mut calls) = (Vec::with_capacity(tokens.len()), Vec::new());
-    let mut rest = tokens.as_slice();
+    let mut calls = Vec::new();
+    Ok((replace(&tokens, &mut calls)?, calls))
+}
+
+/// The tokens with a name in place of each call, which is added to `calls`.
+fn replace(tokens: &[TokenWithSpan], calls: &mut Vec<Call>) -> Result<Vec<TokenWithSpan>> {
+    let mut out = Vec::with_capacity(tokens.len());
+    let mut rest = tokens;
     while let Some((token, after)) = rest.split_first() {
         let Some(length) = call_length(rest) else {
             out.push(token.clone());
@@ -24,13 +31,13 @@ pub(super) fn take(tokens: Vec<TokenWithSpan>) -> Result<(Vec<TokenWithSpan>, Ve
             continue;
         };
         let (call, behind) = rest.split_at(length);
-        let call = read(call, calls.len() + 1)?;
+        let call = read(call, calls)?;
         let word = Token::Word(Word { value: call.name.clone(), ..super::quoted() });
         out.push(TokenWithSpan { token: word, span: token.span });
         calls.push(call);
         rest = behind;
     }
-    Ok((out, calls))
+    Ok(out)
 }
 
 /// How many tokens the call at the beginning of `tokens` has, if there is one.
@@ -60,17 +67,18 @@ fn call_length(tokens: &[TokenWithSpan]) -> Option<usize> {
     None
 }
 
-/// Reads `TABLE ( f ( … ) )`.
-fn read(tokens: &[TokenWithSpan], number: usize) -> Result<Call> {
+/// Reads `TABLE ( f ( … ) )`, and first the calls within it.
+fn read(tokens: &[TokenWithSpan], calls: &mut Vec<Call>) -> Result<Call> {
     let open = tokens.iter().position(|t| t.token == Token::LParen).map_or(0, |at| at + 1);
-    let inner = tokens.get(open..tokens.len().saturating_sub(1)).unwrap_or_default().to_vec();
+    let inner = replace(tokens.get(open..tokens.len().saturating_sub(1)).unwrap_or_default(), calls)?;
     let mut parser = DFParserBuilder::new(inner).with_recursion_limit(NESTING).build().map_err(from_datafusion)?;
     let execute = function::call(&mut parser)?;
     let next = parser.parser.peek_token();
     if next.token != Token::EOF {
         return Err(unexpected(&next, "`)`"));
     }
-    Ok(Call { name: format!("{} call {number}", execute.proc), execute })
+    let text: String = tokens.iter().map(|t| t.token.to_string()).collect();
+    Ok(Call { name: format!("{} call {}", execute.proc, calls.len() + 1), text: text.trim().to_owned(), execute })
 }
 
 fn is_word(token: &Token, text: &str) -> bool {
