@@ -268,6 +268,52 @@ fn ctrl_c_kills_the_run_in_the_foreground() {
 }
 
 #[test]
+fn ctrl_c_on_execute_function_kills_the_run_or_says_that_it_goes_on() {
+    let terminal = hostile();
+    let execute = || {
+        let client = terminal.start(&["sql", "execute function hostile.loops_forever()"]);
+        wait_until("the run is running", || running(&terminal).len() == 1);
+        // What the client waits for is told as soon as it is queued.
+        std::thread::sleep(std::time::Duration::from_millis(300));
+        client.signal(libc::SIGINT);
+        client.wait()
+    };
+    let answer = execute();
+    assert_eq!((answer.code, answer.err.as_str()), (130, ""), "{answer:?}");
+    let run = terminal.json(&["run", "show", "1"]);
+    assert_eq!((&run["state"], &run["error"]), (&json!("killed"), &json!("the run was killed by Ctrl-C")));
+
+    let _server = terminal.serve();
+    let answer = execute();
+    assert_eq!((answer.code, answer.err.as_str()), (130, "run 2 goes on; `quern run kill 2` stops it\n"), "{answer:?}");
+    assert_eq!(running(&terminal).len(), 1, "the server still executes it");
+    terminal.ok(&["run", "kill", "2"]);
+}
+
+#[test]
+fn ctrl_c_leaves_what_a_server_executes_to_it() {
+    let terminal = hostile();
+    let _server = terminal.serve();
+    for (more, left) in [
+        (vec!["--wait"], "run 1 goes on; `quern run kill 1` stops it\n"),
+        (
+            vec!["--wait", "--sweep", "seed=1..2", "--tag", "many"],
+            "the runs with tag many go on; `quern run kill --tag many` stops them\n",
+        ),
+    ] {
+        let client = terminal.start(&[&["proc", "execute", "hostile.loops_forever"], more.as_slice()].concat());
+        wait_until("a run is running", || !running(&terminal).is_empty());
+        std::thread::sleep(std::time::Duration::from_millis(300));
+        client.signal(libc::SIGINT);
+        let answer = client.wait();
+        assert_eq!((answer.code, answer.err.as_str()), (130, left), "{answer:?}");
+        assert!(!running(&terminal).is_empty(), "the server still executes it");
+        terminal.ok(&["run", "kill", "--all"]);
+        wait_until("no run is running", || running(&terminal).is_empty());
+    }
+}
+
+#[test]
 fn the_signal_that_ended_a_run_is_recorded() {
     let terminal = hostile();
     for (signal, code, name) in

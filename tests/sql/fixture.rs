@@ -66,7 +66,7 @@ impl Folder {
     pub(super) fn run(&self, text: &str) -> String {
         match self.answer(text) {
             Answer::Done(done) => done.message,
-            Answer::Rows(_) => panic!("`{text}` gave rows"),
+            other => panic!("`{text}` gave {other:?}"),
         }
     }
 
@@ -80,6 +80,7 @@ impl Folder {
             for statement in quern::sql::parse(text)? {
                 last = match self.sql.execute_one(&statement, &caller)? {
                     Answer::Done(done) => done.message,
+                    Answer::Run(awaited) => awaited.wait()?.message,
                     Answer::Rows(rows) => {
                         let schema = rows.schema().clone();
                         lines(&schema, &rows.collect_batches()?).join("; ")
@@ -110,7 +111,7 @@ impl Folder {
             Answer::Rows(rows) => {
                 (rows.schema().clone(), rows.collect_batches().unwrap_or_else(|e| panic!("{text}: {}", e.chain())))
             }
-            Answer::Done(done) => panic!("`{text}` gave no rows: {}", done.message),
+            other => panic!("`{text}` gave no rows: {other:?}"),
         }
     }
 

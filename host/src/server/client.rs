@@ -112,6 +112,11 @@ impl Connection {
         }
     }
 
+    /// Whether a server holds the folder: what it executes goes on without us.
+    pub fn is_served(&self) -> bool {
+        self.remote_holder().is_some_and(|holder| holder.role == Role::Server)
+    }
+
     /// The holder, when it is this process.
     pub fn local_holder(&self) -> Option<Arc<Holder>> {
         match self.link() {

@@ -112,6 +112,10 @@ fn sql(database: &Database, text: &str, caller: &Caller, sink: Sink<'_>) -> Resu
                 }
             }
             Answer::Done(done) => sink(Event::Done(done))?,
+            Answer::Run(awaited) => {
+                sink(Event::Started(awaited.run))?;
+                sink(Event::Done(awaited.wait()?))?;
+            }
         }
     }
     Ok(Reply::Done)

@@ -58,7 +58,8 @@ pub enum Role {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Request {
-    /// Executes statements. Events: per statement its rows, or what it did.
+    /// Executes statements. Events: per statement its rows, or what it did; before
+    /// that the run it waits for.
     Sql {
         /// One or more statements.
         text: String,
@@ -192,6 +193,8 @@ pub enum Event {
     Batch(RecordBatch),
     /// A statement without rows is done.
     Done(Done),
+    /// A statement has queued this run and waits for its end.
+    Started(RunId),
     /// Rows that were read.
     Rows {
         /// So far.

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::frame::{read_frame, write_frame};
 use super::protocol::{Event, Failure, Hello, Reply, Request};
 use super::view::{LogView, RunView};
-use crate::base::{Error, Result};
+use crate::base::{Error, Result, RunId};
 use crate::run::SweepStatus;
 use crate::sql::Done;
 
@@ -49,6 +49,7 @@ pub(super) enum EventHeader {
     Schema,
     Batch,
     Done(Done),
+    Started(RunId),
     Rows { rows: u64, total: Option<u64> },
     Run(Box<RunView>),
     Sweep(SweepStatus),
@@ -62,6 +63,7 @@ pub(super) fn write_event(to: &mut impl Write, event: Event) -> Result<()> {
         Event::Schema(schema) => (EventHeader::Schema, encode(&schema, None)?),
         Event::Batch(batch) => (EventHeader::Batch, encode(&batch.schema(), Some(&batch))?),
         Event::Done(done) => (EventHeader::Done(done), Vec::new()),
+        Event::Started(run) => (EventHeader::Started(run), Vec::new()),
         Event::Rows { rows, total } => (EventHeader::Rows { rows, total }, Vec::new()),
         Event::Run(run) => (EventHeader::Run(run), Vec::new()),
         Event::Sweep(status) => (EventHeader::Sweep(status), Vec::new()),
@@ -80,6 +82,7 @@ pub(super) fn event(header: EventHeader, body: Vec<u8>) -> Result<Event> {
             Event::Batch(batch.unwrap_or_else(|| RecordBatch::new_empty(schema)))
         }
         EventHeader::Done(done) => Event::Done(done),
+        EventHeader::Started(run) => Event::Started(run),
         EventHeader::Rows { rows, total } => Event::Rows { rows, total },
         EventHeader::Run(run) => Event::Run(run),
         EventHeader::Sweep(status) => Event::Sweep(status),

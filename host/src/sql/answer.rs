@@ -12,6 +12,33 @@ pub enum Answer {
     Rows(Rows),
     /// The statement is done.
     Done(Done),
+    /// The statement has queued a run and waits for its end.
+    Run(Awaited),
+}
+
+/// A run that a statement waits for.
+pub struct Awaited {
+    /// The run, which goes on when nobody waits for it.
+    pub run: RunId,
+    end: Box<dyn FnOnce() -> Result<Done> + Send>,
+}
+
+impl Awaited {
+    /// `end` waits for the end of the run.
+    pub(super) fn new(run: RunId, end: impl FnOnce() -> Result<Done> + Send + 'static) -> Self {
+        Self { run, end: Box::new(end) }
+    }
+
+    /// Waits for the end of the run; one that did not complete is an error.
+    pub fn wait(self) -> Result<Done> {
+        (self.end)()
+    }
+}
+
+impl std::fmt::Debug for Awaited {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Awaited").field("run", &self.run).finish_non_exhaustive()
+    }
 }
 
 /// What a statement without rows did.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::alter;
-use super::answer::{Answer, Done};
+use super::answer::{Answer, Awaited, Done};
 use super::change::{self, counted};
 use super::inputs;
 use super::parse;
@@ -175,16 +175,21 @@ fn literal(text: &str) -> String {
 }
 
 /// `EXECUTE FUNCTION`: queues the run and waits for its end, unless `wait` is false.
-pub(super) fn execute(session: &Session, view: &View, execute: &Execute) -> Result<Done> {
+pub(super) fn execute(session: &Session, view: &View, execute: &Execute) -> Result<Answer> {
     let Asked { mut request, wait, at_startup } = request(view, execute)?;
     if at_startup {
         let system = &view.system;
         check_request(&view.caller.rights, &system.catalog, &system.runs, &view.snapshot, &mut request)?;
         let id = system.runs.add_startup(request, &view.caller.rights)?;
-        return Ok(Done::message(format!("stored as {id}; it is executed whenever `quern serve` opens the folder")));
+        let message = format!("stored as {id}; it is executed whenever `quern serve` opens the folder");
+        return Ok(Answer::Done(Done::message(message)));
     }
     let run = inputs::submit(session, view, request)?;
-    if wait { finish(view, run) } else { Ok(started(run)) }
+    let view = view.clone();
+    Ok(match wait {
+        true => Answer::Run(Awaited::new(run, move || finish(&view, run))),
+        false => Answer::Done(started(run)),
+    })
 }
 
 /// What `EXECUTE FUNCTION` asks for.

@@ -36,7 +36,7 @@ mod watch;
 
 use std::sync::Arc;
 
-pub use answer::{Answer, Done, Rows};
+pub use answer::{Answer, Awaited, Done, Rows};
 pub use import::{Import, ImportMode, Progress, delimiter, import};
 pub use statement::Statement;
 pub use watch::{Caller, Watch};
@@ -95,11 +95,15 @@ impl Sql {
     /// before the first is executed; the first that fails ends it. Rows are made
     /// as they are taken, from the snapshot their statement saw.
     pub fn execute(&self, text: &str) -> Result<Vec<Answer>> {
-        parse(text)?.iter().map(|statement| self.execute_one(statement, &Caller::default())).collect()
+        let answer = |statement| match self.execute_one(statement, &Caller::default())? {
+            Answer::Run(awaited) => awaited.wait().map(Answer::Done),
+            answer => Ok(answer),
+        };
+        parse(text)?.iter().map(answer).collect()
     }
 
     /// Executes one statement over the newest snapshot, as far as the caller may
-    /// and for as long as it wants.
+    /// and for as long as it wants. A run is not waited for here.
     pub fn execute_one(&self, statement: &Statement, caller: &Caller) -> Result<Answer> {
         let session = &self.0.session;
         let view = &View { calls: statement.1.clone(), ..self.view(caller)? };
@@ -115,7 +119,7 @@ impl Sql {
             Kind::CreateFunction(create) => functions::create(view, create),
             Kind::AlterFunction(statement) => alter::alter(view, statement),
             Kind::DropFunction { name, absent } => functions::drop(view, name, *absent),
-            Kind::Execute(execute) => functions::execute(session, view, execute),
+            Kind::Execute(execute) => return functions::execute(session, view, execute),
             Kind::Kill(kill) => functions::kill(view, kill),
             Kind::CreateUser { kind, name } => grants::create_user(view, *kind, name),
             Kind::DropUser { kind, name } => grants::drop_user(view, *kind, name),

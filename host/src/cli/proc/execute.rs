@@ -7,14 +7,14 @@ use anyhow::{Context as _, Result, anyhow};
 use clap::Args;
 
 use super::sweep;
-use crate::base::{LimitChanges, RunId};
+use crate::base::{Error, LimitChanges, RunId};
 use crate::catalog::at_version;
 use crate::cli::args::{LimitArg, Pair, parse_duration};
 use crate::cli::context::Context;
 use crate::cli::interrupt;
 use crate::cli::output::Progress;
 use crate::cli::report::{Interrupted, unexpected};
-use crate::cli::run::{kill, log_line, plain, receipts};
+use crate::cli::run::{goes_on, kill, log_line, plain, receipts};
 use crate::run::{Bytes, InputRef, OnFailure, Request as RunRequest, Target};
 use crate::server::{Connection, Event, Reply, Request, Role, RunView};
 use crate::storage::RunState;
@@ -29,7 +29,8 @@ Examples:
   quern proc execute slow --input t --detach      goes on when this terminal is closed
 
 Without a server the run is in the foreground: Ctrl-C kills it. Where `quern serve`
-holds the folder, the command returns at once with the run's number; --wait stays.";
+holds the folder, the command returns at once with the run's number; --wait stays,
+and Ctrl-C ends the waiting, not the run.";
 
 /// Execute a proc
 #[derive(Debug, Args)]
@@ -108,7 +109,7 @@ impl Execute {
             }
             false => context.connection_as(Role::Command)?,
         };
-        let served = connection.remote_holder().is_some_and(|holder| holder.role == Role::Server);
+        let served = connection.is_served();
         interrupt::listen();
         if is_sweep {
             let begun = Instant::now();
@@ -194,7 +195,8 @@ pub(crate) fn start(connection: &Connection, request: RunRequest) -> Result<RunI
     }
 }
 
-/// Shows a run until it ends: a bar, its log above it. Ctrl-C kills the run.
+/// Shows a run until it ends: a bar, its log above it. Ctrl-C kills the run, unless
+/// a server executes it: then it goes on.
 pub(crate) fn follow(
     context: &Context,
     connection: &Connection,
@@ -214,15 +216,22 @@ pub(crate) fn follow(
             _ => {}
         }
         if interrupt::asked() && !killed {
+            if connection.is_served() {
+                return Err(Error::Killed { by: None });
+            }
             killed = true;
             progress.line(&context.err.dim(&format!("killing run {run}; Ctrl-C again leaves at once")));
             // A run that ended meanwhile cannot be killed, which is as good.
             let _ = kill(connection, Target::Run(run), interrupt::name().to_owned());
         }
         Ok(())
-    })?;
+    });
     progress.finish();
-    match reply {
+    if reply.is_err() && interrupt::asked() && connection.is_served() {
+        context.note(&goes_on(&Target::Run(run)));
+        return Err(Interrupted.into());
+    }
+    match reply? {
         Reply::Run(view) => Ok(*view),
         other => Err(unexpected(&other)),
     }

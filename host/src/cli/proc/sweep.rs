@@ -5,12 +5,13 @@ use std::time::Instant;
 
 use anyhow::{Context as _, Result, anyhow, bail};
 
+use crate::base::Error;
 use crate::cli::args::Pair;
 use crate::cli::context::Context;
 use crate::cli::interrupt;
 use crate::cli::output::{count, duration};
 use crate::cli::report::{Interrupted, unexpected};
-use crate::cli::run::kill;
+use crate::cli::run::{goes_on, kill};
 use crate::run::{Request as RunRequest, Sweep, SweepStatus, Target};
 use crate::server::{Connection, Event, Reply, Request};
 
@@ -103,8 +104,9 @@ pub(super) fn start(connection: &Connection, request: RunRequest, points: Vec<Po
     }
 }
 
-/// Shows a sweep until all runs have ended, then its summary. Ctrl-C kills the runs.
-/// The time is taken from `begun`, for runs end while others are still submitted.
+/// Shows a sweep until all runs have ended, then its summary. Ctrl-C kills the runs,
+/// unless a server executes them: then they go on. The time is taken from `begun`,
+/// for runs end while others are still submitted.
 pub(super) fn follow(context: &Context, connection: &Connection, started: &SweepStatus, begun: Instant) -> Result<()> {
     let mut progress = context.progress(&started.tag);
     let mut killed = false;
@@ -116,14 +118,21 @@ pub(super) fn follow(context: &Context, connection: &Connection, started: &Sweep
             progress.set(Some(ended as f64 / status.runs.max(1) as f64), &line);
         }
         if interrupt::asked() && !killed {
+            if connection.is_served() {
+                return Err(Error::Killed { by: None });
+            }
             killed = true;
             // Those that have ended cannot be killed, which is as good.
             let _ = kill(connection, Target::Tag(started.tag.clone()), interrupt::name().to_owned());
         }
         Ok(())
-    })?;
+    });
     progress.finish();
-    let status = match reply {
+    if reply.is_err() && interrupt::asked() && connection.is_served() {
+        context.note(&goes_on(&Target::Tag(started.tag.clone())));
+        return Err(Interrupted.into());
+    }
+    let status = match reply? {
         Reply::Sweep(status) => status,
         other => return Err(unexpected(&other)),
     };

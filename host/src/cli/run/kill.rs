@@ -78,3 +78,12 @@ pub(crate) fn kill(connection: &Connection, target: Target, by: String) -> Resul
         other => Err(unexpected(&other)),
     }
 }
+
+/// What is said after Ctrl-C of runs that a server executes.
+pub(crate) fn goes_on(target: &Target) -> String {
+    match target {
+        Target::Run(run) => format!("run {run} goes on; `quern run kill {run}` stops it"),
+        Target::Tag(tag) => format!("the runs with tag {tag} go on; `quern run kill --tag {tag}` stops them"),
+        Target::All => "the runs go on; `quern run kill --all` stops them".to_owned(),
+    }
+}

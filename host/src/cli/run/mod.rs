@@ -12,7 +12,7 @@ use clap::Subcommand;
 
 use super::context::Context;
 
-pub(crate) use kill::kill;
+pub(crate) use kill::{goes_on, kill};
 pub(crate) use logs::log_line;
 pub(crate) use show::{painted_state, plain, receipts};
 

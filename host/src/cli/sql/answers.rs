@@ -61,7 +61,7 @@ impl Answers {
     /// Asks for `text` to be executed.
     pub(crate) fn of(context: &Context, text: &str) -> Result<Self> {
         let connection = context.shared_connection()?;
-        let waiting = Waiting::new(context, connection.clone(), text);
+        let waiting = Waiting::new(context, connection.clone());
         let (send, receiver) = sync_channel(EVENTS_AHEAD);
         let request = Request::Sql { text: text.to_owned() };
         let given_up = Arc::new(AtomicBool::new(false));
@@ -85,6 +85,7 @@ impl Answers {
                     Item::Rows(Rows::new(schema, std::iter::from_fn(move || stream.next_batch().transpose())))
                 }
                 Some(Event::Done(done)) => Item::Done(done),
+                // Told to `waiting`.
                 Some(_) => continue,
                 None => return Ok(None),
             }));
@@ -121,9 +122,15 @@ impl Stream {
         };
         waiting.is_over();
         match came {
-            Ok(Message::Event(event)) => Ok(Some(event)),
+            Ok(Message::Event(event)) => {
+                waiting.came(&event);
+                Ok(Some(event))
+            }
             Ok(Message::End(end)) => Ok(end.map(|()| None)?),
-            Err(RecvTimeoutError::Timeout) => Err(Interrupted.into()),
+            Err(RecvTimeoutError::Timeout) => {
+                waiting.is_given_up();
+                Err(Interrupted.into())
+            }
             Err(RecvTimeoutError::Disconnected) => Ok(None),
         }
     }

@@ -34,7 +34,10 @@ Rows go to standard output, everything else to standard error. Of several
 statements, table, csv and jsonl write one answer after the other; json writes one
 array with the answer of each (one statement: its answer itself); arrow takes one
 query. JSON has no NaN and no infinity: they are the strings \"NaN\", \"Infinity\"
-and \"-Infinity\".";
+and \"-Infinity\".
+
+Ctrl-C stops a statement, and kills the run that EXECUTE FUNCTION waits for; where
+`quern serve` holds the folder, that run goes on.";
 
 /// Execute SQL statements, or open a shell
 #[derive(Debug, Args)]

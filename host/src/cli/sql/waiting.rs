@@ -1,12 +1,17 @@
 //! What is shown while an answer is awaited: a bar after a second, with the
-//! progress of the run where the statements execute a proc.
+//! progress of the run that a statement waits for; and what becomes of that run
+//! after Ctrl-C.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::base::RunId;
 use crate::cli::context::Context;
+use crate::cli::interrupt;
 use crate::cli::output::{Paint, Progress};
-use crate::server::{Connection, Reply, Request, RunQuery};
+use crate::cli::run::{goes_on, kill};
+use crate::run::Target;
+use crate::server::{Connection, Event, Reply, Request};
 
 /// How often to ask how a run stands.
 const ASK_EVERY: Duration = Duration::from_millis(500);
@@ -15,20 +20,23 @@ const ASK_EVERY: Duration = Duration::from_millis(500);
 pub(crate) struct Waiting {
     connection: Arc<Connection>,
     visible: bool,
+    quiet: bool,
     paint: Paint,
-    executes: bool,
+    /// What the statement waits for.
+    run: Option<RunId>,
     bar: Option<Progress>,
     asked: Instant,
 }
 
 impl Waiting {
-    /// For the answers to `text`.
-    pub(crate) fn new(context: &Context, connection: Arc<Connection>, text: &str) -> Self {
+    /// For the answers to a request.
+    pub(crate) fn new(context: &Context, connection: Arc<Connection>) -> Self {
         Self {
             connection,
             visible: context.err_terminal && !context.quiet,
+            quiet: context.quiet,
             paint: context.err,
-            executes: text.to_ascii_lowercase().contains("execute function"),
+            run: None,
             bar: None,
             asked: Instant::now(),
         }
@@ -40,24 +48,37 @@ impl Waiting {
             return;
         }
         let bar = self.bar.get_or_insert_with(|| Progress::new(true, self.paint, "executing"));
-        let (mut fraction, mut message) = (None, String::new());
-        if self.executes && self.asked.elapsed() > ASK_EVERY {
-            self.asked = Instant::now();
-            let query = RunQuery { state: Some("running".to_owned()), limit: Some(1), ..RunQuery::default() };
-            let Ok(Reply::Runs(runs)) = self.connection.call(Request::Runs(query), Vec::new(), &mut |_| Ok(())) else {
-                return;
-            };
-            let Some(run) = runs.first() else { return };
-            fraction = run.fraction();
-            message = format!("run {}: {}", run.id, run.status());
-        } else if self.executes {
+        let Some(run) = self.run else { return bar.set(None, "") };
+        if self.asked.elapsed() < ASK_EVERY {
             return;
         }
-        bar.set(fraction, &message);
+        self.asked = Instant::now();
+        if let Ok(Reply::Run(view)) = self.connection.call(Request::Run { run }, Vec::new(), &mut |_| Ok(())) {
+            bar.set(view.fraction(), &format!("run {run}: {}", view.status()));
+        }
     }
 
     /// Something has come.
     pub(crate) fn is_over(&mut self) {
         self.bar = None;
+    }
+
+    /// What has come.
+    pub(crate) fn came(&mut self, event: &Event) {
+        self.run = match event {
+            Event::Started(run) => Some(*run),
+            _ => None,
+        };
+    }
+
+    /// Nobody waits any more. A run of this process ends; one of a server goes on.
+    pub(crate) fn is_given_up(&mut self) {
+        let Some(run) = self.run.take() else { return };
+        if !self.connection.is_served() {
+            // A run that ended meanwhile cannot be killed, which is as good.
+            let _ = kill(&self.connection, Target::Run(run), interrupt::name().to_owned());
+        } else if !self.quiet {
+            eprintln!("{}", self.paint.dim(&goes_on(&Target::Run(run))));
+        }
     }
 }
