@@ -330,3 +330,38 @@ fn a_component_is_made_of_stored_bytes_by_who_administers_them() {
     let allowed = f.answer_to("ana", &copy);
     assert!(allowed.contains("is not a usable component"), "{allowed}");
 }
+
+#[test]
+fn lists_show_what_something_was_granted_on() {
+    let f = shared();
+    f.run("CREATE TABLE secret (s text); GRANT EXECUTE ON FUNCTION double TO team; GRANT team TO ana");
+    let lists = [
+        ("SELECT table_name FROM quern.tables ORDER BY 1", "", "t"),
+        ("SHOW TABLES", "", "t|3|1|random|4|"),
+        ("SELECT table_name, column_name FROM quern.columns", "", "t|n"),
+        ("SELECT DISTINCT table_name FROM quern.shards", "", "t"),
+        ("SELECT component FROM quern.components", "numbers", "numbers"),
+        ("SELECT proc FROM quern.procs", "double", "double"),
+        (
+            "SELECT grantee, privilege FROM quern.grants ORDER BY 1, 2",
+            "ana|MEMBER; team|EXECUTE",
+            "ana|INSERT; ana|MEMBER; team|EXECUTE",
+        ),
+    ];
+    for (statement, before, _) in lists {
+        assert_eq!(f.answer_to("ana", statement), before, "{statement}");
+        let nothing = f.answer_to("bob", statement);
+        assert_eq!(nothing, "", "{statement}");
+    }
+    f.run("GRANT INSERT ON TABLE t TO ana");
+    for (statement, _, after) in lists {
+        let found = f.answer_to("ana", statement);
+        assert!(found.starts_with(after), "{statement}: {found}");
+        assert!(!found.contains("secret"), "{statement}: {found}");
+    }
+    let rights = quern::catalog::Rights::of(&f.storage, Some("ana")).unwrap();
+    let names = f.sql.names(&quern::sql::Caller { rights, ..Default::default() }).unwrap();
+    assert!(names.contains(&"t".to_owned()) && names.contains(&"numbers.double".to_owned()), "{names:?}");
+    assert!(!names.iter().any(|name| name == "secret" || name == "numbers.broken"), "{names:?}");
+    assert_eq!(f.rows("SELECT table_name FROM quern.tables ORDER BY 1"), ["secret", "t"], "the owner sees all");
+}

@@ -86,7 +86,7 @@ fn limits_and_devices_are_listed() {
 fn names_are_there_for_completion() {
     let f = Folder::new().with_procs();
     f.run("CREATE TABLE t (\"Odd name\" int)");
-    let names = f.sql.names().unwrap();
+    let names = f.sql.names(&quern::sql::Caller::default()).unwrap();
     for name in ["t", "\"Odd name\"", "quern.runs", "numbers.double"] {
         assert!(names.iter().any(|known| known == name), "{name} in {names:?}");
     }

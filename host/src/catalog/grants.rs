@@ -155,6 +155,31 @@ impl Rights {
         self.0.as_ref().map(|granted| granted.user.as_str())
     }
 
+    /// Whether a list shows a table: something was granted on it.
+    pub fn sees_table(&self, table: &str) -> bool {
+        self.0.as_ref().is_none_or(|granted| granted.grants.iter().any(|g| g.kind == "table" && g.object == table))
+    }
+
+    /// Whether a list shows a component, or one of its procs: something was granted
+    /// on it, on another of its procs where the component is asked for, or on all.
+    pub fn sees_function(&self, component: &str, proc: Option<&str>) -> bool {
+        let is_on = |object: &str| match (object.split_once('.'), proc) {
+            (None, _) => object == "*" || object == component,
+            (Some((of, _)), None) => of == component,
+            (Some((of, granted)), Some(proc)) => of == component && granted == proc,
+        };
+        self.0.as_ref().is_none_or(|granted| granted.grants.iter().any(|g| g.kind == "function" && is_on(&g.object)))
+    }
+
+    /// Whether a list shows a grant: it is one of the user's own, of its roles, or
+    /// one that the user has given.
+    pub fn sees_grant(&self, grant: &GrantRecord) -> bool {
+        let Some(granted) = &self.0 else { return true };
+        grant.grantor == granted.user
+            || granted.grants.iter().any(|own| own.grantee == grant.grantee)
+            || grant.grantee == granted.user
+    }
+
     /// Whether something may be done with a table.
     pub fn table(&self, privilege: Privilege, table: &str) -> Result<()> {
         let Some(granted) = &self.0 else { return Ok(()) };

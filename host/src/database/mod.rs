@@ -78,8 +78,8 @@ impl Database {
     }
 
     /// Names that a shell completes.
-    pub fn names(&self) -> Result<Vec<String>> {
-        self.sql.names()
+    pub fn names(&self, caller: &Caller) -> Result<Vec<String>> {
+        self.sql.names(caller)
     }
 
     /// Stores the component file `bytes`, or only tells what it is.

@@ -24,7 +24,7 @@ pub(super) fn check(database: &Database, rights: &Rights, request: &mut Request)
         }
         Request::FollowSweep { first, .. } => rights.run(&database.run(*first)?.run),
         Request::Result(which) => rights.run(&database.run(which.run)?.run),
-        // Names are no secret; statements, runs, models, imports, settings and lists are checked as they are handled.
+        // Statements, runs, models, imports, settings and lists are checked as they are handled.
         _ => Ok(()),
     }
 }

@@ -53,7 +53,7 @@ fn answer(database: &Database, question: Question, sink: Sink<'_>) -> Result<Rep
     access::check(database, &caller.rights, &mut request)?;
     match request {
         Request::Sql { text } => sql(database, &text, &caller, sink),
-        Request::Names => database.names().map(Reply::Names),
+        Request::Names => database.names(&caller).map(Reply::Names),
         Request::Import(import) => self::import(database, &import, &caller, sink),
         Request::CreateComponent(creation) => {
             let done = database.create(&creation, &body)?;
@@ -63,7 +63,10 @@ fn answer(database: &Database, question: Question, sink: Sink<'_>) -> Result<Rep
         Request::ActivateComponent { name, version } => components(database, [database.activate(&name, version)?]),
         Request::DropComponent { name, version } => database.drop_component(&name, version).map(|()| Reply::Done),
         Request::AlterProc { proc, changes } => database.alter_proc(&proc, &changes, &caller.rights).map(Reply::Proc),
-        Request::Components { which } => components(database, database.components(which)?),
+        Request::Components { which } => {
+            let seen = |component: &ComponentRecord| caller.rights.sees_function(&component.name, None);
+            components(database, database.components(which)?.into_iter().filter(seen))
+        }
         Request::Component { name } => components(database, [database.component(&name)?]),
         Request::Execute(request) => database.execute_for(request, &caller).map(Reply::Started),
         Request::Sweep(sweep) => database.sweep(sweep, &caller).map(Reply::Sweep),

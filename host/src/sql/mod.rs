@@ -133,16 +133,20 @@ impl Sql {
         inputs::submit(&self.0.session, &self.view(caller)?, request)
     }
 
-    /// Names that a shell completes: tables, their columns, system tables, procs.
-    pub fn names(&self) -> Result<Vec<String>> {
-        let view = self.view(&Caller::default())?;
+    /// Names that a shell completes: tables, their columns, system tables, procs; of
+    /// those that lists show to the caller.
+    pub fn names(&self, caller: &Caller) -> Result<Vec<String>> {
+        let view = self.view(caller)?;
+        let rights = &view.caller.rights;
         let mut names: Vec<String> = system::NAMES.iter().map(|name| format!("{}.{name}", system::SCHEMA)).collect();
-        for table in view.snapshot.tables() {
+        for table in view.snapshot.tables().filter(|table| rights.sees_table(&table.name)) {
             names.push(error::quoted(&table.name));
             names.extend(table.schema.columns().iter().map(|column| error::quoted(&column.name)));
         }
         for found in view.system.catalog.procs()? {
-            names.push(format!("{}.{}", found.component.name, found.proc.name));
+            if rights.sees_function(&found.component.name, Some(&found.proc.name)) {
+                names.push(format!("{}.{}", found.component.name, found.proc.name));
+            }
         }
         names.sort();
         names.dedup();

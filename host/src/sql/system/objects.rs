@@ -1,17 +1,24 @@
 //! Tables, columns, shards, snapshots, components, procs, models, limits, devices.
 
+use std::sync::Arc;
+
 use super::rows::Cell;
 use crate::base::{Result, Sharding};
 use crate::catalog::{Catalog, Privilege};
 use crate::device::{Listed, list};
 use crate::sql::alter;
 use crate::sql::provider::View;
-use crate::storage::{ModelRecord, ScanOptions, Versions};
+use crate::storage::{ModelRecord, ScanOptions, TableState, Versions};
 
 type Rows = Vec<Vec<Cell>>;
 
+/// The tables on which something was granted to the caller.
+fn visible(view: &View) -> impl Iterator<Item = &Arc<TableState>> {
+    view.snapshot.tables().filter(|table| view.caller.rights.sees_table(&table.name))
+}
+
 pub(super) fn tables(view: &View) -> Rows {
-    let row = |table: &std::sync::Arc<crate::storage::TableState>| {
+    let row = |table: &Arc<TableState>| {
         vec![
             Cell::from(&table.name),
             table.rows.into(),
@@ -24,7 +31,7 @@ pub(super) fn tables(view: &View) -> Rows {
             table.version.0.into(),
         ]
     };
-    view.snapshot.tables().map(row).collect()
+    visible(view).map(row).collect()
 }
 
 /// How rows are divided, as `CREATE TABLE` says it.
@@ -37,7 +44,7 @@ pub(in crate::sql) fn sharding(sharding: &Sharding) -> String {
 }
 
 pub(super) fn columns(view: &View) -> Rows {
-    let of_table = |table: &std::sync::Arc<crate::storage::TableState>| {
+    let of_table = |table: &Arc<TableState>| {
         let name = table.name.clone();
         let columns = table.schema.columns().iter().enumerate().map(move |(position, column)| {
             vec![
@@ -50,13 +57,13 @@ pub(super) fn columns(view: &View) -> Rows {
         });
         columns.collect::<Rows>()
     };
-    view.snapshot.tables().flat_map(of_table).collect()
+    visible(view).flat_map(of_table).collect()
 }
 
 /// Rows of shards are counted by reading none of their columns.
 pub(super) fn shards(view: &View) -> Result<Rows> {
     let mut rows = Rows::new();
-    for table in view.snapshot.tables() {
+    for table in visible(view) {
         for shard in 0..table.shards {
             let options = ScanOptions { shard: Some(shard), columns: Some(Vec::new()), ..ScanOptions::default() };
             let scan = view.storage.scan_with(&view.snapshot, table, &options)?;
@@ -87,6 +94,9 @@ pub(super) fn snapshots(view: &View) -> Result<Rows> {
 pub(super) fn components(view: &View) -> Result<Rows> {
     let mut rows = Rows::new();
     for component in view.storage.components(Versions::Kept)? {
+        if !view.caller.rights.sees_function(&component.name, None) {
+            continue;
+        }
         let procs = Catalog::declared(&component)?.len();
         rows.push(vec![
             component.name.into(),
@@ -107,7 +117,8 @@ pub(super) fn users(view: &View) -> Result<Rows> {
 }
 
 pub(super) fn grants(view: &View) -> Result<Rows> {
-    let rows = view.storage.grants()?.into_iter().map(|grant| {
+    let seen = view.storage.grants()?.into_iter().filter(|grant| view.caller.rights.sees_grant(grant));
+    let rows = seen.map(|grant| {
         vec![
             grant.grantee.into(),
             grant.privilege.into(),
@@ -124,6 +135,9 @@ pub(super) fn procs(view: &View) -> Result<Rows> {
     let mut rows = Rows::new();
     let settings = view.system.catalog.proc_settings()?;
     for found in view.system.catalog.procs()? {
+        if !view.caller.rights.sees_function(&found.component.name, Some(&found.proc.name)) {
+            continue;
+        }
         let ddl = alter::ddl(&found, &settings);
         let proc = found.proc;
         let own = settings.iter().find(|set| set.component == found.component.name && set.proc == proc.name);
