@@ -61,6 +61,7 @@ fn a_guest_that_fails_leaves_a_message_and_nothing_else() {
         assert_eq!(terminal.json(&["run", "show", &run.to_string()])["state"], state, "{arguments:?}");
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert!(terminal.ok(&["run", "logs", "1"]).contains("row 7 has no label"), "the log has what the guest said");
     let tables = terminal.json(&["sql", "select table_name, rows from quern.tables"]);
     assert_eq!(tables, json!([{ "table_name": "points", "rows": 2 }]), "no rows of a failed run");
     terminal.ok(&["proc", "execute", "sum_of_squares", "--input", "points", "--output", "sums"]);

@@ -363,18 +363,6 @@ fn a_deadline_ends_a_run() {
 }
 
 #[test]
-fn what_a_failed_run_says_is_shown_and_it_leaves_no_rows() {
-    let terminal = hostile();
-    let lines = terminal.error(&["proc", "execute", "hostile.panics"]);
-    assert!(lines.iter().any(|line| line.contains("row 7 has no label")), "{lines:?}");
-    assert!(terminal.ok(&["run", "logs", "1"]).contains("row 7 has no label"));
-    let lines = terminal.error(&["proc", "execute", "hostile.divides_by_zero"]);
-    assert!(lines.iter().any(|line| line.contains("attempt to divide by zero")), "{lines:?}");
-    terminal.error(&["proc", "execute", "hostile.writes_then_fails", "--output", "rows"]);
-    assert_eq!(terminal.json(&["sql", "show tables"]), json!([]), "nothing half-written");
-}
-
-#[test]
 fn a_deleted_component_can_no_longer_be_executed() {
     let terminal = hostile();
     assert_eq!(terminal.ok(&["proc", "delete", "hostile"]), "deleted component hostile\n");

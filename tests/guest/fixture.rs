@@ -64,9 +64,4 @@ impl Done {
             None => RecordBatch::new_empty(Arc::new(arrow::datatypes::Schema::empty())),
         }
     }
-
-    /// The message of the proc's failure.
-    pub(super) fn failure(self) -> String {
-        self.outcome.result.expect_err("it should fail").chain()
-    }
 }

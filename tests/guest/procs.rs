@@ -4,9 +4,9 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, AsArray, BooleanArray, Float32Array, Float64Array, Int32Array, Int64Array, LargeBinaryArray, StringArray,
+    ArrayRef, AsArray, BooleanArray, Float32Array, Int64Array, LargeBinaryArray, StringArray,
 };
-use arrow::datatypes::{Float32Type, Float64Type, Int64Type};
+use arrow::datatypes::{Float32Type, Int64Type};
 use quern::proc::LogLevel;
 
 use super::fixture::{Bench, column};
@@ -70,28 +70,4 @@ fn networks_learn_are_saved_and_come_back() {
     let trained = bench.run(sdk, "train", &[]);
     bench.append_models("kept", trained);
     bench.run(sdk, "recall", &["kept"]).complete();
-}
-
-#[test]
-fn sum_of_squares_takes_all_numbers_of_a_row_but_its_id() {
-    let bench = Bench::new();
-    let columns = [column("id", "int32", false), column("a", "int32", true), column("b", "float64", false)];
-    let rows: Vec<ArrayRef> = vec![
-        Arc::new(Int32Array::from(vec![7, 8, 9])),
-        Arc::new(Int32Array::from(vec![Some(3), None, Some(-1)])),
-        Arc::new(Float64Array::from(vec![4.0, 0.5, 2.0])),
-    ];
-    bench.table("x", &columns, rows);
-    let sums = bench.run(component("udfs/sum-of-squares"), "sum_of_squares", &["x"]).complete();
-    assert_eq!(sums.column(0).as_primitive::<Int64Type>().values().as_ref(), [7, 8, 9]);
-    assert_eq!(sums.column(1).as_primitive::<Float64Type>().values().as_ref(), [25.0, 0.25, 5.0]);
-}
-
-#[test]
-fn sum_of_squares_says_so_when_there_is_nothing_to_square() {
-    let bench = Bench::new();
-    bench.table("words", &[column("word", "utf8", false)], vec![Arc::new(StringArray::from(vec!["a"]))]);
-    let failed = bench.run(component("udfs/sum-of-squares"), "sum_of_squares", &["words"]);
-    let text = failed.failure();
-    assert!(text.contains("has no numeric column to square"), "{text}");
 }

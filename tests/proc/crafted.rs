@@ -203,21 +203,6 @@ fn a_component_that_takes_long_to_compile_meets_the_limit_by_name() {
     works_normally();
 }
 
-#[test]
-fn a_component_of_100_mb_is_refused_by_name() {
-    let mut bytes = Raw::default().component();
-    bytes.resize(100_000_000, 0);
-    let refused = inspect(Engine::get().unwrap(), "raw.wasm", &bytes, &Limits::default(), None).unwrap_err();
-    let text = refused.to_string();
-    assert!(
-        text.starts_with(
-            "limit `component_bytes`: 100000000 bytes asked, 67108864 bytes allowed; raise it with --limit"
-        ),
-        "{text}"
-    );
-    works_normally();
-}
-
 fn at(offset: u64) -> wasm_encoder::MemArg {
     wasm_encoder::MemArg { offset, align: 0, memory_index: 0 }
 }

@@ -48,15 +48,6 @@ fn results_are_limited_in_bytes() {
 }
 
 #[test]
-fn saved_models_are_limited_in_number() {
-    assert_eq!(
-        trial("learn").limit("saved_models", 0).failure(),
-        "proc `learn` returned an error (quota-exceeded): limit `saved_models`: \
-         1 saved_models asked, 0 saved_models allowed; raise it for one run with --limit saved_models=N"
-    );
-}
-
-#[test]
 fn limits_of_the_folder_are_none_of_a_run() {
     let mut changes = LimitChanges::new();
     let of_folders = ", --folder-limit does where the folder is opened";
@@ -120,13 +111,6 @@ fn a_name_of_a_megabyte_is_refused_without_repeating_it() {
         text,
         "proc `big_names` returned an error (invalid-argument): result name has 1000000 bytes; names have 1 to 128 bytes"
     );
-}
-
-#[test]
-fn a_forged_handle_stops_the_guest() {
-    let text = trial("forged_handle").failure();
-    assert_eq!(text, "proc `forged_handle` stopped: unknown handle index 12345");
-    works_normally();
 }
 
 #[test]

@@ -25,28 +25,6 @@ fn divided(folder: &Folder, name: &str, parts: &[Vec<i64>]) {
 }
 
 #[test]
-fn a_row_wise_proc_makes_the_same_rows_for_any_number_of_shards() {
-    let folder = Folder::new();
-    folder.proc("maths", declare_square, square);
-    let expected: Vec<i64> = (1..=20).map(|n| n * n).collect();
-    for shards in [1, 2, 4, 7] {
-        let parts = spread(shards);
-        assert!(shards < 4 || parts.iter().any(Vec::is_empty));
-        let (table, out) = (format!("in{shards}"), format!("out{shards}"));
-        divided(&folder, &table, &parts);
-        let id = folder.runs.execute(Request::new("square").input(&table).output(&out)).unwrap();
-        let status = folder.wait(id);
-        assert_eq!((status.run.state, status.run.error), (RunState::Complete, None));
-        assert_eq!(status.instances.len(), shards);
-        assert!(status.instances.iter().all(|instance| instance.state == RunState::Complete));
-        assert_eq!(folder.sorted(&out), expected);
-        // Rows stay in the shard of their instance.
-        let squared: Vec<Vec<i64>> = parts.iter().map(|part| part.iter().map(|n| n * n).collect()).collect();
-        assert_eq!(folder.rows(&out), squared);
-    }
-}
-
-#[test]
 fn missing_outputs_are_created_as_declared_or_like_their_input() {
     let folder = Folder::new();
     folder.proc("maths", declare_square, square);

@@ -54,6 +54,11 @@ fn rows_of_a_row_wise_proc_do_not_depend_on_how_its_input_is_divided() {
                     let status = folder.wait(id);
                     assert_eq!((status.run.error, status.run.instances), (None, expected), "{table}");
                     assert_eq!(folder.sorted(&out), (1..=rows).map(|n| n * n).collect::<Vec<_>>(), "{table}");
+                    if kind == "random" {
+                        let squared = |part: &&[i64]| part.iter().map(|n| n * n).collect::<Vec<_>>();
+                        let expected: Vec<Vec<i64>> = parts.iter().map(squared).collect();
+                        assert_eq!(folder.rows(&out), expected, "{table}: rows stay in the shard of their instance");
+                    }
                     *instances.entry(kind).or_insert(0) += expected;
                 }
             }

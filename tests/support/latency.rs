@@ -48,15 +48,18 @@ pub(crate) fn waits(database: &Database, request: &Request, tries: u32, end: End
                 std::thread::sleep(worked);
                 let begun = Instant::now();
                 database.kill(&Target::Run(run), "latency").unwrap();
-                let state = ended(database, run).state;
-                assert_eq!(state, RunState::Killed);
-                begun.elapsed()
+                let end = ended(database, run);
+                let waited = begun.elapsed();
+                assert_eq!((end.state, end.error.as_deref()), (RunState::Killed, Some("the run was killed by latency")));
+                waited
             }
             End::Deadline => {
                 let deadline_ms = u64::try_from(worked.as_millis()).unwrap();
                 let run = database.execute(request.clone().limit("deadline_ms", deadline_ms).unwrap()).unwrap();
                 running(database, run);
                 let status = ended(database, run);
+                let error = status.error.as_deref().unwrap_or_default();
+                assert!(error.contains(&format!("{deadline_ms} ms allowed")), "{error}");
                 let lived_us = status.finished_us.unwrap() - status.started_us.unwrap();
                 // To the moment when its record was made; storing it follows.
                 let stored = Instant::now();

@@ -1,7 +1,6 @@
 //! More of a thing than a limit allows.
 
 use quern_udf::bindings::quern::udf::job;
-use quern_udf::bindings::quern::udf::tensors;
 use quern_udf::prelude::{Proc, Result};
 
 pub(crate) fn many_results(p: &Proc) -> Result {
@@ -34,12 +33,6 @@ pub(crate) fn big_names(p: &Proc) -> Result {
     let name = "n".repeat(p.param("bytes")?);
     p.result("answer", format!("{:?}", job::param(&name)))?;
     job::set_result(&name, "x").map_err(Into::into)
-}
-
-pub(crate) fn forged_handle(p: &Proc) -> Result {
-    // SAFETY: it is not safe; the host must find out.
-    let forged = unsafe { tensors::Tensor::from_handle(12_345) };
-    p.result("shape", forged.shape().len())
 }
 
 pub(crate) fn spares_memory(p: &Proc) -> Result {

@@ -5,7 +5,7 @@ mod floods;
 mod learning;
 mod mistakes;
 
-use floods::{big_call, big_line, big_names, forged_handle, many_metrics, many_results, spares_memory};
+use floods::{big_call, big_line, big_names, many_metrics, many_results, spares_memory};
 use learning::{learn, recall};
 use mistakes::{gathers_outside, mistakes, says};
 use quern_udf::prelude::*;
@@ -32,8 +32,6 @@ procs! {
     nondistributed big_call { param bytes: int; }
     /// Names things with `bytes` bytes.
     nondistributed big_names { param bytes: int; }
-    /// Uses a handle that it was never given.
-    nondistributed forged_handle {}
     /// Asks for more memory than there is, is refused, and goes on.
     nondistributed spares_memory {}
 
