@@ -165,7 +165,7 @@ fn limits_of_a_folder_are_set_where_it_is_opened() {
     let limited = |limit: &'static str| [&["--folder-limit", limit], &sweep[..]].concat();
     assert_eq!(
         terminal.error(&limited("queued_runs=4")),
-        ["error: limit `queued_runs`: 5 queued_runs asked, 4 queued_runs allowed; \
+        ["error: limit `queued_runs`: 5 runs asked, 4 runs allowed; \
          it holds for the whole folder; raise it with --folder-limit queued_runs=N where the folder is opened"]
     );
     assert_eq!(terminal.json(&["run", "list"]), json!([]));
@@ -174,7 +174,7 @@ fn limits_of_a_folder_are_set_where_it_is_opened() {
     assert!(lines.last().unwrap().contains("6 bytes asked, 5 bytes allowed"), "{lines:?}");
     assert_eq!(
         terminal.error(&limited("running_instances=257")),
-        ["error: limit `running_instances`: 257 running_instances asked, 256 running_instances allowed; \
+        ["error: limit `running_instances`: 257 instances asked, 256 instances allowed; \
          ask for 1 to 256: so many have places in one process"]
     );
     let answer = terminal.quern(&limited("queued_run=1"));
@@ -183,7 +183,7 @@ fn limits_of_a_folder_are_set_where_it_is_opened() {
     let out = terminal.command(&sweep).env("QUERN_LIMITS", "queued_runs=5,running_instances=1").output().unwrap();
     assert!(out.status.success(), "{out:?}");
     let out = terminal.command(&sweep).env("QUERN_LIMITS", "running_instances=1,queued_runs=3").output().unwrap();
-    assert!(String::from_utf8_lossy(&out.stderr).contains("5 queued_runs asked, 3 queued_runs allowed"), "{out:?}");
+    assert!(String::from_utf8_lossy(&out.stderr).contains("5 runs asked, 3 runs allowed"), "{out:?}");
 
     let shown = terminal.ok(&["run", "show", "1"]);
     assert!(shown.contains("guest.big_result  (version 1, "), "{shown}");

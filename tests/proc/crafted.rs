@@ -168,7 +168,7 @@ fn a_table_bomb_meets_the_limit_by_name() {
     ];
     assert_eq!(
         failure(grown),
-        "limit `table_elements`: 100007 table_elements asked, 100000 table_elements allowed; \
+        "limit `table_elements`: 100007 elements asked, 100000 elements allowed; \
          raise it for one run with --limit table_elements=N"
     );
     assert_eq!(

@@ -28,7 +28,7 @@ fn results_and_models_without_end_meet_limits_by_name() {
     assert_eq!(
         trial("saves_forever").limit("saved_models", 5).failure(),
         "proc `saves_forever` returned an error (quota-exceeded): limit `saved_models`: \
-         6 saved_models asked, 5 saved_models allowed; raise it for one run with --limit saved_models=N"
+         6 models asked, 5 models allowed; raise it for one run with --limit saved_models=N"
     );
     works_normally();
 }

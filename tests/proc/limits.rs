@@ -77,7 +77,7 @@ fn metric_points_beyond_the_limit_are_dropped_and_the_log_says_so() {
             (
                 LogLevel::Warn,
                 "further metric points are dropped: limit `metric_points`: \
-                 11 metric_points asked, 10 metric_points allowed; raise it for one run with --limit metric_points=N"
+                 11 points asked, 10 points allowed; raise it for one run with --limit metric_points=N"
                     .to_owned()
             )
         ]

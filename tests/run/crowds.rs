@@ -156,7 +156,7 @@ fn a_sweep_that_is_refused_midway_has_executed_nothing() {
     let error = folder.runs.sweep(sweep(5), |request| folder.runs.execute(request)).unwrap_err();
     assert_eq!(
         error.to_string(),
-        "limit `queued_runs`: 5 queued_runs asked, 4 queued_runs allowed; \
+        "limit `queued_runs`: 5 runs asked, 4 runs allowed; \
          it holds for the whole folder; raise it with --folder-limit queued_runs=N where the folder is opened"
     );
     assert_eq!(folder.runs.list(&RunFilter::default()).unwrap(), []);

@@ -150,12 +150,8 @@ impl Limits {
 
     /// The error for exceeding `limit`.
     pub fn exceeded(limit: &'static str, requested: u64, allowed: u64) -> Error {
-        let unit = match limit.rsplit('_').next() {
-            Some("bytes") => "bytes",
-            Some("ms") => "ms",
-            _ => "",
-        };
-        let unit = if unit.is_empty() { limit } else { unit };
+        // What is counted stands last in the name.
+        let unit = limit.rsplit('_').next().unwrap_or(limit);
         let hint = match limit {
             _ if OF_CREATION.contains(&limit) => format!("raise it with --limit {limit}=N of `quern proc create`"),
             _ if NOT_OF_RUNS.contains(&limit) => {

@@ -233,7 +233,7 @@ fn limits(options: &Options) -> Result<Limits> {
     options.limits.iter().try_for_each(|(name, value)| limits.set(name, *value))?;
     let (requested, allowed) = (limits.running_instances, u64::from(MAX_INSTANCES));
     if !(1..=allowed).contains(&requested) {
-        let (limit, unit) = ("running_instances", "running_instances");
+        let (limit, unit) = ("running_instances", "instances");
         let hint = format!("ask for 1 to {allowed}: so many have places in one process");
         return Err(Error::Limit { limit, requested, allowed, unit, hint });
     }

@@ -31,7 +31,7 @@ pub(super) fn explain(error: wasmtime::Error, state: &State, proc: &str, stopped
             limit: "running_instances",
             requested: allowed + 1,
             allowed,
-            unit: "running_instances",
+            unit: "instances",
             hint: "so many have places in one process; wait for others to end".to_owned(),
         };
     }

@@ -43,11 +43,13 @@ pub(super) fn forget_other_flavour(target: &Path, package: &str, flavour: Flavou
     let made = target.join(TARGET).join("release");
     let name = package.replace('-', "_");
     let mark = made.join(format!("{name}.flavour"));
-    let now = format!("{flavour:?}");
+    let now = match flavour {
+        Flavour::Procs => "procs",
+        Flavour::Tests => "tests",
+    };
     let module = made.join("deps").join(format!("{name}.wasm"));
     let known = std::fs::read_to_string(&mark).ok();
-    // Without a mark it was made before there were tests.
-    if known.as_deref().unwrap_or("Procs") == now {
+    if known.as_deref() == Some(now) {
         return Ok(());
     }
     match std::fs::remove_file(&module) {
