@@ -1,6 +1,8 @@
 //! All tests of Quern in one binary, so that it links once. One folder per
 //! layer, named as in `host/src`.
 
+#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+
 mod support;
 mod tidy;
 

@@ -5,8 +5,6 @@
 //! which `…` stands for anything. A `rust` block whose first line names a file
 //! (`// src/lib.rs`) is saved there.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-
 use std::fmt::Write as _;
 use std::path::Path;
 use std::process::Command;

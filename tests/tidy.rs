@@ -1,8 +1,6 @@
 //! Rules of the tree that no compiler checks: layers, homes of dependencies,
 //! sizes, headers, names in documentation.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 

@@ -1,7 +1,5 @@
 //! Components and procs by name, and what a component may declare.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-
 use std::sync::Arc;
 
 use quern::base::{Limits, Result};

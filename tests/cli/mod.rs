@@ -1,8 +1,6 @@
 //! The `quern` program as a user types it: what it prints, what it answers when
 //! something is wrong, and several of them on one folder.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-
 mod bad_guests;
 mod demo;
 mod devices;

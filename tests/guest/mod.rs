@@ -1,8 +1,6 @@
 //! The guest's side: crates become components, new crates build anywhere, and
 //! components ask for no more than they use.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-
 mod build;
 mod fixture;
 mod procs;

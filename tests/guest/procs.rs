@@ -3,9 +3,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::{
-    ArrayRef, AsArray, BooleanArray, Float32Array, Int64Array, LargeBinaryArray, StringArray,
-};
+use arrow::array::{ArrayRef, AsArray, BooleanArray, Float32Array, Int64Array, LargeBinaryArray, StringArray};
 use arrow::datatypes::{Float32Type, Int64Type};
 use quern::proc::LogLevel;
 

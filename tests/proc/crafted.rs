@@ -1,8 +1,6 @@
 //! Components that no compiler made: each is refused or stopped with its reason,
 //! and the next proc runs as if nothing had been.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-
 use quern::base::Limits;
 use quern::proc::{Engine, inspect};
 use wasm_encoder::{BlockType, Instruction};

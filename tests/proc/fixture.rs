@@ -1,7 +1,5 @@
 //! The hostile guests, and a normal proc to execute after them.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-
 use crate::support::components::component;
 use crate::support::instance::Trial;
 

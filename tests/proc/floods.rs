@@ -1,8 +1,6 @@
 //! Guests that ask for too much or do not stop: what they are told, and that
 //! nothing of them is left.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-
 use std::process::Command;
 use std::time::{Duration, Instant};
 

@@ -1,8 +1,6 @@
 //! Each guest that fails gets its message, and the next proc runs as if nothing
 //! had been.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-
 use std::time::{Duration, Instant};
 
 use quern::base::{Error, ErrorCode};

@@ -1,7 +1,5 @@
 //! What `inspect` accepts, what it says about it, and what it refuses.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-
 use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};

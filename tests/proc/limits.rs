@@ -1,7 +1,5 @@
 //! Limits on what a guest says and takes, each with its name in the message.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-
 use quern::base::{LimitChanges, Limits};
 use quern::proc::LogLevel;
 

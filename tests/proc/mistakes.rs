@@ -1,8 +1,6 @@
 //! Every call that a guest can get wrong answers with an error that names the
 //! thing, and the guest goes on.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-
 use std::collections::BTreeMap;
 
 use super::fixture::works_normally;

@@ -1,7 +1,5 @@
 //! Models: what is saved is found again, unchanged by whoever loads it.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-
 use std::collections::BTreeMap;
 use std::process::Command;
 

@@ -1,8 +1,6 @@
 //! Components written by hand, instruction by instruction: what no compiler of
 //! Rust would ever make.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-
 use std::path::Path;
 
 use wasm_encoder::{

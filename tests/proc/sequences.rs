@@ -1,8 +1,6 @@
 //! Arbitrary sequences of calls across the boundary: planned execution gives what
 //! unplanned execution gives, to the bit and to the word, and nothing is left.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-
 use std::time::{Duration, Instant};
 
 use crate::support::repeats;

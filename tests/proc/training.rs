@@ -1,7 +1,5 @@
 //! A training through WebAssembly is the same computation as natively.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-
 use arrow::array::AsArray;
 use quern::base::{DType, Limits};
 use quern::device::{KillSwitch, Quota};

@@ -1,7 +1,5 @@
 //! Parameters and results that are bytes, and checkpoints.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-
 use std::time::Duration;
 
 use quern::base::{LimitChanges, RunId};

@@ -1,7 +1,5 @@
 //! What a run leaves: all its rows, where they belong, or nothing.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-
 use std::sync::{Arc, Barrier};
 
 use quern::base::{ColumnType, Error, Sharding};

@@ -1,7 +1,5 @@
 //! Many runs at once: how quickly they are done, who waits, what is answered meanwhile.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-
 use std::time::{Duration, Instant};
 
 use quern::base::{Limits, RunId, Sharding};

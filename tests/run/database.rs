@@ -1,7 +1,5 @@
 //! A folder whose procs are components of this repository's crates.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -1,8 +1,6 @@
 //! Distributed procs: the same rows for any division of their inputs, instances
 //! side by side.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Barrier};

@@ -1,7 +1,5 @@
 //! Many small models and their common vote, on the real digits.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-
 use std::time::{Duration, Instant};
 
 use arrow::array::AsArray;

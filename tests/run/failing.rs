@@ -1,7 +1,5 @@
 //! Runs while the disk refuses, and kills that come too late.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-
 use std::io;
 use std::path::Path;
 use std::sync::{Arc, Mutex, OnceLock};

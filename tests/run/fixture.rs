@@ -1,8 +1,6 @@
 //! A folder with procs whose instances are closures of the test, so that what
 //! happens around instances can be told exactly.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;

@@ -1,7 +1,5 @@
 //! Runs of real components on threads of this process.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-
 use arrow::array::AsArray;
 use quern::base::{RunId, Sharding};
 use quern::proc::Receipt;

@@ -1,7 +1,5 @@
 //! A kill or a deadline ends guests, calls of the host and tensor work soon.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-
 use std::time::Duration;
 
 use quern::database::{Database, Options};

@@ -1,7 +1,5 @@
 //! Queue, kill, deadline, status, logs, and runs whose process ended.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-
 use std::sync::Arc;
 use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};

@@ -1,7 +1,5 @@
 //! Limits of a run: the folder's, other ones for a proc, other ones for a run.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-
 use std::sync::{Arc, Mutex};
 
 use quern::base::{Limits, Result};

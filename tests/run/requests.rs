@@ -1,7 +1,5 @@
 //! Everything that is refused before a run is queued, and the words for it.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-
 use quern::base::{ErrorCode, Sharding};
 use quern::catalog::Declarations;
 use quern::run::{InputRef, Request};

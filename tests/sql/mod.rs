@@ -1,5 +1,4 @@
 //! SQL and the readers of files.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod arithmetic;
 mod bad_files;

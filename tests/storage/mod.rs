@@ -1,6 +1,5 @@
 //! Storage: what was committed is there after reopening, for us and for
 //! DuckDB; what was not is not, whatever failed.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod background;
 mod disk;

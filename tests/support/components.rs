@@ -1,7 +1,5 @@
 //! Components of this repository's crates.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Mutex;

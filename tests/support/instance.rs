@@ -1,7 +1,5 @@
 //! Instances of procs that need no database around them.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-
 use std::sync::{Arc, OnceLock};
 
 use quern::base::{Column, Limits, RunId, Schema};

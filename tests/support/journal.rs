@@ -1,7 +1,5 @@
 //! What an instance said, kept for the test to look at.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-
 use std::sync::Mutex;
 
 use quern::base::Result;

@@ -2,8 +2,6 @@
 //! to the moment when it has been reported, its record stored. The bench prints
 //! it, a test bounds it.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-
 use std::time::{Duration, Instant};
 
 use quern::base::RunId;
@@ -50,7 +48,10 @@ pub(crate) fn waits(database: &Database, request: &Request, tries: u32, end: End
                 database.kill(&Target::Run(run), "latency").unwrap();
                 let end = ended(database, run);
                 let waited = begun.elapsed();
-                assert_eq!((end.state, end.error.as_deref()), (RunState::Killed, Some("the run was killed by latency")));
+                assert_eq!(
+                    (end.state, end.error.as_deref()),
+                    (RunState::Killed, Some("the run was killed by latency"))
+                );
                 waited
             }
             End::Deadline => {

@@ -2,8 +2,6 @@
 //! components of this repository's crates, instances without a database, Python's
 //! readers, the data, and how large a run is asked for.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-
 pub(crate) mod components;
 pub(crate) mod database;
 pub(crate) mod instance;

@@ -1,8 +1,6 @@
 //! A sequence of calls across the boundary, spelled by bytes and executed in both
 //! ways: the entry of the fuzzer and of `proc::sequences`.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-
 use std::sync::{Arc, OnceLock};
 
 use arrow::array::RecordBatch;

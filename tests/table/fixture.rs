@@ -1,7 +1,5 @@
 //! A folder with tables, and their rows as values to compare.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-
 use std::sync::Arc;
 
 use arrow::array::{

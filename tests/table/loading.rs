@@ -1,7 +1,5 @@
 //! Columns on the device against the same rows in storage.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-
 use quern::base::{ErrorCode, Sharding};
 use quern::device::KillSwitch;
 use quern::storage::AppendTo;

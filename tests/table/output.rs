@@ -1,7 +1,5 @@
 //! What an instance may write into an output, and what becomes of it in Arrow.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-
 use arrow::array::{Array, AsArray};
 use arrow::datatypes::{Decimal128Type, Float32Type, Int64Type, TimestampMicrosecondType, UInt8Type, UInt32Type};
 use quern::base::{Column, ColumnType, DType, ErrorCode, Schema};

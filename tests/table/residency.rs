@@ -1,7 +1,5 @@
 //! Which columns stay on the device when it is full.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-
 use quern::base::Sharding;
 use quern::storage::AppendTo;
 use quern::table::Shards;

@@ -1,5 +1,4 @@
 //! The tensor layer, through its public interface.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod cuda;
 mod gradients;
