@@ -207,9 +207,34 @@ fn only_what_writes_makes_a_folder() {
 }
 
 #[test]
+fn what_only_asks_makes_no_database_among_other_files() {
+    let terminal = Terminal::without_folder();
+    let file = terminal.data().join("notes.txt");
+    std::fs::create_dir(terminal.data()).unwrap();
+    std::fs::write(&file, "mine").unwrap();
+    let foreign = format!(
+        "error: folder `{}` has other files and no catalog.sqlite: it is none of Quern's; name another with --data",
+        terminal.data().display()
+    );
+    for arguments in [&["sql", "select 1"][..], &["run", "list"], &["proc", "execute", "x", "--detach"]] {
+        assert_eq!(terminal.error(arguments), [foreign.as_str()], "{arguments:?}");
+        assert_eq!(std::fs::read_dir(terminal.data()).unwrap().count(), 1, "{arguments:?}");
+    }
+}
+
+#[test]
+fn an_empty_variable_of_limits_changes_none() {
+    let terminal = Terminal::new();
+    let output = terminal.command(&["sql", "select 1 as one"]).env("QUERN_LIMITS", "").output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
 fn a_folder_that_cannot_be_written_is_refused() {
     // Nobody can write here, not even who may do everything.
-    let output = Command::new(crate::support::quern_binary()).args(["--data", "/sys", "sql", "select 1"]).output();
+    let output = Command::new(crate::support::quern_binary())
+        .args(["--data", "/sys", "sql", "create table t (a int64)"])
+        .output();
     let answer = Answer::of(output.unwrap());
     assert_eq!(answer.code, 1, "{answer:?}");
     assert_eq!(

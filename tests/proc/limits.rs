@@ -96,8 +96,8 @@ fn a_call_with_too_many_bytes_is_stopped_by_name() {
     let trial = trial("big_call").param("bytes", "2000000").limit("call_bytes", 1_000_000);
     assert_eq!(
         trial.failure(),
-        "proc `big_call` stopped: limit `call_bytes`: \
-         more than 1000000 bytes asked in one call, 1000000 bytes allowed; raise it for one run with --limit call_bytes=N"
+        "limit `call_bytes`: \
+         1000001 bytes asked, 1000000 bytes allowed; raise it for one run with --limit call_bytes=N"
     );
     works_normally();
 }

@@ -82,7 +82,7 @@ fn what_does_not_fit_the_declarations_is_refused_by_name() {
     };
     let cases: Vec<(Request, &str)> = vec![
         (Request::new("trian"), "no proc `trian`; did you mean `train`?"),
-        (Request::new("digits"), "no proc `digits`; component `digits` offers `train`"),
+        (Request::new("digits"), "no proc `digits`; did you mean `digits.train`?"),
         (Request::new("digits.test"), "no proc `test` in component `digits`"),
         (Request::new("digit.train"), "no component `digit`; did you mean `digits`?"),
         (Request::new("train").param("rate", "1"), "proc `train` reads 1 table (images), 0 were given"),

@@ -3,7 +3,7 @@
 //! version N is meant instead of the active one.
 
 use super::{Catalog, ProcSpec};
-use crate::base::{Error, Result};
+use crate::base::{Error, Result, closest};
 use crate::storage::ComponentRecord;
 
 /// A proc found by name.
@@ -120,6 +120,10 @@ fn ambiguous(name: &Name<'_>, procs: &[Resolved]) -> Error {
     Error::Invalid(format!("several components offer a proc `{}`; write {}", name.proc, full.join(" or ")))
 }
 
+fn is_proc(name: &str, procs: &[Resolved]) -> bool {
+    procs.iter().any(|resolved| resolved.proc.name == name)
+}
+
 fn missing(name: &Name<'_>, procs: &[Resolved]) -> Error {
     let proc = name.proc;
     if let Some(version) = name.version {
@@ -127,9 +131,21 @@ fn missing(name: &Name<'_>, procs: &[Resolved]) -> Error {
             "no component has a version {version} with a proc `{proc}`; `quern proc list --versions` lists the versions"
         ));
     }
-    let own: Vec<_> = procs.iter().filter(|r| r.component.name == proc).map(|r| format!("`{}`", r.proc.name)).collect();
-    if own.is_empty() {
-        return Error::not_found("proc", proc, None, procs.iter().map(|resolved| &resolved.proc.name));
+    let of = |component: &str| -> Vec<_> {
+        procs.iter().filter(|r| r.component.name == component).map(|r| format!("`{}`", r.proc.name)).collect()
+    };
+    let only = |component: &str| match of(component).as_slice() {
+        [only] => Some(format!("{component}.{}", only.trim_matches('`'))),
+        _ => None,
+    };
+    let own = of(proc);
+    if own.len() < 2 {
+        let names = procs.iter().flat_map(|r| [&r.proc.name, &r.component.name]);
+        let suggestion = only(proc).or_else(|| closest(proc, names)).map(|near| match is_proc(&near, procs) {
+            true => near,
+            false => only(&near).unwrap_or(near),
+        });
+        return Error::NotFound { kind: "proc", name: proc.to_owned(), within: None, suggestion };
     }
     Error::Invalid(format!("no proc `{proc}`; component `{proc}` offers {}", own.join(", ")))
 }

@@ -59,6 +59,21 @@ impl std::str::FromStr for CreationLimitArg {
     }
 }
 
+/// A limit of the folder; nothing where the text is empty, as an empty variable is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct FolderLimitArg(pub(crate) Option<LimitArg>);
+
+impl std::str::FromStr for FolderLimitArg {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text.trim().is_empty() {
+            return Ok(Self(None));
+        }
+        text.parse().map(|CreationLimitArg(limit)| Self(Some(limit)))
+    }
+}
+
 /// A value in the unit that its limit's name ends with.
 fn limit_value(limit: &Pair) -> Result<u64, String> {
     if limit.name.ends_with("_bytes") {

@@ -6,15 +6,16 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use clap::{ArgAction, Args};
 
-use super::args::CreationLimitArg;
+use super::args::FolderLimitArg;
 use super::interrupt;
 use super::output::{ColorChoice, Paint, Progress};
 use crate::base::{Error, closest, data_folder};
 use crate::database::Options;
 use crate::server::{Connection, LOCK_FILE, Patience, Role};
+use crate::storage::CATALOG_FILE;
 
 /// How long to wait for other terminals before saying so.
 const QUIET_WAIT: Duration = Duration::from_secs(1);
@@ -53,7 +54,7 @@ pub(crate) struct Global {
     /// example running_instances=128 [default: $QUERN_LIMITS, with commas between them]
     #[arg(long, global = true, env = "QUERN_LIMITS", value_name = "NAME=N", hide_env = true)]
     #[arg(value_delimiter = ',')]
-    pub(crate) folder_limit: Vec<CreationLimitArg>,
+    pub(crate) folder_limit: Vec<FolderLimitArg>,
 }
 
 /// The parsed global arguments as usable values.
@@ -90,7 +91,12 @@ impl Context {
             err_terminal: std::io::stderr().is_terminal(),
             options: Options {
                 cores: global.cores.map(usize::from),
-                limits: global.folder_limit.into_iter().map(|limit| (limit.0.name, limit.0.value)).collect(),
+                limits: global
+                    .folder_limit
+                    .into_iter()
+                    .filter_map(|limit| limit.0)
+                    .map(|l| (l.name, l.value))
+                    .collect(),
             },
             user: global.user.filter(|user| !user.is_empty()),
             connection: OnceCell::new(),
@@ -133,11 +139,30 @@ impl Context {
         if is_new && missing == Missing::Refuse {
             return Err(self.no_folder());
         }
+        if missing == Missing::Refuse {
+            self.refuse_foreign()?;
+        }
         let connection = Connection::open(&self.folder, &self.options, role)?.as_user(self.user.clone());
         if is_new {
             self.note(&format!("created the folder {}", self.folder.display()));
         }
         Ok(self.connection.get_or_init(|| Arc::new(connection)))
+    }
+
+    /// Refuses a folder of other files, in which nobody who only asks makes a database.
+    fn refuse_foreign(&self) -> Result<()> {
+        let Ok(mut entries) = std::fs::read_dir(&self.folder) else { return Ok(()) };
+        if entries.next().is_none() || self.folder.join(CATALOG_FILE).exists() {
+            return Ok(());
+        }
+        // A holder that has just begun has its lock before its catalog.
+        if self.folder.join(LOCK_FILE).exists() {
+            return Ok(());
+        }
+        let folder = self.folder.display();
+        bail!(
+            "folder `{folder}` has other files and no {CATALOG_FILE}: it is none of Quern's; name another with --data"
+        )
     }
 
     /// The error for a folder that is not there, with the one beside it that was meant.
@@ -156,6 +181,7 @@ impl Context {
         if !self.folder.exists() {
             return Err(self.no_folder());
         }
+        self.refuse_foreign()?;
         Ok(Connection::open_detached(&self.folder, &self.options)?.as_user(self.user.clone()))
     }
 

@@ -41,11 +41,21 @@ pub(super) fn explain(error: wasmtime::Error, state: &State, proc: &str, stopped
             if limit == "table_elements" { state.limits.table_elements } else { state.limits.guest_memory_bytes };
         return Limits::exceeded(limit, asked, allowed);
     }
+    let text = root_cause(&error);
+    if trap.is_none() && text.contains(TOO_MANY_BYTES) {
+        return Limits::exceeded("call_bytes", state.limits.call_bytes.saturating_add(1), state.limits.call_bytes);
+    }
+    if trap.is_none() && text.contains(TOO_MANY_HANDLES) {
+        return Limits::exceeded("handles", state.limits.handles.saturating_add(1), state.limits.handles);
+    }
     let place =
         error.downcast_ref::<WasmBacktrace>().and_then(place).map(|name| format!(" in `{name}`")).unwrap_or_default();
+    if trap == Some(Trap::StackOverflow) {
+        return stack_exhausted(&place);
+    }
     let reason = match trap {
         Some(trap) => in_words(trap, state, &place),
-        None => without_trap(&root_cause(&error), &state.limits),
+        None => text,
     };
     Error::Trap { proc: proc.to_owned(), reason }
 }
@@ -56,9 +66,6 @@ fn in_words(trap: Trap, state: &State, place: &str) -> String {
             Some(text) => text.clone(),
             None => format!("it aborted{place}"),
         },
-        Trap::StackOverflow => {
-            format!("its stack of {} KiB is exhausted{place}; is a recursion endless?", STACK_BYTES >> 10)
-        }
         Trap::IntegerDivisionByZero => format!("division by zero{place}"),
         Trap::IntegerOverflow => format!("integer overflow{place}"),
         Trap::BadConversionToInteger => format!("a number does not fit an integer{place}"),
@@ -70,22 +77,16 @@ fn in_words(trap: Trap, state: &State, place: &str) -> String {
     }
 }
 
-fn without_trap(text: &str, limits: &Limits) -> String {
-    if text.contains(TOO_MANY_BYTES) {
-        let allowed = limits.call_bytes;
-        return format!(
-            "limit `call_bytes`: more than {allowed} bytes asked in one call, {allowed} bytes allowed; \
-             raise it for one run with --limit call_bytes=N"
-        );
+/// The stack belongs to the engine that all guests share, so nobody can raise it.
+fn stack_exhausted(place: &str) -> Error {
+    let allowed = STACK_BYTES as u64;
+    Error::Limit {
+        limit: "stack_bytes",
+        requested: allowed.saturating_add(1),
+        allowed,
+        unit: "bytes",
+        hint: format!("it is exhausted{place} and the same for all procs; is a recursion endless?"),
     }
-    if text.contains(TOO_MANY_HANDLES) {
-        let allowed = limits.handles;
-        return format!(
-            "limit `handles`: more than {allowed} handles asked, {allowed} handles allowed; \
-             raise it for one run with --limit handles=N"
-        );
-    }
-    text.to_owned()
 }
 
 /// The innermost function of the guest that has a name.

@@ -45,7 +45,7 @@ pub enum Target {
 pub struct RunResults {
     /// Of each instance, by number and name.
     pub instances: Vec<ResultRecord>,
-    /// Merged over the instances by the proc's reducers.
+    /// Merged over the instances by the proc's reducers; nothing when the run failed.
     pub merged: Vec<(String, Value)>,
 }
 
@@ -280,6 +280,9 @@ impl Runs {
         let component = versions.iter().find(|c| c.name == status.run.component && c.sha256 == status.run.sha256);
         let procs = component.map(Catalog::declared).transpose()?.unwrap_or_default();
         let proc = procs.iter().find(|proc| proc.name == status.run.proc);
+        // Of a run that failed, what some instances have said is not what all say.
+        let state = status.run.state;
+        let proc = proc.filter(|_| !state.is_final() || state == RunState::Complete);
         let merged = proc.map(|proc| results::merge(proc, &instances)).unwrap_or_default();
         Ok(RunResults { instances, merged })
     }

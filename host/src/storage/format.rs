@@ -14,7 +14,8 @@ use crate::base::{Error, Result};
 pub const FORMAT_VERSION: u64 = UPGRADES.len() as u64;
 
 /// The catalog's file in the folder.
-const CATALOG: &str = "catalog.sqlite";
+/// The file that makes a folder one of ours.
+pub const CATALOG: &str = "catalog.sqlite";
 
 /// The folder of data files in the folder.
 pub(super) const DATA_FOLDER: &str = "data";

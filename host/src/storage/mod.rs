@@ -43,7 +43,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 pub use file_layer::{Disk, FileLayer, NewFile};
-pub use format::FORMAT_VERSION;
+pub use format::{CATALOG as CATALOG_FILE, FORMAT_VERSION};
 pub use records::{
     CheckpointBounds, CheckpointRecord, ComponentRecord, GrantRecord, InstanceRecord, LogLine, MetricPoint,
     ModelRecord, ProcSetting, ResultRecord, RunFilter, RunRecord, RunState, StartupRecord, UserRecord, Versions,

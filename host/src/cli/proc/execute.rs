@@ -293,9 +293,13 @@ fn parse_input(text: &str) -> Result<InputRef> {
     if ["select", "with", "values"].iter().any(|word| first.eq_ignore_ascii_case(word)) && text.contains(' ') {
         return Ok(InputRef { query: Some(text.to_owned()), ..InputRef::default() });
     }
-    let lower = text.to_ascii_lowercase();
+    // The blank behind it lets a condition be missed, not the word.
+    let lower = text.to_ascii_lowercase() + " ";
     let (place, filter) = match lower.find(" where ") {
-        Some(at) => (text.get(..at).unwrap_or(text), text.get(at + " where ".len()..).map(|f| f.trim().to_owned())),
+        Some(at) => {
+            let filter = text.get(at + " where ".len()..).unwrap_or_default();
+            (text.get(..at).unwrap_or(text), Some(filter.trim().to_owned()))
+        }
         None => (text, None),
     };
     let (table, columns) = match place.split_once(':') {

@@ -55,6 +55,9 @@ fn values(pair: &Pair) -> Result<Vec<String>> {
         (Ok(first), Ok(last)) if first <= last => {
             bail!("a sweep has at most {MAX_POINTS} runs; `{}` makes it more", pair.name)
         }
+        (Ok(first), Ok(last)) => {
+            bail!("`--sweep {}={}`: {first} is above {last}; write the smaller one first", pair.name, pair.value)
+        }
         _ => bail!("`--sweep {}={}`: write a range as FIRST..LAST, or values as A,B,C", pair.name, pair.value),
     }
 }
@@ -64,8 +67,7 @@ fn read_file(path: &Path) -> Result<Vec<Point>> {
     let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
     let points = match path.extension().and_then(|extension| extension.to_str()) {
         Some("json") => read_json(&text).with_context(|| format!("{} is no list of objects", path.display()))?,
-        _ => read_csv(&text)
-            .map_err(|line| anyhow!("{}: line {line} has another number of values than the first", path.display()))?,
+        _ => read_csv(&text).map_err(|(line, reason)| anyhow!("{}: line {line} {reason}", path.display()))?,
     };
     if points.is_empty() {
         bail!("{} lists no runs", path.display());
@@ -82,18 +84,58 @@ fn read_json(text: &str) -> serde_json::Result<Vec<Point>> {
         .collect())
 }
 
-/// Values are separated by commas and cannot hold one. The error is a line's number.
-fn read_csv(text: &str) -> Result<Vec<Point>, usize> {
+/// One run per line. The error is a line's number and what is wrong with it.
+fn read_csv(text: &str) -> Result<Vec<Point>, (usize, &'static str)> {
     let mut lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
-    let names: Vec<&str> = lines.next().map(|(_, line)| line.split(',').map(str::trim).collect()).unwrap_or_default();
-    let point = |(at, line): (usize, &str)| {
-        let values: Vec<&str> = line.split(',').map(str::trim).collect();
+    let cells = |(at, line): (usize, &str)| {
+        let cells = csv_cells(line).ok_or((at + 1, "has a quote that is not closed; a value cannot span lines"))?;
+        Ok((at + 1, cells))
+    };
+    let names = lines.next().map(cells).transpose()?.map(|(_, names)| names).unwrap_or_default();
+    let point = |line| {
+        let (at, values) = cells(line)?;
         if values.len() != names.len() {
-            return Err(at + 1);
+            return Err((at, "has another number of values than the first"));
         }
-        Ok(names.iter().zip(values).map(|(name, value)| ((*name).to_owned(), value.to_owned())).collect())
+        Ok(names.iter().cloned().zip(values).collect())
     };
     lines.map(point).collect()
+}
+
+/// Values between commas; one in quotes may hold commas, and quotes as `""`.
+/// Nothing when a quote is not closed.
+fn csv_cells(line: &str) -> Option<Vec<String>> {
+    let (mut cells, mut rest) = (Vec::new(), line);
+    loop {
+        let (cell, after) = match rest.trim_start().strip_prefix('"') {
+            Some(quoted) => quoted_cell(quoted)?,
+            None => {
+                let (cell, after) = rest.split_once(',').map_or((rest, None), |(cell, after)| (cell, Some(after)));
+                (cell.trim().to_owned(), after)
+            }
+        };
+        cells.push(cell);
+        match after {
+            Some(after) => rest = after,
+            None => return Some(cells),
+        }
+    }
+}
+
+/// The value up to its closing quote, and what follows the comma behind it.
+fn quoted_cell(text: &str) -> Option<(String, Option<&str>)> {
+    let (mut cell, mut rest) = (String::new(), text);
+    loop {
+        let (before, after) = rest.split_once('"')?;
+        cell.push_str(before);
+        match after.strip_prefix('"') {
+            Some(further) => {
+                cell.push('"');
+                rest = further;
+            }
+            None => return Some((cell, after.split_once(',').map(|(_, after)| after))),
+        }
+    }
 }
 
 /// Starts a sweep.
@@ -184,7 +226,7 @@ mod tests {
             .collect();
         assert_eq!(text, ["rate=0.1 seed=3", "rate=0.1 seed=4", "rate=0.2 seed=3", "rate=0.2 seed=4"]);
         let error = super::points(&[pair("seed=9..1")], None).err().map(|e| e.to_string());
-        assert_eq!(error.as_deref(), Some("`--sweep seed=9..1`: write a range as FIRST..LAST, or values as A,B,C"));
+        assert_eq!(error.as_deref(), Some("`--sweep seed=9..1`: 9 is above 1; write the smaller one first"));
         let error = super::points(&[pair("a=1..1000"), pair("b=1..101")], None).err().map(|e| e.to_string());
         assert_eq!(error.as_deref(), Some("a sweep has at most 100000 runs; `b` makes it more"));
     }
@@ -194,7 +236,11 @@ mod tests {
         let of = |name: &str, value: &str| (name.to_owned(), value.to_owned());
         let expected = vec![vec![of("a", "1"), of("b", "x")], vec![of("a", "2"), of("b", "y")]];
         assert_eq!(read_csv("a,b\n1, x\n\n2,y\n"), Ok(expected.clone()));
-        assert_eq!(read_csv("a,b\n1\n"), Err(2));
+        assert_eq!(read_csv("a,b\n1\n"), Err((2, "has another number of values than the first")));
+        let quoted = read_csv("a,\"b\"\n1, \"x, \"\"y\"\"\"\n");
+        assert_eq!(quoted, Ok(vec![vec![of("a", "1"), of("b", "x, \"y\"")]]));
+        let open = "has a quote that is not closed; a value cannot span lines";
+        assert_eq!(read_csv("a,b\n1,2\n3,\"x\n"), Err((3, open)));
         let json = read_json(r#"[{"a": 1, "b": "x"}, {"a": 2, "b": "y"}]"#).unwrap_or_default();
         assert_eq!(json, expected);
     }

@@ -32,7 +32,9 @@ const MAX_MODULES: u32 = 16;
 /// bounds no component can use up the places of others.
 const MAX_MEMORIES: u32 = 2;
 const MAX_TABLES: u32 = 8;
-/// Guest stack; a deeper recursion ends the instance.
+/// Guest stack, `stack_bytes` in messages; a deeper recursion ends the
+/// instance. It is fixed, because a guest's stack lies on that of its thread and
+/// wasmtime knows one size for all guests of an engine.
 pub(super) const STACK_BYTES: usize = 512 << 10;
 /// Compiled components kept in memory.
 const KEPT_COMPONENTS: usize = 64;
