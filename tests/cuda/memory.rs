@@ -2,7 +2,7 @@
 
 use quern::base::{Error, ErrorCode};
 use quern::device::cuda::Cuda;
-use quern::device::{Block, Buffer, ColumnBuffer, Owner, Pool};
+use quern::device::{Block, Buffer, ColumnBuffer, Device, Owner, Pool, Use, list};
 
 use super::bench::{Check, Fake, counts};
 
@@ -138,5 +138,21 @@ fn work_that_was_sent_is_done_in_order_and_a_ticket_waits_for_it() {
         let panicked: Result<(), Error> = cuda.run(|_| panic!("on purpose"));
         assert!(panicked.is_err());
         cuda.run(|gpu| gpu.synchronise()).unwrap();
+    });
+}
+
+#[test]
+fn a_gpu_in_use_is_listed_with_what_tables_and_programs_hold() {
+    Fake { memory_bytes: 8 << 20, ..Fake::PLAIN }.run(|| {
+        let device = Device::cuda(0, 1).unwrap();
+        assert_eq!((device.name.as_str(), device.memory_bytes), ("cuda:0", (8 << 20) / 10 * 9));
+        let _column = device.pool.take(1 << 20, Owner::TABLES).unwrap();
+        let _tensor = device.pool.take(1 << 16, Owner::instance(1)).unwrap();
+        let listed = list(Some(&device));
+        assert_eq!((listed[0].name.as_str(), listed[0].state), ("cpu", Use::Present));
+        let gpu = &listed[1];
+        assert_eq!((gpu.name.as_str(), gpu.state, gpu.memory_bytes), ("cuda:0", Use::Used, Some(8 << 20)));
+        assert_eq!((gpu.tables_bytes, gpu.programs_bytes), (Some(1 << 20), Some(1 << 16)));
+        assert_eq!(gpu.free_bytes, Some((8 << 20) - (1 << 20) - (1 << 16)));
     });
 }

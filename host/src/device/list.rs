@@ -57,12 +57,12 @@ impl fmt::Display for Use {
 /// All devices of this machine, with the one that a folder uses.
 pub fn list(used: Option<&Device>) -> Vec<Listed> {
     let processor = match used {
-        Some(device) => Listed::used(device),
-        None => Listed { state: Use::Present, ..Listed::used(&Device::cpu_of_this_machine()) },
+        Some(device) if device.name == "cpu" => Listed::used(device),
+        _ => Listed { state: Use::Present, ..Listed::used(&Device::cpu_of_this_machine()) },
     };
     let mut listed = vec![processor];
     match cuda::probe() {
-        Ok(gpus) => listed.extend(gpus.into_iter().map(Listed::gpu)),
+        Ok(gpus) => listed.extend(gpus.into_iter().map(|gpu| Listed::gpu(gpu, used))),
         Err(absent) => listed
             .push(Listed { reason: Some(absent.to_string()), ..Listed::new("cuda".to_owned(), "cuda", Use::Absent) }),
     }
@@ -98,11 +98,21 @@ impl Listed {
         }
     }
 
-    fn gpu(gpu: cuda::Info) -> Self {
-        Self {
+    fn gpu(gpu: cuda::Info, used: Option<&Device>) -> Self {
+        let listed = Self {
             model: Some(gpu.model),
             memory_bytes: Some(gpu.memory_bytes),
             ..Self::new(format!("cuda:{}", gpu.ordinal), "cuda", Use::Present)
+        };
+        let Some(device) = used.filter(|device| device.name == listed.name) else { return listed };
+        // What is free is what other processes have left, too; unknown of one that is lost.
+        let free = device.pool.cuda().ok().flatten().and_then(|cuda| cuda.run(|gpu| gpu.free_bytes()).ok());
+        Self {
+            state: Use::Used,
+            tables_bytes: Some(device.pool.tables_bytes()),
+            programs_bytes: Some(device.pool.programs_bytes()),
+            free_bytes: free,
+            ..listed
         }
     }
 }
