@@ -112,7 +112,7 @@ fn the_names_of_checkpoints_are_limited() {
     limits.set("checkpoint_names", 0).unwrap();
     let request = Request::new("train").input("training").output("models").param("epochs", "2").param("batch", "20");
     let error = database.run(Request { limits, ..request }).run.error.unwrap();
-    let told = "limit `checkpoint_names`: 1 checkpoint_names asked, 0 checkpoint_names allowed; \
+    let told = "limit `checkpoint_names`: 1 names asked, 0 names allowed; \
                 raise it for one run with --limit checkpoint_names=N";
     assert!(error.contains(told), "{error}");
     assert_eq!(database.storage.checkpoints(None).unwrap(), []);

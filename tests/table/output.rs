@@ -202,12 +202,10 @@ fn rows_that_no_machine_holds_are_an_error_and_not_the_end_of_the_process() {
         let mut out = OutputTable::new("out", schema(&columns), budget.clone()).unwrap();
         out.resize(3).unwrap();
         let used_bytes = budget.used_bytes();
-        let refused = out.resize(1 << 47).unwrap_err();
-        assert_eq!(refused.code(), ErrorCode::QuotaExceeded);
-        assert!(refused.to_string().starts_with("limit `memory of the machine`: "), "{refused}");
-        assert!(refused.to_string().ends_with("; it has no more to give; make fewer rows at a time"), "{refused}");
-        let refused = out.resize(u64::MAX / 4).unwrap_err().to_string();
-        assert_eq!(refused, "4611686018427387903 rows cannot be reserved");
+        let refused = out.resize(1 << 47).unwrap_err().to_string();
+        assert!(refused.starts_with("limit `memory of the machine`: "), "{refused}");
+        assert!(refused.ends_with("; it has no more to give; make fewer rows at a time"), "{refused}");
+        assert_eq!(out.resize(u64::MAX / 4).unwrap_err().code(), ErrorCode::QuotaExceeded);
         assert_eq!((out.rows(), budget.used_bytes()), (3, used_bytes));
     }
 }

@@ -38,10 +38,9 @@ impl OutputBudget {
     fn charge(&self, bytes: u64) -> Result<()> {
         let mut used = self.used_bytes.load(Ordering::Relaxed);
         loop {
-            let next = used.saturating_add(bytes);
-            if next > self.limit_bytes {
-                return Err(Limits::exceeded("output_bytes", next, self.limit_bytes));
-            }
+            let Some(next) = used.checked_add(bytes).filter(|next| *next <= self.limit_bytes) else {
+                return Err(Limits::exceeded("output_bytes", used.saturating_add(bytes), self.limit_bytes));
+            };
             match self.used_bytes.compare_exchange_weak(used, next, Ordering::Relaxed, Ordering::Relaxed) {
                 Ok(_) => return Ok(()),
                 Err(now) => used = now,
@@ -106,12 +105,8 @@ impl OutputTable {
     /// Sets the number of rows. New rows are null where the column is nullable,
     /// else zero or empty; rows beyond are forgotten.
     pub fn resize(&mut self, rows: u64) -> Result<()> {
-        let bytes_of = |rows: u64| {
-            let row_bytes: u64 = self.stores.iter().map(Store::row_bytes).sum();
-            let held = usize::try_from(rows).ok().and_then(|_| rows.checked_mul(row_bytes));
-            held.ok_or_else(|| Error::OutOfRange(format!("{rows} rows cannot be reserved")))
-        };
-        let (before, after) = (bytes_of(self.rows as u64)?, bytes_of(rows)?);
+        let row_bytes: u64 = self.stores.iter().map(Store::row_bytes).sum();
+        let (before, after) = (self.rows() * row_bytes, rows.saturating_mul(row_bytes));
         let rows = usize::try_from(rows).unwrap_or(usize::MAX);
         if rows <= self.rows {
             self.set_rows(rows);

@@ -92,9 +92,8 @@ impl Store {
 
     /// Makes room for so many rows in all.
     pub(super) fn reserve(&mut self, rows: usize) -> Result<()> {
-        let too_many = || Error::OutOfRange(format!("{rows} rows cannot be reserved"));
         match &mut self.values {
-            Values::Fixed { width, bytes } => bytes.reserve(rows.checked_mul(*width).ok_or_else(too_many)?)?,
+            Values::Fixed { width, bytes } => bytes.reserve(rows.saturating_mul(*width))?,
             Values::Spans { spans, .. } => reserve(spans, rows)?,
             Values::Nulls => {}
         }
