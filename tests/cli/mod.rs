@@ -120,13 +120,19 @@ impl Terminal {
 
     /// Starts `quern serve` and waits until it holds the folder.
     fn serve(&self) -> Process {
-        let server = self.start(&["serve"]);
-        wait_until("the server listens", || {
+        self.hold(&["serve"])
+    }
+
+    /// Starts a command that goes on and waits until it holds the folder, so that
+    /// commands typed after it are its clients and not it theirs.
+    fn hold(&self, arguments: &[&str]) -> Process {
+        let holder = self.start(arguments);
+        wait_until("the command holds the folder", || {
             std::fs::read_to_string(self.data().join("quern.lock"))
-                .is_ok_and(|text| text.trim() == server.pid().to_string())
+                .is_ok_and(|text| text.trim() == holder.pid().to_string())
                 && self.data().join("quern.sock").exists()
         });
-        server
+        holder
     }
 
     /// Creates the component of a crate of this repository.

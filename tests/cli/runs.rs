@@ -13,7 +13,7 @@ fn hostile() -> Terminal {
 
 /// Starts a run that never ends, in the foreground, and waits until it runs.
 fn endless(terminal: &Terminal) -> Process {
-    let first = terminal.start(&["proc", "execute", "hostile.loops_forever", "--tag", "endless"]);
+    let first = terminal.hold(&["proc", "execute", "hostile.loops_forever", "--tag", "endless"]);
     wait_until("the run is running", || running(terminal).len() == 1);
     first
 }
@@ -270,21 +270,21 @@ fn ctrl_c_kills_the_run_in_the_foreground() {
 #[test]
 fn ctrl_c_on_execute_function_kills_the_run_or_says_that_it_goes_on() {
     let terminal = hostile();
-    let execute = || {
-        let client = terminal.start(&["sql", "execute function hostile.loops_forever()"]);
+    let endless = ["sql", "execute function hostile.loops_forever()"];
+    let interrupted = |client: Process| {
         wait_until("the run is running", || running(&terminal).len() == 1);
         // What the client waits for is told as soon as it is queued.
         std::thread::sleep(std::time::Duration::from_millis(300));
         client.signal(libc::SIGINT);
         client.wait()
     };
-    let answer = execute();
+    let answer = interrupted(terminal.hold(&endless));
     assert_eq!((answer.code, answer.err.as_str()), (130, ""), "{answer:?}");
     let run = terminal.json(&["run", "show", "1"]);
     assert_eq!((&run["state"], &run["error"]), (&json!("killed"), &json!("the run was killed by Ctrl-C")));
 
     let _server = terminal.serve();
-    let answer = execute();
+    let answer = interrupted(terminal.start(&endless));
     assert_eq!((answer.code, answer.err.as_str()), (130, "run 2 goes on; `quern run kill 2` stops it\n"), "{answer:?}");
     assert_eq!(running(&terminal).len(), 1, "the server still executes it");
     terminal.ok(&["run", "kill", "2"]);
