@@ -105,8 +105,8 @@ impl Network {
         let curve = session.read(&curve)?;
         let time = started.elapsed();
         let losses: Vec<f32> = curve.as_chunks::<4>().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect();
-        let last = &losses[losses.len() - LAST..];
-        Ok((f64::from(last.iter().sum::<f32>()) / LAST as f64, time))
+        let last = &losses[losses.len().saturating_sub(LAST)..];
+        Ok((last.iter().map(|loss| f64::from(*loss)).sum::<f64>() / last.len() as f64, time))
     }
 
     /// The share of images whose largest logit is at their label.
