@@ -11,7 +11,7 @@ use crate::support::instance::Trial;
 use crate::support::journal::Journal;
 
 /// A folder with tables, and what executes procs on them.
-pub(super) struct Bench(Database);
+pub(super) struct Tables(Database);
 
 /// What a proc left behind.
 pub(super) struct Done {
@@ -24,7 +24,7 @@ pub(super) fn column(name: &str, column_type: &str, nullable: bool) -> Column {
     Column { name: name.to_owned(), column_type: column_type.parse().unwrap(), nullable }
 }
 
-impl Bench {
+impl Tables {
     pub(super) fn new() -> Self {
         Self(Database::new())
     }

@@ -7,24 +7,24 @@ use arrow::array::{ArrayRef, AsArray, BooleanArray, Float32Array, Int64Array, La
 use arrow::datatypes::{Float32Type, Int64Type};
 use quern::proc::LogLevel;
 
-use super::fixture::{Bench, column};
+use super::fixture::{Tables, column};
 use crate::support::components::component;
 
 const SDK: &str = "tests/guest/sdk";
 
 #[test]
 fn tensors_are_what_they_were_made_from() {
-    Bench::new().run(component(SDK), "making", &[]).complete();
+    Tables::new().run(component(SDK), "making", &[]).complete();
 }
 
 #[test]
 fn every_operation_gives_what_it_says() {
-    Bench::new().run(component(SDK), "operations", &[]).complete();
+    Tables::new().run(component(SDK), "operations", &[]).complete();
 }
 
 #[test]
 fn columns_are_read_and_written_as_rust_values_and_as_tensors() {
-    let bench = Bench::new();
+    let bench = Tables::new();
     let columns = [
         column("n", "int64", true),
         column("word", "utf8", true),
@@ -63,7 +63,7 @@ fn columns_are_read_and_written_as_rust_values_and_as_tensors() {
 
 #[test]
 fn networks_learn_are_saved_and_come_back() {
-    let bench = Bench::new();
+    let bench = Tables::new();
     let sdk = component(SDK);
     let trained = bench.run(sdk, "train", &[]);
     bench.append_models("kept", trained);

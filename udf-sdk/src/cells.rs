@@ -109,20 +109,32 @@ impl<V: Cell> Cell for Option<V> {
 
 impl IntoCell for &str {
     fn encode(rows: &[Self]) -> Buffers {
-        let mut offsets = vec![0_i64];
-        let mut values = Vec::new();
-        for row in rows {
-            values.extend_from_slice(row.as_bytes());
-            offsets.push(values.len() as i64);
-        }
-        Buffers { rows: rows.len() as u64, validity: None, offsets: Some(i64::pack(&offsets)), values }
+        encode_bytes(rows.iter().map(|row| row.as_bytes()))
     }
 }
 
 impl IntoCell for String {
     fn encode(rows: &[Self]) -> Buffers {
-        <&str>::encode(&rows.iter().map(String::as_str).collect::<Vec<_>>())
+        encode_bytes(rows.iter().map(String::as_bytes))
     }
+}
+
+impl IntoCell for Vec<u8> {
+    fn encode(rows: &[Self]) -> Buffers {
+        encode_bytes(rows.iter().map(Vec::as_slice))
+    }
+}
+
+/// Rows of different lengths, one after the other.
+fn encode_bytes<'a>(rows: impl ExactSizeIterator<Item = &'a [u8]>) -> Buffers {
+    let n_rows = rows.len() as u64;
+    let mut offsets = vec![0_i64];
+    let mut values = Vec::new();
+    for row in rows {
+        values.extend_from_slice(row);
+        offsets.push(values.len() as i64);
+    }
+    Buffers { rows: n_rows, validity: None, offsets: Some(i64::pack(&offsets)), values }
 }
 
 impl<V: IntoCell + Default + Clone> IntoCell for Option<V> {

@@ -81,6 +81,7 @@ pub mod prelude {
     pub use crate::DType::{self, *};
     pub use crate::nn::{Activation, Adam, Linear, Mlp, Schedule, Sgd};
     pub use crate::{Column, Error, Model, Module, Proc, Result, Table, Tape, Tensor, Variable, bail, procs};
+    pub use crate::{debug, error, info, trace, warn};
 }
 
 #[doc(hidden)]

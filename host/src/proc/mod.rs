@@ -36,4 +36,4 @@ pub use instance::instance;
 pub use job::{Checkpoints, InstanceJob, InstanceOutcome, LogLevel, ModelChecksums, Observer, SavedModel};
 pub use model_cache::ModelCache;
 pub use receipt::{Moved, Receipt};
-pub use testing::{Bench, Order, TestComponent, TestOutcome};
+pub use testing::{TestComponent, TestOutcome, TestRun, TestTables};

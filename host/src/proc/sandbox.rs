@@ -8,7 +8,7 @@ use wasmtime::{ResourceLimiter, Store, UpdateDeadline};
 use super::engine::{Engine, Guard};
 use super::instance::Run;
 use super::job::LogLevel;
-use super::testing::{Bench, Test};
+use super::testing::{Test, TestTables};
 use super::text;
 use crate::base::{Error, Limits, Result};
 use crate::catalog::Declarations;
@@ -72,10 +72,10 @@ impl State {
     }
 
     /// The tables and runs of a test; nobody else has them.
-    pub(super) fn bench(&mut self, function: &'static str) -> Result<Arc<dyn Bench>, Unavailable> {
+    pub(super) fn test_tables(&mut self, function: &'static str) -> Result<Arc<dyn TestTables>, Unavailable> {
         self.host_calls += 1;
         match &self.phase {
-            Phase::Test(test) => Ok(Arc::clone(&test.bench)),
+            Phase::Test(test) => Ok(Arc::clone(&test.tables)),
             Phase::Run(_) | Phase::Describe(_) => Err(Unavailable::OutsideTests(function)),
         }
     }

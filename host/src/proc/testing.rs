@@ -1,6 +1,6 @@
 //! Tests of a proc's crate, built into its component: which there are, and one
 //! of them executed in a sandbox of its own. What a test can do lies behind
-//! [`Bench`], which whoever executes runs implements.
+//! [`TestTables`], which whoever executes runs implements.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -15,7 +15,7 @@ use crate::device::KillSwitch;
 use crate::table::{ColumnCopy, RawColumn};
 
 /// The tables and runs of one test.
-pub trait Bench: Send + Sync {
+pub trait TestTables: Send + Sync {
     /// Makes a table; no shards make it replicated.
     fn create_table(&self, name: &str, columns: Vec<Column>, rows: &[RawColumn<'_>], shards: u32) -> Result<()>;
 
@@ -26,24 +26,33 @@ pub trait Bench: Send + Sync {
     fn read(&self, table: &str, column: &str) -> Result<(u64, ColumnCopy)>;
 
     /// Executes a proc until it ends; the run's number.
-    fn execute(&self, order: Order) -> Result<u64>;
+    fn execute(&self, run: TestRun) -> Result<u64>;
 
     /// Why a run did not complete.
     fn failure(&self, run: u64) -> Result<Option<String>>;
 
-    /// Results of a run by name.
+    /// Results of a run that are text, by name.
     fn results(&self, run: u64) -> Result<Vec<(String, String)>>;
+
+    /// Results of a run that are bytes, by name.
+    fn binary_results(&self, run: u64) -> Result<Vec<(String, Vec<u8>)>>;
+
+    /// What each instance set as the result of that name: instance, text.
+    fn instance_results(&self, run: u64, name: &str) -> Result<Vec<(u32, String)>>;
 
     /// Metric points of a run: name, step, value.
     fn metrics(&self, run: u64) -> Result<Vec<(String, u64, f64)>>;
 
     /// Log lines of a run: level, text.
     fn logs(&self, run: u64) -> Result<Vec<(String, String)>>;
+
+    /// Checkpoints of a run, oldest first: instance, name, size in bytes.
+    fn checkpoints(&self, run: u64) -> Result<Vec<(u32, String, u64)>>;
 }
 
 /// What a test asks to be executed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Order {
+pub struct TestRun {
     /// The proc.
     pub proc: String,
     /// Tables, each with the columns that the proc may see; all when empty.
@@ -52,13 +61,15 @@ pub struct Order {
     pub outputs: Vec<String>,
     /// Parameters by name.
     pub params: Vec<(String, String)>,
-    /// `seed` and limits by name.
+    /// Parameters of type `binary` by name.
+    pub binary_params: Vec<(String, Vec<u8>)>,
+    /// `seed`, `resume` and limits by name.
     pub options: Vec<(String, String)>,
 }
 
 /// What a test does: the data of its store.
 pub(super) struct Test {
-    pub(super) bench: Arc<dyn Bench>,
+    pub(super) tables: Arc<dyn TestTables>,
     pub(super) log: Vec<(LogLevel, String)>,
 }
 
@@ -86,10 +97,10 @@ impl TestComponent {
     }
 
     /// The names of its tests, in the order they were written.
-    pub fn names(&self, bench: Arc<dyn Bench>, limits: &Limits) -> Result<Vec<String>> {
+    pub fn names(&self, tables: Arc<dyn TestTables>, limits: &Limits) -> Result<Vec<String>> {
         let mut names = Vec::new();
         let kill = KillSwitch::with_deadline(limits.deadline_ms);
-        let outcome = self.call("names", (bench, limits.clone()), kill, |kit, store| {
+        let outcome = self.call("names", (tables, limits.clone()), kill, |kit, store| {
             names = kit.quern_udf_tests().call_names(store)?;
             Ok(Ok(()))
         });
@@ -97,8 +108,8 @@ impl TestComponent {
     }
 
     /// Executes one test on the calling thread, at most until `kill` says so.
-    pub fn run(&self, test: &str, bench: Arc<dyn Bench>, limits: &Limits, kill: KillSwitch) -> TestOutcome {
-        self.call(test, (bench, limits.clone()), kill, |kit, store| {
+    pub fn run(&self, test: &str, tables: Arc<dyn TestTables>, limits: &Limits, kill: KillSwitch) -> TestOutcome {
+        self.call(test, (tables, limits.clone()), kill, |kit, store| {
             let returned = kit.quern_udf_tests().call_run(&mut *store, test)?;
             let limits = &store.data().limits;
             Ok(returned.map_err(|error| Error::Proc {
@@ -112,7 +123,7 @@ impl TestComponent {
     fn call(
         &self,
         what: &str,
-        (bench, limits): (Arc<dyn Bench>, Limits),
+        (tables, limits): (Arc<dyn TestTables>, Limits),
         kill: KillSwitch,
         work: impl FnOnce(&TestKit, &mut wasmtime::Store<State>) -> wasmtime::Result<Result<()>>,
     ) -> TestOutcome {
@@ -122,7 +133,7 @@ impl TestComponent {
             Ok(engine) => engine,
             Err(error) => return failed(error),
         };
-        let state = State::new(Phase::Test(Test { bench, log: Vec::new() }), limits);
+        let state = State::new(Phase::Test(Test { tables, log: Vec::new() }), limits);
         let _ticking = engine.ticking();
         let switch = kill.clone();
         let mut store = sandbox::store(engine, state, move || switch.check());

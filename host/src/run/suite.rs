@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::testing::{TestBench, sweep};
+use super::testing::{Workshop, sweep};
 use crate::base::{Limits, Result};
 use crate::catalog::NewComponent;
 use crate::device::{Device, KillSwitch};
@@ -66,14 +66,14 @@ impl Suite {
         });
         let limits =
             Limits { deadline_ms: u64::try_from(self.deadline.as_millis()).unwrap_or(u64::MAX), ..Limits::default() };
-        let bench = |kill: &KillSwitch| self.bench(&found, bytes, &executor, (&limits, kill));
-        let all = component.names(Arc::new(bench(&KillSwitch::new())?), &limits)?;
+        let workshop = |kill: &KillSwitch| self.workshop(&found, bytes, &executor, (&limits, kill));
+        let all = component.names(Arc::new(workshop(&KillSwitch::new())?), &limits)?;
         let chosen = |name: &&String| self.filters.is_empty() || self.filters.iter().any(|part| name.contains(part));
         let mut tests = Vec::new();
         for name in all.iter().filter(chosen) {
             begun(name);
             let kill = KillSwitch::with_deadline(limits.deadline_ms);
-            let outcome = component.run(name, Arc::new(bench(&kill)?), &limits, kill);
+            let outcome = component.run(name, Arc::new(workshop(&kill)?), &limits, kill);
             let report = TestReport::new(name, outcome);
             ended(&report);
             tests.push(report);
@@ -82,15 +82,15 @@ impl Suite {
         Ok(SuiteReport { tests, filtered, elapsed_ms: clock.elapsed().as_secs_f64() * 1e3 })
     }
 
-    fn bench(
+    fn workshop(
         &self,
         found: &Inspection,
         bytes: &[u8],
         executor: &Arc<Executor>,
         (limits, kill): (&Limits, &KillSwitch),
-    ) -> Result<TestBench> {
+    ) -> Result<Workshop> {
         let new = NewComponent { name: &self.name, procs: &found.procs, sha256: &found.sha256, bytes };
-        TestBench::new(&new, executor, limits, kill)
+        Workshop::new(&new, executor, limits, kill)
     }
 }
 

@@ -10,14 +10,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::local::LocalThreads;
-use super::request::{InputRef, Request};
+use super::request::{Bytes, InputRef, Request};
 use super::results::Value;
 use super::runs::{Runs, Target};
 use crate::base::{Column, Error, Limits, Result, RunId, Schema, Sharding};
 use crate::catalog::{Catalog, NewComponent};
 use crate::device::KillSwitch;
-use crate::proc::{Bench, Order};
-use crate::storage::{AppendTo, Disk, RunState, Storage};
+use crate::proc::{TestRun, TestTables};
+use crate::storage::{AppendTo, Disk, ResultRecord, RunState, Storage};
 use crate::table::{ColumnCopy, OutputBudget, OutputTable, RawColumn, Shards, Tables};
 use crate::tensor::Executor;
 
@@ -31,7 +31,7 @@ const SHOWN: u32 = 10_000;
 const PATIENCE: Duration = Duration::from_millis(50);
 
 /// One test's tables and runs.
-pub(super) struct TestBench {
+pub(super) struct Workshop {
     storage: Storage,
     tables: Tables,
     runs: Runs,
@@ -42,7 +42,7 @@ pub(super) struct TestBench {
     _folder: Folder,
 }
 
-impl TestBench {
+impl Workshop {
     /// With the procs of one component. `kill` ends the test.
     pub(super) fn new(
         new: &NewComponent<'_>,
@@ -61,9 +61,9 @@ impl TestBench {
         Ok(Self { storage, tables, runs, component, limits, kill, _folder: folder })
     }
 
-    fn request(&self, order: Order) -> Result<Request> {
-        let mut request = Request::new(format!("{}.{}", self.component, order.proc));
-        request.inputs = order
+    fn request(&self, run: TestRun) -> Result<Request> {
+        let mut request = Request::new(format!("{}.{}", self.component, run.proc));
+        request.inputs = run
             .inputs
             .into_iter()
             .map(|(table, columns)| InputRef {
@@ -71,24 +71,41 @@ impl TestBench {
                 ..InputRef::table(table)
             })
             .collect();
-        request.outputs = order.outputs;
-        request.params = order.params;
+        request.outputs = run.outputs;
+        request.params = run.params;
+        request.binary_params =
+            run.binary_params.into_iter().map(|(name, bytes)| (name, Bytes(bytes.into()))).collect();
         request.user = Some("test".to_owned());
-        for (name, value) in order.options {
+        for (name, value) in run.options {
             let number = value
                 .trim()
                 .parse()
                 .map_err(|_| Error::Invalid(format!("option {name}: `{value}` is not a whole number")))?;
             match name.as_str() {
                 "seed" => request.seed = Some(number),
+                "resume" => request.resume = Some(RunId(number)),
                 limit => request.limits.set(limit, number)?,
             }
         }
         Ok(request)
     }
+
+    /// Results of a run: merged by the proc's reducers, or the only instance's.
+    fn values(&self, run: u64) -> Result<Vec<(String, Value)>> {
+        let status = self.runs.status(RunId(run))?;
+        let results = self.runs.results(RunId(run))?;
+        if status.run.instances > 1 {
+            return Ok(results.merged);
+        }
+        let value = |result: ResultRecord| match (result.text, result.bytes) {
+            (Some(text), _) => Some((result.name, Value::Text(text))),
+            (None, bytes) => Some((result.name, Value::Bytes(bytes?.into()))),
+        };
+        Ok(results.instances.into_iter().filter_map(value).collect())
+    }
 }
 
-impl Bench for TestBench {
+impl TestTables for Workshop {
     fn create_table(&self, name: &str, columns: Vec<Column>, rows: &[RawColumn<'_>], shards: u32) -> Result<()> {
         let schema = Schema::new(columns)?;
         if rows.len() != schema.columns().len() {
@@ -138,8 +155,8 @@ impl Bench for TestBench {
         Ok((rows, view.column(index)?.read(0, rows)?))
     }
 
-    fn execute(&self, order: Order) -> Result<u64> {
-        let run = self.runs.execute(self.request(order)?)?;
+    fn execute(&self, run: TestRun) -> Result<u64> {
+        let run = self.runs.execute(self.request(run)?)?;
         loop {
             if self.runs.wait(run, Some(PATIENCE))?.run.state.is_final() {
                 return Ok(run.0);
@@ -161,16 +178,17 @@ impl Bench for TestBench {
     }
 
     fn results(&self, run: u64) -> Result<Vec<(String, String)>> {
-        let status = self.runs.status(RunId(run))?;
-        let results = self.runs.results(RunId(run))?;
-        if status.run.instances > 1 {
-            let text = |(name, value)| match value {
-                Value::Text(text) => Some((name, text)),
-                Value::Bytes(_) => None,
-            };
-            return Ok(results.merged.into_iter().filter_map(text).collect());
-        }
-        Ok(results.instances.into_iter().filter_map(|result| Some((result.name, result.text?))).collect())
+        Ok(self.values(run)?.into_iter().filter_map(|(name, value)| Some((name, value.text()?.to_owned()))).collect())
+    }
+
+    fn binary_results(&self, run: u64) -> Result<Vec<(String, Vec<u8>)>> {
+        Ok(self.values(run)?.into_iter().filter_map(|(name, value)| Some((name, value.bytes()?.to_vec()))).collect())
+    }
+
+    fn instance_results(&self, run: u64, name: &str) -> Result<Vec<(u32, String)>> {
+        let results = self.runs.results(RunId(run))?.instances.into_iter();
+        let of_name = results.filter(|result| result.name == name);
+        Ok(of_name.filter_map(|result| Some((result.shard, result.text?))).collect())
     }
 
     fn metrics(&self, run: u64) -> Result<Vec<(String, u64, f64)>> {
@@ -182,9 +200,14 @@ impl Bench for TestBench {
         let lines = self.runs.logs(RunId(run), 0, SHOWN)?;
         Ok(lines.into_iter().map(|line| (line.level, line.text)).collect())
     }
+
+    fn checkpoints(&self, run: u64) -> Result<Vec<(u32, String, u64)>> {
+        let kept = self.storage.checkpoints(Some(RunId(run)))?.into_iter();
+        Ok(kept.map(|kept| (kept.shard, kept.name, kept.size_bytes)).collect())
+    }
 }
 
-impl Drop for TestBench {
+impl Drop for Workshop {
     fn drop(&mut self) {
         self.runs.close();
     }

@@ -28,11 +28,34 @@
 //! ```
 //!
 //! A test fails when it panics or returns an error. Each has tables of its own and
-//! begins with none.
+//! begins with none. What a run said and kept can be looked at also where it
+//! failed, and another run can go on from its checkpoints:
+//!
+//! ```
+//! # use quern_udf::prelude::*;
+//! quern_udf::tests! {
+//!     # use quern_udf::testing::{run, table};
+//!     fn goes_on_where_it_was_stopped() -> Result {
+//!         table("points").column("x", &[1.0, 2.5]).create()?;
+//!         let train = || run("train").input("points").output("models").param_bytes("mask", &[0, 255]);
+//!         let stopped = train().param("stop_after", 2).finish()?;
+//!         assert_eq!(stopped.failure()?.as_deref(), Some("proc `train` returned an error (cancelled): enough"));
+//!         assert_eq!(stopped.checkpoints()?.len(), 2);
+//!         assert_eq!(stopped.log_at("warn")?, ["stopped after 2 epochs"]);
+//!
+//!         let done = train().resume(&stopped).execute()?;
+//!         assert_eq!(done.metric("loss")?.first().map(|(step, _)| *step), Some(3));
+//!         assert_eq!(done.result_bytes("picture")?.len(), 784);
+//!         Ok(())
+//!     }
+//! }
+//! ```
 
 #[cfg(feature = "testing")]
 #[doc(hidden)]
 pub mod bindings;
+#[cfg(feature = "testing")]
+mod execution;
 mod macros;
 #[cfg(feature = "testing")]
 mod run;
@@ -40,7 +63,9 @@ mod run;
 mod table;
 
 #[cfg(feature = "testing")]
-pub use run::{Execution, Run, run};
+pub use execution::{Checkpoint, Execution};
+#[cfg(feature = "testing")]
+pub use run::{Run, run};
 #[cfg(feature = "testing")]
 pub use table::{CellType, NewTable, columns, count, rows, table, tensor_rows};
 

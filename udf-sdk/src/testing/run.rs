@@ -1,30 +1,32 @@
-//! Runs of a test: a proc executed on tables, and what came of it.
+//! Runs that a test asks for: a proc executed on tables.
 
 use std::fmt::Display;
-use std::str::FromStr;
 
+use super::Execution;
 use super::bindings::quern::udf::testing;
 use crate::{Error, ErrorCode, Result};
 
 /// A run in the making, from [`run`].
-#[must_use = "`execute` or `fails` executes it"]
+#[must_use = "`execute`, `fails` or `finish` executes it"]
 pub struct Run {
     proc: String,
     inputs: Vec<(String, Vec<String>)>,
     outputs: Vec<String>,
     params: Vec<(String, String)>,
+    binary_params: Vec<(String, Vec<u8>)>,
     options: Vec<(String, String)>,
-}
-
-/// A run that has completed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Execution {
-    run: u64,
 }
 
 /// Begins a run of a proc of this crate.
 pub fn run(proc: &str) -> Run {
-    Run { proc: proc.to_owned(), inputs: Vec::new(), outputs: Vec::new(), params: Vec::new(), options: Vec::new() }
+    Run {
+        proc: proc.to_owned(),
+        inputs: Vec::new(),
+        outputs: Vec::new(),
+        params: Vec::new(),
+        binary_params: Vec::new(),
+        options: Vec::new(),
+    }
 }
 
 impl Run {
@@ -52,6 +54,17 @@ impl Run {
         self
     }
 
+    /// A parameter of type `binary`.
+    pub fn param_bytes(mut self, name: &str, value: &[u8]) -> Self {
+        self.binary_params.push((name.to_owned(), value.to_vec()));
+        self
+    }
+
+    /// Goes on from the checkpoints that `stopped` kept, with its seed.
+    pub fn resume(self, stopped: &Execution) -> Self {
+        self.option("resume", stopped.run())
+    }
+
     /// The seed of random numbers.
     pub fn seed(self, seed: u64) -> Self {
         self.option("seed", seed)
@@ -69,9 +82,9 @@ impl Run {
 
     /// Executes the proc until it has ended; an error where it did not complete.
     pub fn execute(self) -> Result<Execution> {
-        let run = self.start()?;
-        match testing::failure(run)? {
-            None => Ok(Execution { run }),
+        let done = self.finish()?;
+        match done.failure()? {
+            None => Ok(done),
             Some(reason) => Err(Error::new(ErrorCode::Internal, reason)),
         }
     }
@@ -80,38 +93,19 @@ impl Run {
     /// where it does complete.
     pub fn fails(self) -> Result<String> {
         let proc = self.proc.clone();
-        let run = match self.start() {
-            Ok(run) => run,
+        let done = match self.finish() {
+            Ok(done) => done,
             Err(refused) => return Ok(refused.message),
         };
-        testing::failure(run)?.ok_or_else(|| Error::invalid(format!("`{proc}` completed, it should have failed")))
+        done.failure()?.ok_or_else(|| Error::invalid(format!("`{proc}` completed, it should have failed")))
     }
 
-    fn start(self) -> Result<u64> {
-        Ok(testing::execute(&self.proc, &self.inputs, &self.outputs, &self.params, &self.options)?)
-    }
-}
-
-impl Execution {
-    /// A result: merged by the proc's reducers, or the only instance's.
-    pub fn result<T: FromStr>(&self, name: &str) -> Result<T> {
-        let results = testing::results(self.run)?;
-        let Some((_, text)) = results.iter().find(|(known, _)| known == name) else {
-            let names: Vec<&str> = results.iter().map(|(known, _)| known.as_str()).collect();
-            let message = format!("the run has no result `{name}`; it has {}", names.join(", "));
-            return Err(Error::new(ErrorCode::NotFound, message));
-        };
-        text.parse().map_err(|_| Error::invalid(format!("result `{name}` is `{text}`, not what it was read as")))
-    }
-
-    /// The points of a metric: step and value.
-    pub fn metric(&self, name: &str) -> Result<Vec<(u64, f64)>> {
-        let points = testing::metrics(self.run)?.into_iter();
-        Ok(points.filter(|(known, ..)| known == name).map(|(_, step, value)| (step, value)).collect())
-    }
-
-    /// The lines of the log.
-    pub fn log(&self) -> Result<Vec<String>> {
-        Ok(testing::logs(self.run)?.into_iter().map(|(_, text)| text).collect())
+    /// Executes the proc until it has ended, in whichever way: what it logged and
+    /// kept can be looked at also where it failed, and another run may
+    /// [`resume`](Self::resume) it. An error only where it could not begin.
+    pub fn finish(self) -> Result<Execution> {
+        let Self { proc, inputs, outputs, params, binary_params, options } = self;
+        let run = testing::execute_with_bytes(&proc, &inputs, &outputs, &params, &binary_params, &options)?;
+        Ok(Execution::new(run))
     }
 }

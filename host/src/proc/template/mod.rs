@@ -49,6 +49,7 @@ const VENDOR: &[(&str, &str)] = files![
     "udf-sdk/src/tensor/operators.rs",
     "udf-sdk/src/tensor/ops.rs",
     "udf-sdk/src/testing/bindings.rs",
+    "udf-sdk/src/testing/execution.rs",
     "udf-sdk/src/testing/macros.rs",
     "udf-sdk/src/testing/mod.rs",
     "udf-sdk/src/testing/run.rs",
