@@ -303,6 +303,7 @@ fn runs_that_their_process_left_have_failed_at_the_next_open() {
         seed: 1,
         submitted_us: 1,
         started_us: None,
+        component_owner: "owner".to_owned(),
         committing_us: None,
         finished_us: None,
         error: None,

@@ -5,7 +5,7 @@ use std::sync::{Arc, Barrier, Mutex};
 use std::time::Duration;
 
 use quern::base::{Error, Limits, RunId, Sharding};
-use quern::catalog::{Declarations, ProcChange};
+use quern::catalog::{Declarations, ProcChange, Rights};
 use quern::proc::LogLevel;
 use quern::run::{Made, OnFailure, Request, Target};
 use quern::storage::RunState;
@@ -60,11 +60,11 @@ fn a_bound_that_is_lifted_reaches_the_runs_that_wait() {
         both.wait();
         square(instance)
     });
-    folder.runs.alter_proc("maths", "square", &[ProcChange::MaxConcurrency(Some(1))]).unwrap();
+    folder.runs.alter_proc(&Rights::owner(), "maths", "square", &[ProcChange::MaxConcurrency(Some(1))]).unwrap();
     let request = |i: usize| Request::new("square").input("t").output(format!("out{i}"));
     let runs: Vec<RunId> = (0..2).map(|i| folder.runs.execute(request(i)).unwrap()).collect();
     assert_eq!(folder.runs.status(runs[1]).unwrap().run.state, RunState::Queued);
-    folder.runs.alter_proc("maths", "square", &[ProcChange::MaxConcurrency(None)]).unwrap();
+    folder.runs.alter_proc(&Rights::owner(), "maths", "square", &[ProcChange::MaxConcurrency(None)]).unwrap();
     for id in runs {
         assert_eq!(folder.wait(id).run.error, None);
     }

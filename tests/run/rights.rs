@@ -6,8 +6,9 @@ use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, Sender, channel};
 
 use quern::base::{RunId, Sharding};
-use quern::catalog::{Grant, Object, Privilege, Rights, Users};
-use quern::run::{Request, Target, check_request};
+use quern::catalog::{Activation, Change, Created, Declarations, Grant, NewComponent, Object, Privilege, ProcChange};
+use quern::catalog::{Rights, Users};
+use quern::run::{Made, Request, Target, check_request, check_startup};
 use quern::storage::RunState;
 
 use super::fixture::{Folder, declare_square, input, made, numbers};
@@ -185,4 +186,157 @@ fn a_run_whose_rights_stay_commits_and_its_user_owns_what_it_created() {
     assert_eq!((ended.state, ended.error), (RunState::Complete, None));
     assert_eq!(shared.folder.sorted("o"), [2, 3]);
     Rights::of(&shared.folder.storage, Some("ana")).unwrap().table(Privilege::Owner, "o").unwrap();
+}
+
+/// A component `prices` of `bob` with the proc `fit`, and a run of it that he asked for.
+fn prices_of_bob(shared: &Shared) -> RunId {
+    let Folder { storage, catalog, runs, .. } = &shared.folder;
+    shared.folder.proc("prices", declare_fit, |_| Ok(Made { outputs: Vec::new(), models: Vec::new() }));
+    own("bob", shared);
+    let mut request = Request::new("prices.fit");
+    let rights = Rights::of(storage, Some("bob")).unwrap();
+    check_request(&rights, catalog, runs, storage.snapshot().unwrap().as_ref(), &mut request).unwrap();
+    let run = runs.execute(request).unwrap();
+    assert_eq!(shared.folder.wait(run).run.state, RunState::Complete);
+    run
+}
+
+fn declare_fit(declarations: &mut Declarations) {
+    declarations.proc("fit", "nondistributed", "").unwrap();
+}
+
+/// Records that `user` has created `prices`.
+fn own(user: &str, shared: &Shared) {
+    let Folder { storage, catalog, .. } = &shared.folder;
+    let created = Created { component: catalog.component("prices").unwrap(), change: Change::Created };
+    Rights::of(storage, Some(user)).unwrap().own_component(catalog, &created).unwrap();
+}
+
+#[test]
+fn who_takes_the_name_of_a_component_has_no_right_to_the_runs_of_the_old_one() {
+    let shared = Shared::new();
+    let Folder { storage, catalog, runs, .. } = &shared.folder;
+    let run = prices_of_bob(&shared);
+    let may = |user: &str| {
+        let rights = Rights::of(storage, Some(user)).unwrap();
+        rights.run(&runs.status(run).unwrap().run).map_err(|error| error.to_string())
+    };
+    shared.grant(Privilege::Admin, Object::Function("prices".into()));
+    assert_eq!(may("ana"), Ok(()));
+    catalog.drop_component("prices").unwrap();
+    shared.folder.proc("prices", declare_fit, |_| Ok(Made { outputs: Vec::new(), models: Vec::new() }));
+    own("ana", &shared);
+    assert_eq!(
+        may("ana").unwrap_err(),
+        "user `ana` may not look at or kill run 1, which is `bob`'s; component `prices` had another owner then; \
+         only the folder's owner may, without --user"
+    );
+    assert_eq!(may("bob"), Ok(()), "it is his own");
+    assert_eq!(
+        runs.execute(Request { resume: Some(run), ..Request::new("prices.fit") }).unwrap_err().to_string(),
+        "run 1 executed proc `prices.fit` of `bob`; today's component `prices` is of `ana`, and is not handed what the \
+         other has kept"
+    );
+    shared.grant(Privilege::Admin, Object::Function("*".into()));
+    assert_eq!(may("ana"), Ok(()), "who administers all components is asked for none");
+}
+
+#[test]
+fn who_adds_a_version_to_a_component_of_another_does_not_own_it() {
+    let shared = Shared::new();
+    let Folder { storage, catalog, .. } = &shared.folder;
+    prices_of_bob(&shared);
+    let mut declared = Declarations::default();
+    declare_fit(&mut declared);
+    let procs = declared.finish().unwrap();
+    let new = NewComponent { name: "square", procs: &procs, sha256: &"2".repeat(64), bytes: b"second" };
+    let created = catalog.add(&new, Activation::Now).unwrap();
+    Rights::of(storage, Some("ana")).unwrap().own_component(catalog, &created).unwrap();
+    assert_eq!(catalog.component_owner("square").unwrap(), "owner");
+    assert_eq!(catalog.component_owner("prices").unwrap(), "bob");
+}
+
+#[test]
+fn who_takes_the_name_of_a_user_has_no_right_to_its_runs_and_requests() {
+    let shared = Shared::new();
+    let Folder { storage, catalog, runs, .. } = &shared.folder;
+    let run = prices_of_bob(&shared);
+    let rights = Rights::of(storage, Some("bob")).unwrap();
+    let startup = runs.add_startup(Request::new("prices.fit"), &rights).unwrap();
+    shared.users(|users| users.remove("bob"));
+    shared.users(|users| users.create("bob", false, i64::MAX));
+    let bob = Rights::of(storage, Some("bob")).unwrap();
+    let refused = "user `bob` may not look at or kill run 1, which an earlier user of that name asked for; \
+                   this allows it: GRANT ADMIN ON FUNCTION prices.fit TO bob";
+    assert_eq!(bob.run(&runs.status(run).unwrap().run).unwrap_err().to_string(), refused);
+    catalog.drop_component("prices").unwrap();
+    shared.folder.proc("prices", declare_fit, |_| Ok(Made { outputs: Vec::new(), models: Vec::new() }));
+    own("bob", &shared);
+    let bob = Rights::of(storage, Some("bob")).unwrap();
+    assert!(bob.run(&runs.status(run).unwrap().run).is_err(), "the old component is the folder owner's");
+    assert_eq!(
+        check_startup(&bob, runs, startup).unwrap_err().to_string(),
+        "user `bob` may not cancel what others execute at start-up; only the folder's owner may, without --user"
+    );
+    runs.start_up(|_| panic!("it is executed")).unwrap();
+    assert_eq!(
+        runs.startups().unwrap()[0].last_error.as_deref(),
+        Some(
+            "user `bob` was created after request 1 for start-up was stored, by an earlier user of that name; \
+             `quern run kill --startup 1` cancels it"
+        )
+    );
+}
+
+#[test]
+fn a_limit_is_raised_only_by_whom_the_folders_owner_trusts() {
+    let shared = Shared::new();
+    let Folder { storage, catalog, runs, .. } = &shared.folder;
+    let ask = |name: &str, value: u64| {
+        let mut request = Request::new("square").input("t").output("o").limit(name, value).unwrap();
+        let rights = Rights::of(storage, Some("ana")).unwrap();
+        check_request(&rights, catalog, runs, storage.snapshot().unwrap().as_ref(), &mut request)
+            .map_err(|error| error.to_string())
+    };
+    let alter = |value: u64| {
+        let changes = [ProcChange::Limit("log_bytes".to_owned(), Some(value))];
+        let rights = Rights::of(storage, Some("ana")).unwrap();
+        runs.alter_proc(&rights, "square", "square", &changes).map_err(|error| error.to_string())
+    };
+    assert_eq!(ask("log_bytes", 8 << 20), Ok(()));
+    assert_eq!(ask("log_bytes", 1), Ok(()));
+    let refused = "user `ana` may not raise limit `log_bytes` of `square.square`: 8388609 bytes asked, 8388608 bytes \
+                   allowed; the folder's owner may, and can allow it: GRANT ADMIN ON FUNCTION square.square TO ana";
+    assert_eq!(ask("log_bytes", (8 << 20) + 1).unwrap_err(), refused);
+    // Who owns a component administers it, but the machine is the folder owner's.
+    let mut write = storage.begin();
+    Rights::of(storage, Some("ana")).unwrap().own(&mut write, &Object::Function("square".into()));
+    write.commit().unwrap();
+    assert_eq!(ask("log_bytes", (8 << 20) + 1).unwrap_err(), refused);
+    assert_eq!(alter((8 << 20) + 1).unwrap_err(), refused);
+    assert_eq!(alter(100), Ok(()));
+    assert_eq!(
+        ask("log_bytes", 101).unwrap_err(),
+        "user `ana` may not raise limit `log_bytes` of `square.square`: 101 bytes asked, 100 bytes allowed; \
+         the folder's owner may, and can allow it: GRANT ADMIN ON FUNCTION square.square TO ana"
+    );
+    shared.grant(Privilege::Admin, Object::Function("square.square".into()));
+    assert_eq!((ask("log_bytes", u64::MAX), alter(u64::MAX)), (Ok(()), Ok(())));
+}
+
+#[test]
+fn a_kill_of_many_ends_all_of_them_or_none() {
+    let shared = Shared::new();
+    shared.occupy();
+    let run = shared.submit("o");
+    let ana = Rights::of(&shared.folder.storage, Some("ana")).unwrap();
+    assert_eq!(
+        shared.folder.runs.kill_as(&ana, &Target::All, None).unwrap_err().to_string(),
+        "user `ana` may not look at or kill run 1, which is `owner`'s; \
+         this allows it: GRANT ADMIN ON FUNCTION square.square TO ana"
+    );
+    assert_eq!(shared.folder.runs.status(run).unwrap().run.state, RunState::Queued);
+    shared.folder.runs.kill(&Target::Run(RunId(1)), None).unwrap();
+    shared.folder.wait(RunId(1));
+    assert_eq!(shared.folder.runs.kill_as(&ana, &Target::All, None).unwrap(), [run], "those that ended are not asked");
 }

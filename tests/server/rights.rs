@@ -111,6 +111,7 @@ fn failed(storage: &Storage, user: &str, tag: Option<&str>) {
         seed: 1,
         submitted_us: 1,
         started_us: None,
+        component_owner: "owner".to_owned(),
         committing_us: None,
         finished_us: Some(2),
         error: Some(format!("of {user}")),

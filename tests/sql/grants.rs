@@ -365,3 +365,71 @@ fn lists_show_what_something_was_granted_on() {
     assert!(!names.iter().any(|name| name == "secret" || name == "numbers.broken"), "{names:?}");
     assert_eq!(f.rows("SELECT table_name FROM quern.tables ORDER BY 1"), ["secret", "t"], "the owner sees all");
 }
+
+#[test]
+fn users_import_no_files_of_the_data_folder() {
+    let f = shared();
+    f.run("CREATE TABLE secret (n bigint NOT NULL)");
+    let rows = (0..200_000).map(|n| format!("({n})")).collect::<Vec<_>>().join(", ");
+    f.run(&format!("INSERT INTO secret VALUES {rows}"));
+    let folder = f.storage.folder().to_owned();
+    let file = walk(&folder).into_iter().find(|path| path.extension().is_some_and(|end| end == "parquet")).unwrap();
+    let link = f.file("link.parquet");
+    std::os::unix::fs::symlink(&file, &link).unwrap();
+    let around = folder.join("..").join(folder.file_name().unwrap()).join(file.strip_prefix(&folder).unwrap());
+    f.run("GRANT CREATE FUNCTION TO ana");
+    for path in [&file, &link, &around] {
+        let (path, refused) = (
+            path.display(),
+            format!(
+                "user `ana` may not read `{}`, which lies in the data folder; SELECT reads its tables",
+                path.display()
+            ),
+        );
+        assert_eq!(f.answer_to("ana", &format!("IMPORT INTO mine FROM '{path}'")), refused);
+        assert_eq!(f.answer_to("ana", &format!("CREATE FUNCTION mine FILE PATHS '{path}'")), refused);
+    }
+    let own = f.file("own.csv");
+    std::fs::write(&own, "a\n1\n").unwrap();
+    let import = format!("IMPORT INTO mine FROM '{}'", own.display());
+    assert_eq!(f.answer_to("ana", &import), "created table `mine`: 1 row from own.csv");
+    assert_eq!(
+        f.run(&format!("IMPORT INTO copy FROM '{}'", link.display())),
+        "created table `copy`: 50,000 rows from link.parquet"
+    );
+}
+
+/// All files below a folder.
+fn walk(folder: &std::path::Path) -> Vec<std::path::PathBuf> {
+    let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    entries.flat_map(|path| if path.is_dir() { walk(&path) } else { vec![path] }).collect()
+}
+
+#[test]
+fn an_import_replaces_only_the_table_that_it_found() {
+    let f = shared();
+    let file = f.file("rows.csv");
+    std::fs::write(&file, "a\n1\n").unwrap();
+    f.answer_to("ana", "CREATE TABLE mine (a int)");
+    let rights = || quern::catalog::Rights::of(&f.storage, Some("ana")).unwrap();
+    let import = quern::sql::Import {
+        table: "mine".to_owned(),
+        files: vec![file],
+        mode: quern::sql::ImportMode::Replace,
+        ..quern::sql::Import::default()
+    };
+    let mut meanwhile = |_| {
+        f.answer_to("ana", "DROP TABLE mine");
+        f.answer_to("bob", "CREATE TABLE mine (b int)");
+        f.answer_to("bob", "INSERT INTO mine VALUES (7)");
+        Ok(())
+    };
+    let told = quern::sql::import(&f.storage, &rights(), &import, &mut meanwhile).unwrap_err().to_string();
+    assert_eq!(told, "table `mine` was dropped or altered meanwhile, nothing was changed; run it again");
+    assert_eq!(f.rows("SELECT b FROM mine"), ["7"]);
+    let told = quern::sql::import(&f.storage, &rights(), &import, &mut |_| Ok(())).unwrap_err().to_string();
+    assert_eq!(
+        told,
+        "user `ana` may not drop or replace table `mine`, which is not its own; only its owner and the folder's owner may"
+    );
+}

@@ -24,6 +24,7 @@ pub(super) fn run_record(proc: &str) -> RunRecord {
         seed: u64::MAX - 1,
         submitted_us: 1_700_000_000_000_000,
         started_us: None,
+        component_owner: "owner".to_owned(),
         committing_us: None,
         finished_us: None,
         error: None,

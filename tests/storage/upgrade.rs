@@ -42,6 +42,7 @@ fn run(id: u64) -> RunRecord {
         snapshot: Some(SnapshotId(2)),
         seed: u64::MAX - 1,
         submitted_us: 1_700_000_000_000_000,
+        component_owner: "owner".to_owned(),
         committing_us: None,
         started_us: Some(1_700_000_000_000_001),
         finished_us: Some(1_700_000_000_000_002),

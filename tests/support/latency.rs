@@ -5,6 +5,7 @@
 use std::time::{Duration, Instant};
 
 use quern::base::RunId;
+use quern::catalog::Rights;
 use quern::database::Database;
 use quern::run::{Request, Target};
 use quern::storage::RunState;
@@ -45,7 +46,7 @@ pub(crate) fn waits(database: &Database, request: &Request, tries: u32, end: End
                 running(database, run);
                 std::thread::sleep(worked);
                 let begun = Instant::now();
-                database.kill(&Target::Run(run), "latency").unwrap();
+                database.kill(&Target::Run(run), "latency", &Rights::owner()).unwrap();
                 let end = ended(database, run);
                 let waited = begun.elapsed();
                 assert_eq!(
@@ -82,7 +83,7 @@ pub(crate) fn wait_of_many(database: &Database, request: &Request, count: u32) -
     runs.iter().for_each(|run| running(database, *run));
     std::thread::sleep(Duration::from_millis(100));
     let begun = Instant::now();
-    database.kill(&Target::All, "latency").unwrap();
+    database.kill(&Target::All, "latency", &Rights::owner()).unwrap();
     runs.iter().for_each(|run| drop(ended(database, *run)));
     begun.elapsed()
 }

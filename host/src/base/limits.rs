@@ -148,10 +148,14 @@ impl Limits {
         Ok(changed)
     }
 
+    /// What a limit counts, which stands last in its name.
+    pub fn unit(limit: &str) -> &str {
+        limit.rsplit('_').next().unwrap_or(limit)
+    }
+
     /// The error for exceeding `limit`.
     pub fn exceeded(limit: &'static str, requested: u64, allowed: u64) -> Error {
-        // What is counted stands last in the name.
-        let unit = limit.rsplit('_').next().unwrap_or(limit);
+        let unit = Self::unit(limit);
         let hint = match limit {
             _ if OF_CREATION.contains(&limit) => format!("raise it with --limit {limit}=N of `quern proc create`"),
             _ if NOT_OF_RUNS.contains(&limit) => {

@@ -7,15 +7,16 @@
 //! and to the roles it is a member of. A creator owns what it creates: tables,
 //! and components with their procs.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::sync::Arc;
 
-use super::Catalog;
-use crate::base::{Error, Result, check_name};
+use super::{Catalog, Change, Created};
+use crate::base::{Error, Limits, Result};
 use crate::storage::{GrantRecord, RunRecord, Snapshot, Storage, TableState, UserRecord, Write};
 
 /// What the folder's owner is called where a user's name stands.
-const OWNER: &str = "owner";
+pub(super) const OWNER: &str = "owner";
 
 /// What can be allowed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,7 +72,7 @@ pub enum Object {
 }
 
 impl Object {
-    fn kind(&self) -> &'static str {
+    pub(super) fn kind(&self) -> &'static str {
         match self {
             Self::Table(_) => "table",
             Self::Function(_) => "function",
@@ -80,7 +81,7 @@ impl Object {
         }
     }
 
-    fn name(&self) -> &str {
+    pub(super) fn name(&self) -> &str {
         match self {
             Self::Table(name) | Self::Function(name) | Self::Role(name) => name,
             Self::Folder => "",
@@ -88,7 +89,7 @@ impl Object {
     }
 
     /// As it stands behind a privilege in SQL.
-    fn on(&self) -> String {
+    pub(super) fn on(&self) -> String {
         match self {
             Self::Table(name) => format!(" ON TABLE {name}"),
             Self::Function(name) => format!(" ON FUNCTION {name}"),
@@ -116,6 +117,10 @@ pub struct Rights(Option<Arc<Granted>>);
 #[derive(Debug)]
 struct Granted {
     user: String,
+    /// When the user was created, microseconds since 1970.
+    since_us: i64,
+    /// Who owns each component that is not the folder owner's.
+    component_owners: BTreeMap<String, String>,
     /// Its own and those of its roles.
     grants: Vec<GrantRecord>,
 }
@@ -129,8 +134,9 @@ impl Rights {
     /// Of a user; of the folder's owner without one.
     pub fn of(storage: &Storage, user: Option<&str>) -> Result<Self> {
         let Some(user) = user else { return Ok(Self::owner()) };
-        find(&storage.users()?, user)?;
+        let since_us = find(&storage.users()?, user)?.created_us;
         let all = storage.grants()?;
+        let component_owners = component_owners(&all);
         let mut names = BTreeSet::from([user.to_owned()]);
         loop {
             let is_member = |grant: &&GrantRecord| grant.kind == "role" && names.contains(&grant.grantee);
@@ -142,7 +148,7 @@ impl Rights {
             }
         }
         let grants = all.into_iter().filter(|grant| names.contains(&grant.grantee)).collect();
-        Ok(Self(Some(Arc::new(Granted { user: user.to_owned(), grants }))))
+        Ok(Self(Some(Arc::new(Granted { user: user.to_owned(), since_us, component_owners, grants }))))
     }
 
     /// What the same user may do now.
@@ -247,34 +253,100 @@ impl Rights {
         }
     }
 
-    /// Records that the user owns a component that it has created.
-    pub fn own_component(&self, storage: &Storage, name: &str) -> Result<()> {
-        let object = Object::Function(name.to_owned());
-        let owner = Privilege::Owner.word();
-        let is_owned =
-            |grant: &GrantRecord| grant.privilege == owner && grant.kind == object.kind() && grant.object == name;
-        if self.user().is_none() || storage.grants()?.iter().any(is_owned) {
+    /// Records that the user owns a component that it has created, its first version.
+    pub fn own_component(&self, catalog: &Catalog, created: &Created) -> Result<()> {
+        let name = &created.component.name;
+        let versions = || Ok(catalog.versions()?.iter().filter(|kept| kept.name == *name).count());
+        if self.user().is_none() || created.change != Change::Created || versions()? > 1 {
             return Ok(());
         }
-        let mut write = storage.begin();
-        self.own(&mut write, &object);
+        let mut write = catalog.storage.begin();
+        self.own(&mut write, &Object::Function(name.clone()));
         write.commit().map(drop)
     }
 
+    /// Whether what a user of this name asked for at a time is this user's: who has
+    /// the name since is another.
+    pub fn is_of(&self, user: &str, at_us: i64) -> bool {
+        self.0.as_ref().is_none_or(|granted| granted.user == user && at_us >= granted.since_us)
+    }
+
     /// Whether a run may be looked at and killed: it is the user's own, or one of
-    /// a proc that the user administers.
+    /// a proc that the user administers. Who took the name of a user or of a
+    /// component over has no right to what was executed before.
     pub fn run(&self, run: &RunRecord) -> Result<()> {
-        match &self.0 {
-            Some(granted) if granted.user != run.user => {
-                self.function(Privilege::Admin, &run.component, Some(&run.proc)).map_err(|_| {
-                    Error::Denied(format!(
-                        "user `{}` may not look at or kill run {}, which is `{}`'s; this allows it: \
-                         GRANT ADMIN ON FUNCTION {}.{} TO {}",
-                        granted.user, run.id, run.user, run.component, run.proc, granted.user
-                    ))
-                })
+        let Some(granted) = &self.0 else { return Ok(()) };
+        if self.is_of(&run.user, run.submitted_us) {
+            return Ok(());
+        }
+        let owner = granted.component_owners.get(&run.component).map_or(OWNER, String::as_str);
+        let denied = |cure: String| {
+            let whose = match run.user == granted.user {
+                true => "which an earlier user of that name asked for".to_owned(),
+                false => format!("which is `{}`'s", run.user),
+            };
+            Error::Denied(format!("user `{}` may not look at or kill run {}, {whose}; {cure}", granted.user, run.id))
+        };
+        // Who administers all components does so whoever owned them.
+        if owner != run.component_owner && self.function(Privilege::Admin, "*", None).is_err() {
+            return Err(denied(format!(
+                "component `{}` had another owner then; only the folder's owner may, without --user",
+                run.component
+            )));
+        }
+        self.function(Privilege::Admin, &run.component, Some(&run.proc)).map_err(|_| {
+            let (component, proc, user) = (&run.component, &run.proc, &granted.user);
+            denied(format!("this allows it: GRANT ADMIN ON FUNCTION {component}.{proc} TO {user}"))
+        })
+    }
+
+    /// Whether limits of a proc, or of all procs of a component, may be set to what
+    /// is asked: lower than `allowed` they may always be; to raise them takes ADMIN
+    /// that the folder's owner has granted, because they guard its machine.
+    pub fn raise_limits<'a>(
+        &self,
+        component: &str,
+        proc: Option<&str>,
+        allowed: &Limits,
+        asked: impl IntoIterator<Item = (&'a str, u64)>,
+    ) -> Result<()> {
+        let Some(granted) = &self.0 else { return Ok(()) };
+        let full = proc.map_or_else(|| component.to_owned(), |proc| format!("{component}.{proc}"));
+        let is_trusted = |grant: &GrantRecord| {
+            grant.kind == "function"
+                && grant.grantor == OWNER
+                && [component, &full, "*"].contains(&grant.object.as_str())
+                && is_one(grant, &[Privilege::Admin])
+        };
+        let allowed = allowed.entries();
+        let raised = asked.into_iter().find_map(|(name, value)| {
+            let (name, most) = allowed.iter().find(|(known, most)| known == name && value > *most)?;
+            Some((name, value, most))
+        });
+        match raised {
+            Some((name, value, most)) if !granted.grants.iter().any(is_trusted) => {
+                let (user, unit) = (&granted.user, Limits::unit(name));
+                Err(Error::Denied(format!(
+                    "user `{user}` may not raise limit `{name}` of `{full}`: {value} {unit} asked, {most} {unit} allowed; \
+                     the folder's owner may, and can allow it: GRANT ADMIN ON FUNCTION {full} TO {user}"
+                )))
             }
             _ => Ok(()),
+        }
+    }
+
+    /// Refuses a file below the data folder, through whatever links: rows of its
+    /// tables are not read past their grants.
+    pub fn read_file(&self, storage: &Storage, path: &Path) -> Result<()> {
+        let Some(user) = self.user() else { return Ok(()) };
+        let resolved = |path: &Path| path.canonicalize().map_err(|e| Error::io("read", path, e));
+        let folder = resolved(storage.folder())?;
+        match resolved(path)?.starts_with(&folder) {
+            true => Err(Error::Denied(format!(
+                "user `{user}` may not read `{}`, which lies in the data folder; SELECT reads its tables",
+                path.display()
+            ))),
+            false => Ok(()),
         }
     }
 
@@ -320,7 +392,7 @@ impl Rights {
     }
 
     /// Whether a grant may be taken back: by who gave it, and by owners.
-    fn revoke(&self, grant: &Grant, found: &GrantRecord) -> Result<()> {
+    pub(super) fn revoke(&self, grant: &Grant, found: &GrantRecord) -> Result<()> {
         match self.user() {
             Some(user) if found.grantor != user && !self.owns(&grant.object) => {
                 let what = format!("{}{}", grant.privilege.word(), grant.object.on());
@@ -377,7 +449,7 @@ fn verb(privilege: Privilege) -> &'static str {
     }
 }
 
-fn record(grantee: &str, grant: &Grant, grantor: &str) -> GrantRecord {
+pub(super) fn record(grantee: &str, grant: &Grant, grantor: &str) -> GrantRecord {
     GrantRecord {
         grantee: grantee.to_owned(),
         privilege: grant.privilege.word().to_owned(),
@@ -388,97 +460,21 @@ fn record(grantee: &str, grant: &Grant, grantor: &str) -> GrantRecord {
     }
 }
 
-fn find<'a>(users: &'a [UserRecord], name: &str) -> Result<&'a UserRecord> {
+pub(super) fn find<'a>(users: &'a [UserRecord], name: &str) -> Result<&'a UserRecord> {
     let names = || users.iter().map(|user| user.name.as_str());
     users.iter().find(|user| user.name == name).ok_or_else(|| Error::not_found("user or role", name, None, names()))
 }
 
-/// Users, roles and grants of one folder, as they are changed.
-pub struct Users<'a> {
-    storage: &'a Storage,
-    rights: &'a Rights,
+/// Who owns each component, where it is not the folder's owner.
+fn component_owners(grants: &[GrantRecord]) -> BTreeMap<String, String> {
+    let is_owned = |grant: &&GrantRecord| grant.kind == "function" && grant.privilege == Privilege::Owner.word();
+    grants.iter().filter(is_owned).map(|grant| (grant.object.clone(), grant.grantee.clone())).collect()
 }
 
-impl<'a> Users<'a> {
-    /// Changed with these rights.
-    pub fn new(storage: &'a Storage, rights: &'a Rights) -> Self {
-        Self { storage, rights }
-    }
-
-    /// Adds a user or a role.
-    pub fn create(&self, name: &str, is_role: bool, now_us: i64) -> Result<()> {
-        self.rights.folder("create users and roles")?;
-        check_name("user", name)?;
-        if name == OWNER {
-            return Err(Error::Invalid(format!("`{OWNER}` is the folder's owner; choose another name")));
-        }
-        if self.storage.users()?.iter().any(|user| user.name == name) {
-            return Err(Error::Exists { kind: "user or role", name: name.to_owned() });
-        }
-        let mut write = self.storage.begin();
-        write.put_user(UserRecord { name: name.to_owned(), is_role, created_us: now_us });
-        write.commit().map(drop)
-    }
-
-    /// Removes a user or a role and its grants. What it owned stays, as the
-    /// folder owner's.
-    pub fn remove(&self, name: &str) -> Result<()> {
-        self.rights.folder("drop users and roles")?;
-        find(&self.storage.users()?, name)?;
-        let mut write = self.storage.begin();
-        write.drop_user(name);
-        write.commit().map(drop)
-    }
-
-    /// Grants to a user or role.
-    pub fn grant(&self, grants: &[Grant], to: &str) -> Result<()> {
-        let users = self.storage.users()?;
-        find(&users, to)?;
-        let mut write = self.storage.begin();
-        for grant in grants {
-            self.check(grant, &users)?;
-            if grant.object == Object::Role(to.to_owned()) {
-                return Err(Error::Invalid(format!("role `{to}` cannot be granted to itself")));
-            }
-            write.put_grant(record(to, grant, self.rights.user().unwrap_or(OWNER)));
-        }
-        write.commit().map(drop)
-    }
-
-    /// Takes grants back; those that were not granted are an error.
-    pub fn revoke(&self, grants: &[Grant], from: &str) -> Result<()> {
-        let users = self.storage.users()?;
-        find(&users, from)?;
-        let held = self.storage.grants()?;
-        let mut write = self.storage.begin();
-        for grant in grants {
-            self.check(grant, &users)?;
-            let wanted = record(from, grant, "");
-            let same = |found: &&GrantRecord| {
-                (&found.grantee, &found.privilege, &found.kind, &found.object)
-                    == (&wanted.grantee, &wanted.privilege, &wanted.kind, &wanted.object)
-            };
-            match held.iter().find(same) {
-                Some(found) => {
-                    self.rights.revoke(grant, found)?;
-                    write.drop_grant(found.clone());
-                }
-                None => {
-                    let what = format!("{}{}", grant.privilege.word(), grant.object.on());
-                    return Err(Error::Invalid(format!("`{from}` has no grant {what}; SHOW GRANTS lists what it has")));
-                }
-            }
-        }
-        write.commit().map(drop)
-    }
-
-    fn check(&self, grant: &Grant, users: &[UserRecord]) -> Result<()> {
-        if let Object::Role(role) = &grant.object {
-            self.rights.folder("grant roles")?;
-            if !find(users, role)?.is_role {
-                return Err(Error::Invalid(format!("`{role}` is a user, not a role; CREATE ROLE makes one")));
-            }
-        }
-        self.rights.grant(grant)
+impl Catalog {
+    /// Who owns a component: a user, or `owner`, the folder's.
+    pub fn component_owner(&self, component: &str) -> Result<String> {
+        let mut owners = component_owners(&self.storage.grants()?);
+        Ok(owners.remove(component).unwrap_or_else(|| OWNER.to_owned()))
     }
 }

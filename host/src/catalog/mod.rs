@@ -7,11 +7,13 @@ mod declarations;
 mod grants;
 mod resolve;
 pub mod spec;
+mod users;
 
 pub use components::{Activation, Catalog, Change, Created, NewComponent, ProcChange};
 pub use declarations::{Declarations, MODEL_COLUMNS};
-pub use grants::{Grant, Object, Privilege, Rights, Users};
+pub use grants::{Grant, Object, Privilege, Rights};
 pub use resolve::{Resolved, at_version};
 pub use spec::{Mode, ProcSpec};
+pub use users::Users;
 
 use declarations::check_word;

@@ -3,8 +3,8 @@
 use super::Database;
 use crate::base::Result;
 use crate::catalog::{Privilege, Rights};
-use crate::proc::{Creation, Purpose};
-use crate::run::{Request, Target, check_kill, check_request, check_startup};
+use crate::proc::{Creating, Creation, Purpose};
+use crate::run::{Request, check_request, check_startup};
 
 impl Database {
     /// What a user may do; the folder's owner without one.
@@ -12,9 +12,11 @@ impl Database {
         Rights::of(&self.storage, user)
     }
 
-    /// Whether a component may be created, or get another version.
+    /// Whether a component may be created, or get another version, with the limits asked for.
     pub fn may_create_component(&self, rights: &Rights, creation: &Creation) -> Result<()> {
-        rights.create_component(&self.catalog, &creation.name)
+        rights.create_component(&self.catalog, &creation.name)?;
+        let limits = creation.limits.iter().map(|(name, value)| (name.as_str(), *value));
+        rights.raise_limits(&creation.name, None, &self.limits, limits)
     }
 
     /// Whether a component, active or not, may be activated and deleted.
@@ -27,21 +29,16 @@ impl Database {
     }
 
     /// Records who has created a component.
-    pub fn own_component(&self, rights: &Rights, creation: &Creation) -> Result<()> {
-        match creation.purpose {
+    pub fn own_component(&self, rights: &Rights, done: &Creating) -> Result<()> {
+        match done.purpose {
             Purpose::DryRun => Ok(()),
-            _ => rights.own_component(&self.storage, &creation.name),
+            Purpose::Store => rights.own_component(&self.catalog, &done.created),
         }
     }
 
     /// Whether a run could be started; puts the user's name on the request.
     pub fn may_execute(&self, rights: &Rights, request: &mut Request) -> Result<()> {
         check_request(rights, &self.catalog, &self.runs, self.storage.snapshot()?.as_ref(), request)
-    }
-
-    /// Whether runs may be killed.
-    pub fn may_kill(&self, rights: &Rights, target: &Target) -> Result<()> {
-        check_kill(rights, &self.runs, target)
     }
 
     /// Whether a request for start-up may be cancelled.

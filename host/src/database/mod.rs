@@ -14,7 +14,7 @@ pub use import::{Import, ImportDone, ImportMode};
 pub use models::{Model, ModelRef};
 
 use crate::base::{Error, Limits, Result, RunId};
-use crate::catalog::{Catalog, Privilege, ProcChange, Rights};
+use crate::catalog::{Catalog, ProcChange, Rights};
 use crate::device::{self, Device, Listed};
 use crate::proc::{CodeCache, Creating, Creation, MAX_INSTANCES};
 use crate::run::{LocalThreads, Request, RunResults, RunStatus, Runs, Sweep, SweepStatus, Target, may_see_startup};
@@ -104,8 +104,7 @@ impl Database {
     /// allow it. Answers its full name.
     pub fn alter_proc(&self, proc: &str, changes: &[ProcChange], rights: &Rights) -> Result<String> {
         let found = self.catalog.resolve(proc)?;
-        rights.function(Privilege::Admin, &found.component.name, None)?;
-        self.runs.alter_proc(&found.component.name, &found.proc.name, changes)?;
+        self.runs.alter_proc(rights, &found.component.name, &found.proc.name, changes)?;
         Ok(format!("{}.{}", found.component.name, found.proc.name))
     }
 
@@ -204,9 +203,9 @@ impl Database {
         self.runs.results(run)
     }
 
-    /// Kills runs; answers which.
-    pub fn kill(&self, target: &Target, by: &str) -> Result<Vec<RunId>> {
-        self.runs.kill(target, Some(by))
+    /// Kills runs, if the rights allow it for all of them; answers which.
+    pub fn kill(&self, target: &Target, by: &str, rights: &Rights) -> Result<Vec<RunId>> {
+        self.runs.kill_as(rights, target, Some(by))
     }
 
     /// Runs that have not ended.

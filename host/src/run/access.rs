@@ -1,13 +1,13 @@
-//! What a user who is not the folder's owner may execute, see and kill. What is
+//! What a user who is not the folder's owner may execute and see. What is
 //! allowed is decided by [`Rights`]; here is what a request asks for.
 
 use super::live::Live;
 use super::plan::{self as planned, Plan};
 use super::request::Request;
-use super::runs::{Inner, Runs, Target};
+use super::runs::{Inner, Runs};
 use crate::base::Result;
 use crate::catalog::{Catalog, Privilege, Rights};
-use crate::storage::{ComponentRecord, RunFilter, RunState, Snapshot, StartupRecord};
+use crate::storage::{ComponentRecord, Snapshot, StartupRecord};
 
 /// Checks that the user may execute the proc, read its inputs, write its outputs
 /// and look at the run it resumes, and puts the user's name on the request.
@@ -20,7 +20,10 @@ pub fn check_request(
 ) -> Result<()> {
     let Some(user) = rights.user() else { return Ok(()) };
     let found = catalog.resolve(&request.proc)?;
-    rights.function(Privilege::Execute, &found.component.name, Some(&found.proc.name))?;
+    let (component, proc) = (&found.component.name, &found.proc.name);
+    rights.function(Privilege::Execute, component, Some(proc))?;
+    let allowed = runs.limits_of(component, proc)?;
+    rights.raise_limits(component, Some(proc), &allowed, request.limits.entries())?;
     // What a query reads is checked when it is planned.
     for input in request.inputs.iter().filter(|input| input.query.is_none()) {
         rights.table(Privilege::Select, &input.table)?;
@@ -64,31 +67,13 @@ pub(super) fn check_begun(inner: &Inner, live: &Live, plan: &Plan) -> Result<()>
 
 /// Whether the user may look at a request for start-up: it is its own.
 pub fn may_see_startup(rights: &Rights, startup: &StartupRecord) -> bool {
-    rights.user().is_none_or(|user| startup.user == user)
+    rights.is_of(&startup.user, startup.created_us)
 }
 
 /// Checks that the user may cancel a request for start-up: it is its own.
 pub fn check_startup(rights: &Rights, runs: &Runs, id: u64) -> Result<()> {
-    let Some(user) = rights.user() else { return Ok(()) };
     match runs.startups()?.iter().find(|startup| startup.id == id) {
-        Some(startup) if startup.user != user => rights.folder("cancel what others execute at start-up"),
+        Some(startup) if !may_see_startup(rights, startup) => rights.folder("cancel what others execute at start-up"),
         _ => Ok(()),
     }
-}
-
-/// Checks that the user may kill all of these runs.
-pub fn check_kill(rights: &Rights, runs: &Runs, target: &Target) -> Result<()> {
-    if rights.user().is_none() {
-        return Ok(());
-    }
-    let tag = match target {
-        Target::Run(run) => return rights.run(&runs.status(*run)?.run),
-        Target::Tag(tag) => Some(tag.clone()),
-        Target::All => None,
-    };
-    for state in [RunState::Queued, RunState::Running] {
-        let filter = RunFilter { state: Some(state), tag: tag.clone(), ..RunFilter::default() };
-        runs.list(&filter)?.iter().try_for_each(|run| rights.run(run))?;
-    }
-    Ok(())
 }

@@ -129,6 +129,11 @@ impl Live {
         });
     }
 
+    /// How the run stands, without its instances.
+    pub(super) fn record(&self) -> RunRecord {
+        self.state().record.clone()
+    }
+
     /// Whether the run should end, except while nothing stops it any more.
     pub(super) fn check(&self) -> Result<()> {
         let state = self.state();

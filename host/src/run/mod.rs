@@ -27,7 +27,7 @@ mod suite;
 mod sweep;
 mod testing;
 
-pub use access::{check_kill, check_request, check_startup, may_see_startup};
+pub use access::{check_request, check_startup, may_see_startup};
 pub use backend::{Backend, Contact, Descriptor, Done, InputShard, Made, Manifest};
 pub use live::RunStatus;
 pub use local::LocalThreads;

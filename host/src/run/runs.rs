@@ -13,8 +13,10 @@ use super::plan::Plan;
 use super::request::Request;
 use super::results::{self, Value};
 use crate::base::{Error, Limits, Result, RunId};
-use crate::catalog::{Catalog, ProcChange, Resolved};
-use crate::storage::{LogLine, MetricPoint, ResultRecord, RunFilter, RunRecord, RunState, Storage, Versions};
+use crate::catalog::{Catalog, Privilege, ProcChange, Resolved, Rights};
+use crate::storage::{
+    LogLine, MetricPoint, ProcSetting, ResultRecord, RunFilter, RunRecord, RunState, Storage, Versions,
+};
 
 /// The runs of one folder. Cheap to clone.
 #[derive(Clone)]
@@ -121,7 +123,7 @@ impl Runs {
         let snapshot = self.0.storage.snapshot()?;
         let plan = Plan::make(&resolved.proc, &request, &snapshot)?;
         let setting = self.0.catalog.setting(&resolved.component.name, &resolved.proc.name)?;
-        let limits = self.0.limits.with(&setting.limits)?.with(&request.limits)?;
+        let limits = self.limits_with(&setting)?.with(&request.limits)?;
         plan.params.check_size(&limits)?;
         if let Some(resumed) = request.resume {
             let seed = self.resumable(resumed, &resolved)?;
@@ -134,6 +136,7 @@ impl Runs {
             proc: resolved.proc.name.clone(),
             component: resolved.component.name.clone(),
             sha256: resolved.component.sha256.clone(),
+            component_owner: self.0.catalog.component_owner(&resolved.component.name)?,
             tag: request.tag.clone(),
             user: request.user.clone().unwrap_or_else(|| "owner".to_owned()),
             state: RunState::Queued,
@@ -156,6 +159,15 @@ impl Runs {
         Ok(id)
     }
 
+    /// The limits of a proc's runs that ask for no others.
+    pub(super) fn limits_of(&self, component: &str, proc: &str) -> Result<Limits> {
+        self.limits_with(&self.0.catalog.setting(component, proc)?)
+    }
+
+    fn limits_with(&self, setting: &ProcSetting) -> Result<Limits> {
+        self.0.limits.with(&setting.limits)
+    }
+
     /// Refuses so many further runs where the queue has no room for them.
     pub(super) fn check_room(&self, runs: usize) -> Result<()> {
         let (asked, allowed) = ((self.0.dispatch.count() + runs) as u64, self.0.limits.queued_runs);
@@ -169,6 +181,14 @@ impl Runs {
             return Err(Error::Invalid(format!(
                 "run {run} executed proc `{}.{}`; only a run of that proc can resume it",
                 found.component, found.proc
+            )));
+        }
+        let owner = self.0.catalog.component_owner(&found.component)?;
+        if owner != found.component_owner {
+            return Err(Error::Denied(format!(
+                "run {run} executed proc `{0}.{1}` of `{2}`; today's component `{0}` is of `{owner}`, and is not handed \
+                 what the other has kept",
+                found.component, found.proc, found.component_owner
             )));
         }
         if self.0.storage.checkpoints(Some(run))?.is_empty() {
@@ -214,8 +234,15 @@ impl Runs {
         self.0.dispatch.all().iter().filter(|live| !live.has_ended()).count()
     }
 
-    /// Changes what is set for a proc; a bound holds at once, also for runs that wait.
-    pub fn alter_proc(&self, component: &str, proc: &str, changes: &[ProcChange]) -> Result<()> {
+    /// Changes what is set for a proc, if the rights allow it; a bound holds at once,
+    /// also for runs that wait.
+    pub fn alter_proc(&self, rights: &Rights, component: &str, proc: &str, changes: &[ProcChange]) -> Result<()> {
+        rights.function(Privilege::Admin, component, None)?;
+        let limits = changes.iter().filter_map(|change| match change {
+            ProcChange::Limit(name, Some(value)) => Some((name.as_str(), *value)),
+            _ => None,
+        });
+        rights.raise_limits(component, Some(proc), &self.limits_of(component, proc)?, limits)?;
         self.0.catalog.alter_proc(component, proc, changes)?;
         if changes.iter().any(|change| matches!(change, ProcChange::MaxConcurrency(_))) {
             let allowed = self.0.catalog.max_concurrency(component, proc)?;
@@ -287,10 +314,17 @@ impl Runs {
         Ok(RunResults { instances, merged })
     }
 
-    /// Ends runs; nothing of them is committed. Answers which. A single run that
-    /// has ended, or is past the point where it can be stopped, is an error.
+    /// As [`kill_as`](Self::kill_as), for the folder's owner.
     pub fn kill(&self, target: &Target, by: Option<&str>) -> Result<Vec<RunId>> {
+        self.kill_as(&Rights::owner(), target, by)
+    }
+
+    /// Ends runs, if the rights allow it for all of them; nothing of them is
+    /// committed. Answers which. A single run that has ended, or is past the point
+    /// where it can be stopped, is an error.
+    pub fn kill_as(&self, rights: &Rights, target: &Target, by: Option<&str>) -> Result<Vec<RunId>> {
         if let Target::Run(id) = target {
+            rights.run(&self.status(*id)?.run)?;
             let Some(live) = self.0.dispatch.find(*id) else {
                 let run = self.0.storage.run(*id)?;
                 return Err(Error::Invalid(format!("run {id} has ended already: {}", run.state)));
@@ -298,12 +332,15 @@ impl Runs {
             self.kill_one(&live, by)?;
             return Ok(vec![*id]);
         }
-        let chosen = self.0.dispatch.all().into_iter().filter(|live| match target {
-            Target::Tag(tag) => live.tag() == Some(tag),
-            _ => true,
+        let mut chosen = self.0.dispatch.all();
+        chosen.retain(|live| match target {
+            Target::Tag(tag) => live.tag() == Some(tag) && !live.has_ended(),
+            _ => !live.has_ended(),
         });
+        // What is queued from here on was not looked at, and is left alone.
+        chosen.iter().try_for_each(|live| rights.run(&live.record()))?;
         // Of several, those that are ending anyway are left alone.
-        Ok(chosen.filter(|live| self.kill_one(live, by).is_ok()).map(|live| live.id).collect())
+        Ok(chosen.iter().filter(|live| self.kill_one(live, by).is_ok()).map(|live| live.id).collect())
     }
 
     /// Kills what runs and waits until all have ended.

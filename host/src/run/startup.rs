@@ -42,6 +42,18 @@ impl Runs {
         write.commit().map(drop)
     }
 
+    /// Refuses a request of a user whose name another has taken since.
+    fn check_user(&self, startup: &StartupRecord) -> Result<()> {
+        let (id, name) = (startup.id, &startup.user);
+        match self.storage().users()?.iter().find(|user| user.name == *name) {
+            Some(user) if user.created_us > startup.created_us => Err(Error::Denied(format!(
+                "user `{name}` was created after request {id} for start-up was stored, by an earlier user of that name; \
+                 `quern run kill --startup {id}` cancels it"
+            ))),
+            _ => Ok(()),
+        }
+    }
+
     /// Executes all stored requests by `execute` and keeps what became of each.
     pub fn start_up(&self, execute: impl Fn(Request) -> Result<RunId>) -> Result<()> {
         for mut startup in self.startups()? {
@@ -49,7 +61,7 @@ impl Runs {
                 what: format!("request {} for start-up", startup.id),
                 reason: format!("it cannot be read ({e}); cancel it with `quern run kill --startup {}`", startup.id),
             });
-            let outcome = request.and_then(&execute);
+            let outcome = self.check_user(&startup).and(request).and_then(&execute);
             startup.last_error = outcome.as_ref().err().map(Error::chain);
             startup.last_run = outcome.ok();
             let mut write = self.storage().begin();

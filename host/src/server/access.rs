@@ -18,13 +18,12 @@ pub(super) fn check(database: &Database, rights: &Rights, request: &mut Request)
         }
         Request::AddStartup(request) => database.may_execute(rights, request),
         Request::RemoveStartup { id } => database.may_cancel(rights, *id),
-        Request::Kill { target, .. } => database.may_kill(rights, target),
         Request::Follow { run, .. } | Request::Run { run } | Request::Logs { run } => {
             rights.run(&database.run(*run)?.run)
         }
         Request::FollowSweep { first, .. } => rights.run(&database.run(*first)?.run),
         Request::Result(which) => rights.run(&database.run(which.run)?.run),
-        // Statements, runs, models, imports, settings and lists are checked as they are handled.
+        // Statements, runs, kills, models, imports, settings and lists are checked as they are handled.
         _ => Ok(()),
     }
 }

@@ -57,7 +57,7 @@ fn answer(database: &Database, question: Question, sink: Sink<'_>) -> Result<Rep
         Request::Import(import) => self::import(database, &import, &caller, sink),
         Request::CreateComponent(creation) => {
             let done = database.create(&creation, &body)?;
-            database.own_component(&caller.rights, &creation)?;
+            database.own_component(&caller.rights, &done)?;
             Ok(Reply::Created(Box::new(done.into())))
         }
         Request::ActivateComponent { name, version } => components(database, [database.activate(&name, version)?]),
@@ -79,7 +79,7 @@ fn answer(database: &Database, question: Question, sink: Sink<'_>) -> Result<Rep
         Request::RemoveStartup { id } => database.remove_startup(id).map(|()| Reply::Done),
         Request::Follow { run, logs: true } => follow(database, run, Some(0), sink),
         Request::Follow { run, logs: false } => follow(database, run, None, sink),
-        Request::Kill { target, by } => database.kill(&target, &by).map(Reply::Killed),
+        Request::Kill { target, by } => database.kill(&target, &by, &caller.rights).map(Reply::Killed),
         Request::Runs(query) => runs(database, &query, &caller),
         Request::Run { run } => run_reply(database, database.run(run)?),
         Request::Result(which) => result(database, &which, sink),

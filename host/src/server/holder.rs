@@ -22,6 +22,7 @@ use super::protocol::{Failure, Hello, PROTOCOL, Reply, Role};
 use super::socket::{SOCKET_FILE, connect, listen};
 use super::wire::{ToClient, ToHolder, write_event};
 use crate::base::{Error, Result};
+use crate::catalog::Rights;
 use crate::database::{Database, Options};
 use crate::run::Target;
 
@@ -147,7 +148,7 @@ impl Holder {
                 stopped.get_or_insert_with(Instant::now);
                 let database = self.shared.lock().database.clone();
                 if let Some(database) = database {
-                    database.kill(&Target::All, "the end of the process that held the folder")?;
+                    database.kill(&Target::All, "the end of the process that held the folder", &Rights::owner())?;
                 }
             }
             std::thread::sleep(LOOK_EVERY);

@@ -26,7 +26,6 @@ pub(super) fn alter(view: &View, alter: &AlterFunction) -> Result<Done> {
         return Ok(Done::message(format!("component `{}` version {} is active", active.name, active.version)));
     }
     let Resolved { component, proc } = catalog.resolve(&alter.name)?;
-    view.caller.rights.function(Privilege::Admin, &component.name, None)?;
     let FunctionChange::Set(options) = &alter.change else {
         return Err(Error::Internal("a change of a function that is none".into()));
     };
@@ -37,7 +36,8 @@ pub(super) fn alter(view: &View, alter: &AlterFunction) -> Result<Done> {
             false => ProcChange::Limit(name.clone(), value),
         })
     });
-    view.system.runs.alter_proc(&component.name, &proc.name, &changes.collect::<Result<Vec<_>>>()?)?;
+    let changes = changes.collect::<Result<Vec<_>>>()?;
+    view.system.runs.alter_proc(&view.caller.rights, &component.name, &proc.name, &changes)?;
     let set: Vec<String> = options.iter().map(|(name, value)| format!("{name} = {value}")).collect();
     Ok(Done::message(format!("proc `{}.{}`: {}", component.name, proc.name, set.join(", "))))
 }

@@ -62,8 +62,8 @@ pub(super) fn writable(table: &TableName) -> Result<&str> {
 /// `CREATE TABLE`.
 pub(super) fn create_table(session: &Session, view: &View, create: &CreateTable) -> Result<Done> {
     let name = writable(&create.table)?;
-    let taken = view.snapshot.table(name).is_ok();
-    if taken && create.if_not_exists {
+    let taken = view.snapshot.table(name).ok();
+    if taken.is_some() && create.if_not_exists {
         return Ok(Done::message(format!("table `{name}` exists already")));
     }
     let rows = create.query.as_ref().map(|query| session.query(view, query)).transpose()?;
@@ -74,8 +74,9 @@ pub(super) fn create_table(session: &Session, view: &View, create: &CreateTable)
     };
     let sharding = create.sharding.clone().unwrap_or_else(|| default_sharding(&schema));
     let mut write = view.storage.begin();
-    if taken && create.or_replace {
+    if let Some(table) = taken.filter(|_| create.or_replace) {
         view.caller.rights.table(Privilege::Owner, name)?;
+        write.expect_table(&table);
         write.drop_table(name)?;
     }
     write.create_table(name, &schema, sharding, create.shards.unwrap_or(DEFAULT_SHARDS))?;
@@ -145,6 +146,7 @@ pub(super) fn drop_tables(view: &View, tables: &[TableName], absent: Absent) -> 
     for table in tables {
         match allowed(view, Privilege::Owner, table) {
             Ok(found) => {
+                write.expect_table(&found);
                 write.drop_table(&found.name)?;
                 dropped.push(format!("`{}`", found.name));
             }

@@ -13,7 +13,7 @@ use super::statement::{Absent, CreateFunction, Execute, ExecuteInput, Kill, Show
 use crate::base::{Error, Limits, Result, RunId};
 use crate::catalog::Privilege;
 use crate::proc::{CodeCache, Creation};
-use crate::run::{InputRef, OnFailure, Request, RunStatus, Target, check_kill, check_request, check_startup};
+use crate::run::{InputRef, OnFailure, Request, RunStatus, Target, check_request, check_startup};
 use crate::storage::RunState;
 
 /// Options of `EXECUTE FUNCTION` beside the limits.
@@ -51,7 +51,7 @@ pub(super) fn create(view: &View, create: &CreateFunction) -> Result<Done> {
             catalog.set_max_concurrency(&create.name, &proc.name, bound)?;
         }
     }
-    rights.own_component(&view.storage, &create.name)?;
+    rights.own_component(catalog, &done.created)?;
     let procs: Vec<&str> = done.inspection.procs.iter().map(|proc| proc.name.as_str()).collect();
     let (sentence, capabilities) = (done.sentence(), &done.inspection.capabilities);
     Ok(Done::message(format!("{sentence} with {}: it can use {capabilities}", procs.join(", "))))
@@ -65,6 +65,7 @@ fn component_bytes(view: &View, file: &str) -> Result<Vec<u8>> {
     }
     // Errors shall say where a relative path was looked for.
     let path = std::path::absolute(file).map_err(|e| Error::io("find", file, e))?;
+    view.caller.rights.read_file(&view.storage, &path)?;
     std::fs::read(&path).map_err(|e| Error::io("read", &path, e))
 }
 
@@ -308,8 +309,7 @@ pub(super) fn kill(view: &View, kill: &Kill) -> Result<Done> {
             return Ok(Done::message(format!("cancelled {id} for start-up")));
         }
     };
-    check_kill(&view.caller.rights, &view.system.runs, &target)?;
-    let killed = view.system.runs.kill(&target, Some(KILLED_BY))?;
+    let killed = view.system.runs.kill_as(&view.caller.rights, &target, Some(KILLED_BY))?;
     let list = killed.iter().map(RunId::to_string).collect::<Vec<_>>().join(", ");
     match killed.as_slice() {
         [] => Ok(Done::message(format!("no run{whose} to kill"))),

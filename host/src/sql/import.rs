@@ -52,7 +52,7 @@ pub struct Progress {
 
 /// Reads the files and commits their rows. Nothing is left when a file is bad.
 /// `progress` is told after every batch; an error from it ends the import. Who
-/// has `rights` owns a new table; what they allow is checked before.
+/// has `rights` owns a new table.
 pub fn import(
     storage: &Storage,
     rights: &Rights,
@@ -65,6 +65,12 @@ pub fn import(
         (Ok(table), ImportMode::Append) => Some(table.schema.clone()),
         _ => None,
     };
+    if let Ok(table) = &table {
+        let needed = if import.mode == ImportMode::Replace { Privilege::Owner } else { Privilege::Insert };
+        // Read after the table, which the commit expects to be the same.
+        rights.fresh(storage)?.table(needed, &table.name)?;
+    }
+    import.files.iter().try_for_each(|file| rights.read_file(storage, file))?;
     let source = ingest::open(&import.files, &Options { table: existing, ..import.options.clone() })?;
     let mut write = storage.begin();
     let mut created = true;
@@ -77,7 +83,8 @@ pub fn import(
             write.expect_table(&table);
             source.conform(name, &table.schema)?
         }
-        (Ok(_), ImportMode::Replace) => {
+        (Ok(table), ImportMode::Replace) => {
+            write.expect_table(&table);
             write.drop_table(name)?;
             source
         }
@@ -130,9 +137,6 @@ pub(super) fn statement(view: &View, statement: &statement::Import) -> Result<Do
     let mut planned = Import { table, files, mode: ImportMode::Append, ..Import::default() };
     for (name, value) in &statement.options {
         option(&mut planned, name, value)?;
-    }
-    if let Ok(existing) = view.snapshot.table(&planned.table) {
-        view.caller.rights.table(Privilege::Insert, &existing.name)?;
     }
     import(&view.storage, &view.caller.rights, &planned, &mut |_| view.caller.watch.check())
 }

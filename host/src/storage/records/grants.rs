@@ -45,10 +45,14 @@ impl Write {
     }
 
     /// Removes a user or a role, what it was granted, and membership in it.
+    /// Components that it owned become the folder owner's, also those of past runs:
+    /// another user of that name has no right to them.
     pub fn drop_user(&mut self, name: &str) {
         let name = name.to_owned();
         self.record(move |connection| {
             sql(connection.execute("DELETE FROM quern_user WHERE name = ?1", [&name]))?;
+            let text = "UPDATE quern_run SET component_owner = 'owner' WHERE component_owner = ?1";
+            sql(connection.execute(text, [&name]))?;
             let text = "DELETE FROM quern_grant WHERE grantee = ?1 OR (kind = 'role' AND object = ?1)";
             sql(connection.execute(text, [&name])).map(drop)
         });

@@ -67,6 +67,8 @@ pub struct RunRecord {
     pub component: String,
     /// The component's bytes.
     pub sha256: String,
+    /// Who owned the component then: a user, or `owner`, the folder's.
+    pub component_owner: String,
     /// What the caller called the run.
     pub tag: Option<String>,
     /// Who asked for it.
@@ -132,7 +134,7 @@ pub struct RunFilter {
 }
 
 const COLUMNS: &str = "run_id, proc, component, sha256, tag, user, state, params, inputs, outputs, snapshot_id, \
-seed, submitted_us, started_us, finished_us, error, instances, committing_us";
+seed, submitted_us, started_us, finished_us, error, instances, committing_us, component_owner";
 
 fn run_from_row(row: &Row<'_>) -> rusqlite::Result<RunRecord> {
     let state: String = row.get(6)?;
@@ -156,6 +158,7 @@ fn run_from_row(row: &Row<'_>) -> rusqlite::Result<RunRecord> {
         error: row.get(15)?,
         instances: row.get(16)?,
         committing_us: row.get(17)?,
+        component_owner: row.get(18)?,
     })
 }
 
@@ -179,7 +182,7 @@ impl Write {
         self.record(move |connection| {
             let (id, snapshot) = (U(run.id.0), run.snapshot.map(|s| U(s.0)));
             let seed = run.seed.cast_signed();
-            let values: [&dyn ToSql; 18] = [
+            let values: [&dyn ToSql; 19] = [
                 &id,
                 &run.proc,
                 &run.component,
@@ -198,10 +201,11 @@ impl Write {
                 &run.error,
                 &run.instances,
                 &run.committing_us,
+                &run.component_owner,
             ];
             let text = format!(
                 "INSERT OR REPLACE INTO quern_run ({COLUMNS}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, \
-            ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18)"
+            ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19)"
             );
             sql(connection.execute(&text, &values[..])).map(drop)
         });
