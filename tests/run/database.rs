@@ -1,5 +1,6 @@
 //! A folder whose procs are components of this repository's crates.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,10 +25,15 @@ use crate::support::components::component;
 pub(super) struct Database {
     pub(super) storage: Storage,
     pub(super) runs: Runs,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 impl Database {
+    /// Where it lies.
+    pub(super) fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
     pub(super) fn new(components: &[(&str, &str)]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let storage = Storage::open(folder.path(), Arc::new(Disk)).unwrap();
@@ -42,7 +48,7 @@ impl Database {
         let executor = Executor::new(tables.device().clone());
         let threads = LocalThreads::new(&storage, &tables, executor, None).unwrap();
         let runs = Runs::open(&storage, &catalog, Arc::new(threads), &Limits::default()).unwrap();
-        Self { storage, runs, _folder: folder }
+        Self { storage, runs, folder }
     }
 
     pub(super) fn run(&self, request: Request) -> RunStatus {
