@@ -22,7 +22,9 @@ fn runs_that_are_submitted_together_are_done_together() {
     }
     let took = begun.elapsed();
     let syncs = syncs_per_second(database.folder());
-    println!("{runs} runs of an empty proc, submitted together: {took:.2?}, durable; the disk syncs {syncs:.0} times a second");
+    println!(
+        "{runs} runs of an empty proc, submitted together: {took:.2?}, durable; the disk syncs {syncs:.0} times a second"
+    );
     // Every final state was stored before it was told.
     for id in ids {
         assert_eq!(database.storage.run(id).unwrap().state, RunState::Complete);
