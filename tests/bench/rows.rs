@@ -84,11 +84,20 @@ impl Folder {
         }
     }
 
-    /// Trains on the table `training`.
+    /// Trains on the table `training`, with a checkpoint each epoch.
     pub(super) fn train(&self, epochs: u32) -> Spent {
-        let request = Request::new("train").input("training").output("models").param("epochs", epochs.to_string());
-        self.execute(Request { seed: Some(1), ..request })
+        self.execute(training(epochs))
     }
+
+    /// Trains and keeps nothing but the model.
+    pub(super) fn train_only(&self, epochs: u32) -> Spent {
+        self.execute(training(epochs).param("checkpoint_every", "0"))
+    }
+}
+
+fn training(epochs: u32) -> Request {
+    let request = Request::new("train").input("training").output("models").param("epochs", epochs.to_string());
+    Request { seed: Some(1), ..request }
 }
 
 /// The time of a run.

@@ -62,9 +62,9 @@ fn native_epoch(cores: usize) -> (Duration, f64) {
 }
 
 /// Training by the proc: the mean epoch of an instance's life, from making the
-/// sandbox to the model's row.
+/// sandbox to the model's row. No checkpoints: the native program keeps none.
 fn wasm_epoch(folder: &Folder) -> Duration {
-    folder.train(EPOCHS).wall / EPOCHS
+    folder.train_only(EPOCHS).wall / EPOCHS
 }
 
 pub(super) fn replay() {
