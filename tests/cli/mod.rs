@@ -70,11 +70,13 @@ impl Terminal {
             command.env_remove(name);
         }
         command.env("XDG_STATE_HOME", self.path("state"));
-        // Nor whether it ignores Ctrl-C, as jobs in the background do.
+        // Nor whether it ignores Ctrl-C, as jobs in the background do, or the end of
+        // its terminal, as under `nohup`.
         // SAFETY: `signal` is allowed between fork and exec.
         unsafe {
             command.pre_exec(|| {
                 libc::signal(libc::SIGINT, libc::SIG_DFL);
+                libc::signal(libc::SIGHUP, libc::SIG_DFL);
                 Ok(())
             });
         }
