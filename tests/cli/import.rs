@@ -130,6 +130,19 @@ fn rows_appended_from_csv_have_the_types_of_the_table() {
 }
 
 #[test]
+fn columns_that_an_appended_file_lacks_are_named() {
+    let terminal = Terminal::new();
+    terminal.ok(&["sql", "create table t (x int32, code utf8, size int64)"]);
+    let file = terminal.file("t.csv", "x\n1\n");
+    let said = terminal.ok(&["import", &file, "--table", "t", "--append"]);
+    assert_eq!(said.lines().last(), Some("NULL in code, size, which the files lack"));
+    let done = terminal.json(&["import", &file, "--table", "t", "--append"]);
+    assert_eq!(done["absent"], json!(["code", "size"]));
+    let said = terminal.ok(&["sql", &format!("import '{file}' into t")]);
+    assert_eq!(said.trim_end(), "added to table `t`: 1 row from t.csv; NULL in code, size, which the file lacks");
+}
+
+#[test]
 fn a_column_without_values_and_type_needs_one() {
     let terminal = Terminal::new();
     let stream = terminal.command(&["sql", "select 1 as x, null as note", "--format", "arrow"]).output().unwrap();

@@ -27,6 +27,12 @@ fn names_that_do_not_exist_come_with_a_suggestion() {
         ("SELECT zzz FROM digits", "no column `zzz` in table `digits`"),
         ("SELECT * FROM digts", "no table `digts`; did you mean `digits`?"),
         ("SELECT * FROM quern.rums", "no system table `rums` in schema `quern`; did you mean `runs`?"),
+        (
+            "SELECT * FROM quern.nope",
+            "no system table `nope` in schema `quern`, which has tables, columns, shards, snapshots, components, procs, \
+             models, runs, instances, receipts, logs, metrics, results, checkpoints, startup, users, grants, limits, devices",
+        ),
+        ("SELECT * FROM digits AT (VERSION => 0)", "no table `digits` in snapshot 0"),
         ("SELECT * FROM qern.runs", "no schema `qern`; did you mean `quern`?"),
         ("SELECT sume(id) FROM digits", "no SQL function `sume`; did you mean `sum`?"),
         ("SELCT 1", "no statement `SELCT`; did you mean `SELECT`?"),
@@ -66,7 +72,7 @@ fn grammar_errors_say_where_and_what_was_expected() {
         ("INSERT INTO digits\n(1, 2)", "expected identifier, but there is 1 at line 2, column 2"),
         (
             "SHOW ME",
-            "expected TABLES, COLUMNS FROM, FUNCTIONS, FUNCTION STATUS or GRANTS, but there is `ME` at line 1, column 6",
+            "expected TABLES, SYSTEM TABLES, COLUMNS FROM, FUNCTIONS, FUNCTION STATUS or GRANTS, but there is `ME` at line 1, column 6",
         ),
         ("KILL RUN abc", "expected the number of a run, but there is `abc` at line 1, column 10"),
         ("SELECT 1 SELECT 2", "expected the end of the statement, but there is `SELECT` at line 1, column 10"),
@@ -112,6 +118,20 @@ fn what_is_not_supported_says_so() {
         (
             "COPY digits TO 'x.csv'",
             "COPY … TO is not supported; write a query's rows with quern sql --format csv > file",
+        ),
+        (
+            "SELECT * FROM information_schema.tables",
+            "there is no information_schema; SHOW TABLES and SHOW SYSTEM TABLES list tables, quern.tables and \
+             quern.columns hold the same as rows",
+        ),
+        (
+            "SELECT INTERVAL '1 day' < INTERVAL '25 hours'",
+            "intervals cannot be compared, for days and months have no fixed length; add each to a timestamp and compare \
+             the sums",
+        ),
+        (
+            "SELECT label, count(*) FROM digits",
+            "column `digits.label` is neither in GROUP BY nor within an aggregate function such as max(digits.label)",
         ),
         ("SELECT 1 EXCEPT ALL SELECT 1", "EXCEPT ALL is not supported; EXCEPT compares rows without counting them"),
         (

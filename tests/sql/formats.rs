@@ -33,6 +33,24 @@ fn sample() -> Folder {
 }
 
 #[test]
+fn lines_show_each_column_on_a_line_of_its_own() {
+    let f = sample();
+    assert_eq!(
+        written(&f, "SELECT id, name, model FROM t ORDER BY id", Output::Lines),
+        "── row 1 ──\nid     1\nname   a \"b\", c\nmodel  17 bytes\n── row 2 ──\nid     20\nname   \nmodel  \\x00ff\n\
+         2 rows\n"
+    );
+}
+
+#[test]
+fn whole_numbers_of_any_float_have_a_point() {
+    let f = Folder::new();
+    f.run("CREATE TABLE t (h float16, x float32, d float64)");
+    f.run("INSERT INTO t VALUES (1, 1, 1), (-0.25, -0.25, -0.25)");
+    assert_eq!(written(&f, "SELECT * FROM t ORDER BY d DESC", Output::Csv), "h,x,d\n1.0,1.0,1.0\n-0.25,-0.25,-0.25\n");
+}
+
+#[test]
 fn a_table_aligns_columns_and_shortens_large_values() {
     let f = sample();
     assert_eq!(

@@ -14,6 +14,9 @@ fn tables_columns_shards_and_snapshots_are_listed() {
     assert_eq!(f.rows("SELECT * FROM quern.columns"), ["t|0|id|int64|false", "t|1|x|tensor(uint8,[2])|true"]);
     assert_eq!(f.rows("SELECT count(*), sum(rows), min(rows) > 300 FROM quern.shards"), ["2|1000|true"]);
     assert_eq!(f.rows("SHOW TABLES").len(), 1);
+    assert_eq!(f.rows("SELECT version()"), [concat!("Quern ", env!("CARGO_PKG_VERSION"))]);
+    let system = f.rows("SHOW SYSTEM TABLES");
+    assert!(system.contains(&"quern.shards|table_name, shard, rows".to_owned()), "{system:?}");
     assert_eq!(f.rows("SHOW COLUMNS FROM t"), ["id|int64|false", "x|tensor(uint8,[2])|true"]);
     let snapshots =
         f.rows("SELECT snapshot, time > TIMESTAMP '2020-01-01 00:00:00' FROM quern.snapshots ORDER BY 1 DESC LIMIT 2");

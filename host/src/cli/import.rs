@@ -146,8 +146,9 @@ pub(crate) fn import(context: &Context, request: Request) -> Result<ImportDone> 
     }
 }
 
-/// `60,000 rows into table digits from 9.5 MiB in 0.19 s, 315,789 rows/s`, and its
-/// columns and how it is sharded on a second line.
+/// `60,000 rows into table digits from 9.5 MiB in 0.19 s, 315,789 rows/s`, its
+/// columns and how it is sharded on a second line, and on a third one which columns
+/// the files lack.
 fn summary(done: &ImportDone) -> String {
     let time = Duration::from_secs_f64(done.seconds.max(1e-6));
     // Of few rows the time is that of the commit, which says nothing about the rate.
@@ -160,8 +161,12 @@ fn summary(done: &ImportDone) -> String {
         0 => String::new(),
         size => format!(" from {}", bytes(size)),
     };
+    let absent = match done.absent.as_slice() {
+        [] => String::new(),
+        names => format!("NULL in {}, which the files lack\n", names.join(", ")),
+    };
     format!(
-        "{} row{} into table {}{from} in {}{rate}\n{} · {}\n",
+        "{} row{} into table {}{from} in {}{rate}\n{} · {}\n{absent}",
         count(done.rows),
         if done.rows == 1 { "" } else { "s" },
         done.table,

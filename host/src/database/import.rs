@@ -67,6 +67,9 @@ pub struct ImportDone {
     pub columns: Vec<String>,
     /// `4 shards, random`, …
     pub sharding: String,
+    /// Columns of the table that the files lack: null in the new rows.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub absent: Vec<String>,
     /// Time from the first byte read to the commit, seconds.
     pub seconds: f64,
     /// Bytes of the files.
@@ -87,7 +90,7 @@ impl Database {
         if let Some(table) = &there {
             refuse(import, &describe(&table.sharding, table.shards))?;
         }
-        let done = sql::import(&self.storage, rights, &planned(import)?, progress)?;
+        let (done, absent) = sql::import(&self.storage, rights, &planned(import)?, progress)?;
         let seconds = started.elapsed().as_secs_f64();
         let table = self.storage.snapshot()?.table(&import.table)?;
         Ok(ImportDone {
@@ -95,6 +98,7 @@ impl Database {
             rows: done.rows.unwrap_or(0),
             columns: table.schema.columns().iter().map(|c| format!("{} {}", c.name, c.column_type)).collect(),
             sharding: describe(&table.sharding, table.shards),
+            absent,
             seconds,
             file_bytes: import.files.iter().filter_map(|file| file.metadata().ok()).map(|m| m.len()).sum(),
         })

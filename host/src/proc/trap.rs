@@ -9,6 +9,8 @@ use crate::base::{Error, Limits};
 
 /// wasmtime's words (its types are private) when one call passes too many bytes.
 const TOO_MANY_BYTES: &str = "fuel allocated for hostcalls has been exhausted";
+/// Characters of a function's name that are shown.
+const MAX_NAME_CHARS: usize = 200;
 /// wasmtime's words when a guest holds too many handles.
 const TOO_MANY_HANDLES: &str = "store handle limit exceeded";
 
@@ -93,14 +95,42 @@ fn stack_exhausted(place: &str) -> Error {
 fn place(trace: &WasmBacktrace) -> Option<String> {
     trace.frames().iter().find_map(|frame| {
         let symbol = frame.symbols().iter().find_map(|symbol| symbol.name().map(str::to_owned));
-        symbol.or_else(|| frame.func_name().map(str::to_owned)).map(|name| strip_hash(&name).to_owned())
+        symbol.or_else(|| frame.func_name().map(str::to_owned)).map(|name| readable(&name))
     })
 }
 
-/// Rust's symbols end in a hash, `::h0123456789abcdef`.
+/// A symbol as its author wrote it, without the hashes that compilers add. A guest
+/// chooses its symbols, so what one becomes is bounded.
+fn readable(symbol: &str) -> String {
+    let name = match rustc_demangle::try_demangle(symbol) {
+        Ok(name) => format!("{name:#}"),
+        Err(_) => strip_hash(symbol).to_owned(),
+    };
+    name.chars().take(MAX_NAME_CHARS).collect()
+}
+
+/// Rust's older symbols end in a hash, `::h0123456789abcdef`.
 fn strip_hash(name: &str) -> &str {
     match name.rsplit_once("::h") {
         Some((path, hash)) if hash.len() == 16 && hash.chars().all(|c| c.is_ascii_hexdigit()) => path,
         _ => name,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::readable;
+
+    #[test]
+    fn symbols_are_shown_as_they_were_written() {
+        for (symbol, shown) in [
+            ("_RNCNvNtCs1ylGHjWQK3y_3std5alloc8rust_oom0B5_", "std::alloc::rust_oom::{closure#0}"),
+            ("_ZN4core6option13unwrap_failed17h0123456789abcdefE", "core::option::unwrap_failed"),
+            ("hostile::spin::h0123456789abcdef", "hostile::spin"),
+            ("hostile::spin", "hostile::spin"),
+        ] {
+            assert_eq!(readable(symbol), shown);
+        }
+        assert_eq!(readable(&"x".repeat(1000)).len(), 200);
     }
 }

@@ -265,6 +265,9 @@ impl From<&Error> for Failure {
             Error::NotFound { kind: "run state", .. } => Some("there are queued, running, complete, error and killed"),
             Error::NotFound { suggestion: Some(_), .. } => None,
             Error::NotFound { kind: "table", .. } => Some("`quern sql \"show tables\"` lists the tables"),
+            Error::NotFound { kind: "system table", .. } => {
+                Some("`quern sql \"show system tables\"` lists them with their columns")
+            }
             Error::NotFound { kind: "proc" | "component", .. } => {
                 Some("`quern proc list` lists what was created, `quern proc create FILE` adds a component")
             }

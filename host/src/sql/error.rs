@@ -175,10 +175,22 @@ fn from_plan(text: &str) -> Error {
         let suggestion = suggestion.and_then(|candidate| closest(name, [candidate]));
         return Error::NotFound { kind: "SQL function", name: name.to_owned(), within: None, suggestion };
     }
+    if let Some(name) = ungrouped(first) {
+        return Error::Invalid(format!(
+            "column `{name}` is neither in GROUP BY nor within an aggregate function such as max({name})"
+        ));
+    }
     if let Some(name) = repeated_name(first) {
         return Error::Invalid(format!("column `{name}` is named twice; give one of them another name with AS"));
     }
     Error::Invalid(line(first))
+}
+
+/// The column that a query with aggregates names outside of them.
+fn ungrouped(text: &str) -> Option<&str> {
+    let (before, _) = text.split_once("\" must appear in the GROUP BY clause")?;
+    let name = before.rsplit_once('"')?.1;
+    Some(name.strip_prefix("main.").unwrap_or(name))
 }
 
 /// The value that DataFusion finds twice in a `SELECT`.

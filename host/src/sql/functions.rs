@@ -10,6 +10,7 @@ use super::parse;
 use super::provider::View;
 use super::session::Session;
 use super::statement::{Absent, CreateFunction, Execute, ExecuteInput, Kill, Show, TableName};
+use super::system;
 use crate::base::{Error, Limits, Result, RunId};
 use crate::catalog::Privilege;
 use crate::proc::{CodeCache, Creation};
@@ -114,6 +115,7 @@ pub(super) fn show(session: &Session, view: &View, show: &Show) -> Result<Answer
         Show::Tables => "SELECT table_name, rows, columns, sharding, shards, file_bytes FROM quern.tables \
                          ORDER BY table_name"
             .to_owned(),
+        Show::SystemTables => return system::list().map(Answer::Rows),
         Show::Columns(table) => return describe_table(session, view, table),
         Show::Functions(name) => format!(
             "SELECT component || '.' || proc AS function_name, mode, doc, ddl FROM quern.procs{} ORDER BY 1",
@@ -149,8 +151,8 @@ pub(super) fn show(session: &Session, view: &View, show: &Show) -> Result<Answer
 
 /// The columns of any table.
 fn describe_table(session: &Session, view: &View, table: &TableName) -> Result<Answer> {
-    if table.schema == super::system::SCHEMA {
-        let schema = super::system::Table::named(&table.name)?.schema();
+    if table.schema == system::SCHEMA {
+        let schema = system::Table::named(&table.name)?.schema();
         return super::provider::describe(&schema).map(Answer::Rows);
     }
     let table = change::existing(view, table)?;

@@ -52,13 +52,14 @@ pub struct Progress {
 
 /// Reads the files and commits their rows. Nothing is left when a file is bad.
 /// `progress` is told after every batch; an error from it ends the import. Who
-/// has `rights` owns a new table.
+/// has `rights` owns a new table. Beside the answer come the table's columns that the
+/// files lack, which are null in the new rows.
 pub fn import(
     storage: &Storage,
     rights: &Rights,
     import: &Import,
     progress: &mut dyn FnMut(Progress) -> Result<()>,
-) -> Result<Done> {
+) -> Result<(Done, Vec<String>)> {
     let name = &import.table;
     let table = storage.snapshot()?.table(name);
     let existing = match (&table, import.mode) {
@@ -74,6 +75,7 @@ pub fn import(
     let source = ingest::open(&import.files, &Options { table: existing, ..import.options.clone() })?;
     let mut write = storage.begin();
     let mut created = true;
+    let mut absent = Vec::new();
     let source = match (table, import.mode) {
         (Ok(_), ImportMode::Create) => {
             return Err(Error::Invalid(format!("table `{name}` exists already; append to it or replace it")));
@@ -81,6 +83,7 @@ pub fn import(
         (Ok(table), ImportMode::Append) => {
             created = false;
             write.expect_table(&table);
+            absent = source.absent(&table.schema);
             source.conform(name, &table.schema)?
         }
         (Ok(table), ImportMode::Replace) => {
@@ -102,7 +105,11 @@ pub fn import(
         write.commit()?;
     }
     let verb = if created { "created table" } else { "added to table" };
-    Ok(Done::rows(format!("{verb} `{name}`: {} from {}", counted(n_rows), files(&import.files)), n_rows))
+    let mut message = format!("{verb} `{name}`: {} from {}", counted(n_rows), files(&import.files));
+    if !absent.is_empty() {
+        message.push_str(&format!("; NULL in {}, which the file lacks", absent.join(", ")));
+    }
+    Ok((Done::rows(message, n_rows), absent))
 }
 
 /// The source, telling how far it is.
@@ -138,7 +145,7 @@ pub(super) fn statement(view: &View, statement: &statement::Import) -> Result<Do
     for (name, value) in &statement.options {
         option(&mut planned, name, value)?;
     }
-    import(&view.storage, &view.caller.rights, &planned, &mut |_| view.caller.watch.check())
+    import(&view.storage, &view.caller.rights, &planned, &mut |_| view.caller.watch.check()).map(|(done, _)| done)
 }
 
 /// Options of `WITH (…)`.

@@ -71,7 +71,10 @@ impl View {
             }
             _ => (self.snapshot.clone(), name),
         };
-        let table = snapshot.table(name).map_err(|e| in_quotes(e, name, &snapshot))?;
+        let table = snapshot.table(name).map_err(|e| match snapshot.id == self.snapshot.id {
+            true => in_quotes(e, name, &snapshot),
+            false => at_snapshot(e, &snapshot),
+        })?;
         self.may_read(&table)?;
         let row_ids = self.row_ids_of.as_deref() == Some(name);
         Ok(StoredTable { schema: sql_schema(&table.schema, row_ids), view: self.clone(), snapshot, table })
@@ -92,8 +95,23 @@ impl View {
                 Err(e) => e,
                 Ok(_) => Error::Internal(format!("table `{full}` was lost")),
             },
+            "information_schema" => Error::Unsupported(
+                "there is no information_schema; SHOW TABLES and SHOW SYSTEM TABLES list tables, \
+                 quern.tables and quern.columns hold the same as rows"
+                    .to_owned(),
+            ),
             other => Error::not_found("schema", other, None, [MAIN, system::SCHEMA]),
         }
+    }
+}
+
+/// Says of what is missing that it is so at a snapshot of the past.
+fn at_snapshot(error: Error, snapshot: &Snapshot) -> Error {
+    match error {
+        Error::NotFound { kind, name, .. } => {
+            Error::NotFound { kind, name, within: Some(format!("snapshot {}", snapshot.id)), suggestion: None }
+        }
+        other => other,
     }
 }
 

@@ -5,13 +5,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arrow::array::{ArrayRef, AsArray, RecordBatch, StringArray};
+use arrow::datatypes::DataType;
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::execution::memory_pool::FairSpillPool;
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::execution::session_state::SessionStateBuilder;
-use datafusion::logical_expr::LogicalPlan;
+use datafusion::logical_expr::{ColumnarValue, LogicalPlan, ScalarUDF, Volatility, create_udf};
 use datafusion::prelude::{DataFrame, SQLOptions, SessionConfig, SessionContext};
+use datafusion::scalar::ScalarValue;
 use futures::StreamExt;
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc::{Receiver, channel};
@@ -63,6 +65,7 @@ impl Session {
         let context = SessionContext::new_with_config_rt(config, environment);
         context.add_analyzer_rule(checked::rule());
         context.register_udaf(checked::sum());
+        context.register_udf(version());
         Ok(Self { context, runtime: Arc::new(runtime), threads })
     }
 
@@ -115,6 +118,14 @@ impl Session {
         let pull = Pull { batches, task: Some(task), runtime: self.runtime.clone(), watch: watch.clone() };
         Rows::new(schema, pull)
     }
+}
+
+/// `version()`: of Quern.
+fn version() -> ScalarUDF {
+    let text = concat!("Quern ", env!("CARGO_PKG_VERSION")).to_owned();
+    let value = ScalarValue::Utf8(Some(text));
+    let call = move |_: &[ColumnarValue]| Ok(ColumnarValue::Scalar(value.clone()));
+    create_udf("version", Vec::new(), DataType::Utf8, Volatility::Immutable, Arc::new(call))
 }
 
 /// Takes batches from the task that makes them; ends it when dropped.

@@ -120,6 +120,8 @@ pub(super) struct Import {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Show {
     Tables,
+    /// Those of schema `quern`.
+    SystemTables,
     Columns(TableName),
     /// Of one user or role, or all.
     Grants(Option<String>),

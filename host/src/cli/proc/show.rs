@@ -4,6 +4,7 @@ use anyhow::Result;
 use clap::Args;
 
 use crate::catalog::ProcSpec;
+use crate::catalog::spec::OutputColumn;
 use crate::cli::context::Context;
 use crate::cli::output::{Paint, bytes, timestamp};
 use crate::cli::report::unexpected;
@@ -86,7 +87,9 @@ fn describe_proc(proc: &ProcSpec, paint: Paint) -> String {
         line("input", &input.name, &in_brackets(&columns), &input.doc);
     }
     for output in &proc.outputs {
-        let mut columns: Vec<String> = output.columns.iter().map(|c| format!("{} {}", c.name, c.column_type)).collect();
+        let null = |column: &OutputColumn| if column.nullable { " null" } else { "" };
+        let of = |column: &OutputColumn| format!("{} {}{}", column.name, column.column_type, null(column));
+        let mut columns: Vec<String> = output.columns.iter().map(of).collect();
         if output.models {
             columns.insert(0, "models".to_owned());
         }

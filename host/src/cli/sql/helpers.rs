@@ -8,8 +8,9 @@ use super::RowFormat;
 /// What `\?` shows.
 pub(crate) const HELP: &str = r"\d            tables                    \df           procs
 \d NAME       columns of a table        \dr           runs
-\dm           models                    \i FILE       execute a file
-\f FORMAT     table, csv, json, jsonl   \q            leave (or Ctrl-D)
+\ds           tables of schema quern    \dm           models
+\f FORMAT     table, lines, csv, json   \i FILE       execute a file
+\x            lines, or table again     \q            leave (or Ctrl-D)
 
 A statement ends with `;` and may take several lines. Tab completes keywords,
 tables and columns; Ctrl-R searches the history; Ctrl-C stops a statement.
@@ -26,6 +27,8 @@ pub(crate) enum Helper {
     Statement(String),
     /// Execute a file.
     File(String),
+    /// Write each column on a line of its own, or no longer so.
+    Turn,
     /// Write rows in another format.
     Format(RowFormat),
 }
@@ -41,6 +44,8 @@ pub(crate) fn parse(line: &str) -> Result<Helper> {
         ("\\?" | "\\h" | "\\help" | "help", _) => Helper::Help,
         ("\\q" | "\\quit" | "exit" | "quit", _) => Helper::Quit,
         ("\\d" | "\\dt", "") => Helper::Statement("SHOW TABLES".to_owned()),
+        ("\\ds", _) => Helper::Statement("SHOW SYSTEM TABLES".to_owned()),
+        ("\\x", _) => Helper::Turn,
         ("\\d", table) => Helper::Statement(format!("DESCRIBE {table}")),
         ("\\df", _) => Helper::Statement("SHOW FUNCTIONS".to_owned()),
         ("\\dr", _) => Helper::Statement(
@@ -53,7 +58,7 @@ pub(crate) fn parse(line: &str) -> Result<Helper> {
         ("\\f", name) => match RowFormat::from_str(name, true) {
             Ok(RowFormat::Arrow) => bail!("an Arrow stream is not for a terminal"),
             Ok(format) => Helper::Format(format),
-            Err(_) => bail!("no format `{name}`; there are table, csv, json and jsonl"),
+            Err(_) => bail!("no format `{name}`; there are table, lines, csv, json and jsonl"),
         },
         _ => bail!("no command `{command}`; \\? lists them"),
     })

@@ -31,7 +31,7 @@ Examples:
   quern sql                     a shell; \\? lists its commands
 
 Rows go to standard output, everything else to standard error. Of several
-statements, table, csv and jsonl write one answer after the other; json writes one
+statements, table, lines, csv and jsonl write one answer after the other; json writes one
 array with the answer of each (one statement: its answer itself); arrow takes one
 query. JSON has no NaN and no infinity: they are the strings \"NaN\", \"Infinity\"
 and \"-Infinity\".
@@ -60,6 +60,8 @@ pub(crate) struct SqlCommand {
 pub(crate) enum RowFormat {
     /// Aligned columns
     Table,
+    /// Each column on a line of its own, for rows that are wide
+    Lines,
     /// A header, then one line per row
     Csv,
     /// One array of objects; of several statements, an array of these
@@ -75,6 +77,7 @@ impl RowFormat {
     fn output(self) -> Output {
         match self {
             Self::Table => Output::Table,
+            Self::Lines => Output::Lines,
             Self::Csv => Output::Csv,
             Self::Json => Output::Json,
             Self::Jsonl => Output::JsonLines,
@@ -158,7 +161,7 @@ fn show(context: &Context, format: RowFormat, answers: &Answers, item: Item, out
 fn show_done(context: &Context, format: RowFormat, done: &Done, out: &mut impl Write) -> Result<()> {
     match format {
         RowFormat::Json | RowFormat::Jsonl => writeln!(out, "{}", serde_json::to_string(done)?)?,
-        RowFormat::Table => writeln!(out, "{}", done.message)?,
+        RowFormat::Table | RowFormat::Lines => writeln!(out, "{}", done.message)?,
         // Nothing but rows belongs into these.
         RowFormat::Csv | RowFormat::Arrow => context.note(&done.message),
     }

@@ -50,7 +50,8 @@ pub(crate) fn open(context: &Context, mut format: RowFormat) -> Result<()> {
             Ok(Next::Leave) => return Ok(()),
             Ok(Next::Stay) => names.refresh(context),
             Err(error) if error.is::<Interrupted>() => {
-                eprintln!("{}", context.err.dim("stopped waiting; a run that it started goes on (\\dr lists runs)"));
+                // What became of a run that it waited for was said.
+                eprintln!("{}", context.err.dim("stopped"));
             }
             Err(error) => eprint!("{}", describe(&error, context.err)),
         }
@@ -77,6 +78,10 @@ fn handle(context: &Context, line: &str, format: &mut RowFormat) -> Result<Next>
             }
             Helper::Format(chosen) => {
                 *format = chosen;
+                return Ok(Next::Stay);
+            }
+            Helper::Turn => {
+                *format = if *format == RowFormat::Lines { RowFormat::Table } else { RowFormat::Lines };
                 return Ok(Next::Stay);
             }
             Helper::File(file) => std::fs::read_to_string(&file).map_err(|e| Error::io("read", file, e))?,

@@ -19,9 +19,9 @@ use datafusion::arrow::datatypes::DataType;
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::Transformed;
 use datafusion::common::{DFSchema, DataFusionError, Result};
-use datafusion::logical_expr::expr::BinaryExpr;
+use datafusion::logical_expr::expr::{Between, BinaryExpr};
 use datafusion::logical_expr::expr_rewriter::FunctionRewrite;
-use datafusion::logical_expr::{AggregateUDF, Cast, Expr, ExprSchemable, TryCast};
+use datafusion::logical_expr::{AggregateUDF, Cast, Expr, ExprSchemable, Operator, TryCast};
 use datafusion::optimizer::AnalyzerRule;
 use datafusion::optimizer::analyzer::function_rewrite::ApplyFunctionRewrites;
 
@@ -52,6 +52,10 @@ impl FunctionRewrite for Replace {
 
     fn rewrite(&self, expr: Expr, schema: &DFSchema, _: &ConfigOptions) -> Result<Transformed<Expr>> {
         Ok(match expr {
+            Expr::BinaryExpr(BinaryExpr { left, op, .. }) if compares(op) && is_interval(&left, schema) => {
+                return Err(without_order());
+            }
+            Expr::Between(Between { expr, .. }) if is_interval(&expr, schema) => return Err(without_order()),
             Expr::BinaryExpr(BinaryExpr { left, op, right }) => {
                 match (Operation::of(op), left.get_type(schema), right.get_type(schema)) {
                     (Some(operation), Ok(a), Ok(b)) if a.is_integer() && a == b => {
@@ -77,6 +81,24 @@ impl FunctionRewrite for Replace {
 /// Whether the cast of an expression can turn a finite number into an infinite one.
 fn narrows(expr: &Expr, to: &DataType, schema: &DFSchema) -> bool {
     expr.get_type(schema).is_ok_and(|from| narrowing::may_overflow(&from, to))
+}
+
+/// Whether an operator compares values.
+fn compares(op: Operator) -> bool {
+    use Operator::{Eq, Gt, GtEq, Lt, LtEq, NotEq};
+    matches!(op, Eq | NotEq | Lt | LtEq | Gt | GtEq)
+}
+
+fn is_interval(expr: &Expr, schema: &DFSchema) -> bool {
+    matches!(expr.get_type(schema), Ok(DataType::Interval(_)))
+}
+
+/// The error of comparing intervals: DataFusion would compare months, then days,
+/// then the rest, and find 25 hours shorter than a day.
+fn without_order() -> DataFusionError {
+    let text = "intervals cannot be compared, for days and months have no fixed length; \
+                add each to a timestamp and compare the sums";
+    DataFusionError::External(Box::new(Error::Unsupported(text.to_owned())))
 }
 
 /// The error of an operation on integers of type `of`.

@@ -5,6 +5,7 @@
 //! (in tables, large ones and long binaries by their type and size only).
 
 mod json;
+mod lines;
 mod table;
 mod value;
 mod width;
@@ -25,6 +26,8 @@ pub enum Output {
     /// Aligned columns with a frame, for people.
     #[default]
     Table,
+    /// Each column of a row on a line of its own, for people.
+    Lines,
     /// A header line, then one line per row.
     Csv,
     /// One array of objects.
@@ -37,8 +40,9 @@ pub enum Output {
 
 impl Output {
     /// All of them with their names.
-    pub const ALL: [(&'static str, Self); 5] = [
+    pub const ALL: [(&'static str, Self); 6] = [
         ("table", Self::Table),
+        ("lines", Self::Lines),
         ("csv", Self::Csv),
         ("json", Self::Json),
         ("jsonl", Self::JsonLines),
@@ -63,6 +67,7 @@ impl std::str::FromStr for Output {
 pub fn write_rows(rows: Rows, output: Output, out: &mut dyn Write) -> Result<u64> {
     match output {
         Output::Table => table::write(rows, out),
+        Output::Lines => lines::write(rows, out),
         Output::Csv => write_csv(rows, out),
         Output::Json => json::write_array(rows, out),
         Output::JsonLines => json::write_lines(rows, out),

@@ -138,6 +138,15 @@ impl Frame {
 
 /// One line of at most [`CELL_CHARS`] characters.
 fn shorten(cell: &str) -> String {
+    let text = escaped(cell);
+    if text.chars().count() <= CELL_CHARS {
+        return text;
+    }
+    text.chars().take(CELL_CHARS - 1).chain(['…']).collect()
+}
+
+/// One line, whose control characters a terminal does not execute.
+pub(super) fn escaped(cell: &str) -> String {
     let mut text = String::with_capacity(cell.len());
     for c in cell.chars() {
         match c {
@@ -146,10 +155,6 @@ fn shorten(cell: &str) -> String {
             c if c.is_control() => text.extend(c.escape_default()),
             c => text.push(c),
         }
-    }
-    if text.chars().count() > CELL_CHARS {
-        text = text.chars().take(CELL_CHARS - 1).collect();
-        text.push('…');
     }
     text
 }

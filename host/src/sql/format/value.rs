@@ -1,7 +1,7 @@
 //! One value as text.
 
 use arrow::array::{Array, ArrayRef, AsArray};
-use arrow::datatypes::{DataType, Field, Schema};
+use arrow::datatypes::{DataType, Field, Float16Type, Schema};
 use arrow::record_batch::RecordBatch;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use std::fmt::Write;
@@ -42,6 +42,8 @@ enum Kind<'a> {
     },
     /// Text that needs no conversion.
     Text,
+    /// A float16.
+    Half,
     Plain(ArrayFormatter<'a>),
 }
 
@@ -69,6 +71,7 @@ impl<'a> ColumnText<'a> {
             }
             (DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View, _) => Kind::Text,
             (DataType::List(_) | DataType::LargeList(_) | DataType::FixedSizeList(_, _), _) => list(array, exact)?,
+            (DataType::Float16, _) => Kind::Half,
             _ => Kind::Plain(plain(array)?),
         };
         Ok(Self { array, kind, detail })
@@ -91,6 +94,12 @@ impl<'a> ColumnText<'a> {
                 text.push_str(&std::net::Ipv4Addr::from(bits).to_string());
             }
             Kind::List { items, shape, item_type } => self.push_list(items, shape.as_deref(), item_type, row, text)?,
+            Kind::Half => {
+                let value = self.array.as_primitive::<Float16Type>().value(row);
+                // As wider floats are written: a whole one with `.0`.
+                let fraction = if value.is_finite() && value.to_f32().fract() == 0.0 { ".0" } else { "" };
+                write!(text, "{value}{fraction}").map_err(|e| Error::library("cannot show a value", e))?;
+            }
             Kind::Plain(formatter) => {
                 write!(text, "{}", formatter.value(row)).map_err(|e| Error::library("cannot show a value", e))?;
             }
@@ -106,7 +115,7 @@ impl<'a> ColumnText<'a> {
     /// Whether the text is valid JSON as it stands.
     pub(super) fn is_json(&self) -> bool {
         match self.kind {
-            Kind::List { .. } => true,
+            Kind::List { .. } | Kind::Half => true,
             Kind::Plain(_) => {
                 self.array.data_type().is_numeric() && !self.array.data_type().is_decimal()
                     || matches!(self.array.data_type(), DataType::Boolean)

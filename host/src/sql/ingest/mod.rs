@@ -192,6 +192,12 @@ pub fn open(paths: &[PathBuf], options: &Options) -> Result<Source> {
 }
 
 impl Source {
+    /// Columns of a table that the rows lack.
+    pub fn absent(&self, wanted: &Schema) -> Vec<String> {
+        let has = |name: &str| self.schema.columns().iter().any(|column| column.name.eq_ignore_ascii_case(name));
+        wanted.columns().iter().filter(|column| !has(&column.name)).map(|column| column.name.clone()).collect()
+    }
+
     /// The same rows for a table that exists: its columns by name, whatever the
     /// case of letters, in its order, with its types.
     pub fn conform(self, table: &str, wanted: &Schema) -> Result<Self> {

@@ -180,6 +180,10 @@ fn show(parser: &mut Parser<'_>) -> Result<Kind> {
             Show::Columns(table_name(parser)?)
         }
         (false, _) if take_word(parser, "TABLES") => Show::Tables,
+        (false, _) if take_word(parser, "SYSTEM") => {
+            expect_word(parser, "TABLES")?;
+            Show::SystemTables
+        }
         (false, _) if take_word(parser, "GRANTS") => grants::show(parser)?,
         (false, _) if take_word(parser, "COLUMNS") => {
             if !take_word(parser, "IN") {
@@ -188,7 +192,10 @@ fn show(parser: &mut Parser<'_>) -> Result<Kind> {
             Show::Columns(table_name(parser)?)
         }
         _ => {
-            return Err(unexpected(&parser.peek_token(), "TABLES, COLUMNS FROM, FUNCTIONS, FUNCTION STATUS or GRANTS"));
+            return Err(unexpected(
+                &parser.peek_token(),
+                "TABLES, SYSTEM TABLES, COLUMNS FROM, FUNCTIONS, FUNCTION STATUS or GRANTS",
+            ));
         }
     };
     Ok(Kind::Show(show))

@@ -11,7 +11,7 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::{Field, Schema, SchemaRef};
 
 use super::provider::View;
-use crate::base::{ColumnType, DType, Error, Limits, Result};
+use crate::base::{ColumnType, DType, Error, Limits, Result, closest};
 use crate::catalog::Catalog;
 use crate::device::Device;
 use crate::run::Runs;
@@ -27,6 +27,15 @@ pub(super) struct System {
     pub(super) runs: Runs,
     pub(super) device: Device,
     pub(super) limits: Limits,
+}
+
+/// The error for a table that is not there: the one that may be meant, else all.
+fn unknown(name: &str) -> Error {
+    let within = match closest(name, NAMES) {
+        Some(_) => format!("schema `{SCHEMA}`"),
+        None => format!("schema `{SCHEMA}`, which has {}", NAMES.join(", ")),
+    };
+    Error::not_found("system table", name, Some(within), NAMES)
 }
 
 /// What a table gives.
@@ -47,7 +56,7 @@ macro_rules! tables {
             pub(super) fn named(name: &str) -> Result<Self> {
                 match name {
                     $($name => Ok(Self::$table),)+
-                    _ => Err(Error::not_found("system table", name, Some("schema `quern`".to_owned()), NAMES)),
+                    _ => Err(unknown(name)),
                 }
             }
 
@@ -124,6 +133,19 @@ tables! {
         "name" Text, "kind" Text, "state" Text, "model" Text "?", "cores" Count "?", "memory_bytes" Count "?",
         "tables_bytes" Count "?", "programs_bytes" Count "?", "free_bytes" Count "?", "reason" Text "?",
     ]
+}
+
+/// The tables themselves as rows: name and columns.
+pub(super) fn list() -> Result<super::Rows> {
+    let shown =
+        Arc::new(Schema::new(vec![field("table_name", Kind::Text, false), field("columns", Kind::Text, false)]));
+    let row = |name: &&str| {
+        let schema = Table::named(name)?.schema();
+        let columns: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
+        Ok(vec![format!("{SCHEMA}.{name}").into(), columns.join(", ").into()])
+    };
+    let batch = rows_of(&shown, NAMES.iter().map(row).collect::<Result<_>>()?);
+    Ok(super::Rows::new(shown, std::iter::once(batch)))
 }
 
 /// The types that system tables use.
