@@ -64,7 +64,7 @@ const WORKED: [f32; 4] = [241.0, 342.0, 497.0, 706.0];
 
 /// Lets each call of `work` fail in turn, on a device that is open.
 fn each_call_fails_once(code: i32, answered: impl Fn(&Error, u64)) -> u64 {
-    let pool = Pool::of_gpu(0, 1 << 24).unwrap();
+    let pool = Pool::of_gpu(0, 1 << 24);
     let n = |x: &[f32]| x.to_vec();
     let once = n(&work(&pool).unwrap());
     assert_eq!(once, WORKED);
@@ -162,7 +162,7 @@ fn whatever_call_fails_while_a_device_is_opened_the_next_opens_it() {
 #[test]
 fn what_was_on_a_lost_device_is_not_seen_on_the_next() {
     Fake::PLAIN.run(|| {
-        let pool = Pool::of_gpu(0, 1 << 24).unwrap();
+        let pool = Pool::of_gpu(0, 1 << 24);
         let old = pool.cuda().unwrap().unwrap();
         let before = Buffer::from_slice(&pool, &[7; 64]).unwrap();
         let mark = old.run(|gpu| gpu.mark()).unwrap();

@@ -52,7 +52,7 @@ fn floats(bytes: &[u8]) -> Vec<f32> {
 fn on(gpu: &Gpu, bytes: &[u8]) -> Buffer {
     static POOL: OnceLock<Arc<Pool>> = OnceLock::new();
     assert_eq!(gpu.name(), "cuda:0");
-    Buffer::from_slice(POOL.get_or_init(|| Pool::of_gpu(0, 1 << 30).unwrap()), bytes).unwrap()
+    Buffer::from_slice(POOL.get_or_init(|| Pool::of_gpu(0, 1 << 30)), bytes).unwrap()
 }
 
 /// Where it is.

@@ -23,7 +23,7 @@ fn write(block: &Block, byte: u8) -> usize {
 #[test]
 fn no_instance_sees_what_another_left_on_the_device() {
     Fake::PLAIN.run(|| {
-        let pool = Pool::of_gpu(0, 1 << 20).unwrap();
+        let pool = Pool::of_gpu(0, 1 << 20);
         let (ada, bob) = (Owner::instance(1), Owner::instance(2));
         let first = pool.take(1000, ada).unwrap();
         assert_eq!(seen(&first, 1000), [0; 1000], "new memory holds what others left there");
@@ -43,7 +43,7 @@ fn no_instance_sees_what_another_left_on_the_device() {
 #[test]
 fn a_full_device_says_how_much_was_asked_for_and_is_free() {
     Fake { memory_bytes: 8 << 20, ..Fake::PLAIN }.run(|| {
-        let pool = Pool::of_gpu(0, 4 << 20).unwrap();
+        let pool = Pool::of_gpu(0, 4 << 20);
         let held = pool.take(3 << 20, Owner::TABLES).unwrap();
         assert_eq!((pool.tables_bytes(), pool.programs_bytes()), (3 << 20, 0));
         let error = pool.take(2 << 20, Owner::WRITER).unwrap_err();
@@ -59,7 +59,7 @@ fn a_full_device_says_how_much_was_asked_for_and_is_free() {
         let other = pool.take(2 << 20, Owner::WRITER).unwrap();
         assert_eq!((pool.kept_bytes(), counts().live_bytes), (0, 2 << 20));
         // The device has less than the budget when others use it.
-        let rival = Pool::of_gpu(0, 1 << 30).unwrap();
+        let rival = Pool::of_gpu(0, 1 << 30);
         let error = rival.take(7 << 20, Owner::WRITER).unwrap_err();
         assert!(
             matches!(error, Error::OutOfMemory { requested, allowed, free, .. }
@@ -74,7 +74,7 @@ fn a_full_device_says_how_much_was_asked_for_and_is_free() {
 }
 
 fn bytes_come_back() {
-    let pool = Pool::of_gpu(0, 1 << 28).unwrap();
+    let pool = Pool::of_gpu(0, 1 << 28);
     let before = counts();
     let cuda = pool.cuda().unwrap().unwrap();
     // More than all staging pieces together, and small ones in between.
@@ -105,7 +105,7 @@ fn bytes_are_staged_and_counted_as_the_driver_counts_them() {
 #[test]
 fn a_column_grows_on_the_device_under_its_views() {
     Fake::PLAIN.run(|| {
-        let pool = Pool::of_gpu(0, 1 << 20).unwrap();
+        let pool = Pool::of_gpu(0, 1 << 20);
         let mut column = ColumnBuffer::new(&pool, 100).unwrap();
         column.append(&[1; 100]).unwrap();
         let first = column.view();
@@ -122,7 +122,7 @@ fn a_column_grows_on_the_device_under_its_views() {
 #[test]
 fn work_that_was_sent_is_done_in_order_and_a_ticket_waits_for_it() {
     Fake::PLAIN.run(|| {
-        let pool = Pool::of_gpu(0, 1 << 20).unwrap();
+        let pool = Pool::of_gpu(0, 1 << 20);
         let block = pool.take(64, Owner::WRITER).unwrap();
         let cuda = pool.cuda().unwrap().unwrap();
         let to = block.as_ptr().addr() as u64;

@@ -7,7 +7,9 @@
 
 pub(crate) mod bench;
 
+mod choosing;
 mod faults;
 mod kernels;
 mod memory;
 mod probing;
+mod runs;

@@ -95,9 +95,9 @@ fn the_receipt_tells_what_was_used() {
     assert!(receipt.wall_ms >= receipt.device_ms && receipt.device_ms > 0.0, "{receipt:?}");
     assert!((1 << 16..16 << 20).contains(&receipt.peak_guest_bytes), "{receipt:?}");
     assert!(receipt.peak_device_bytes > 0 && receipt.replays > 10, "{receipt:?}");
-    // Three losses of float32, one model file.
-    assert_eq!(receipt.moved.reads_bytes, 3 * 4);
-    assert_eq!(receipt.moved.outputs_bytes, outcome.saved_models[0].size_bytes);
+    // Three losses, the tensors of one model.
+    assert_eq!(receipt.moved.reads_bytes, 3 * 8);
+    assert_eq!(receipt.moved.outputs_bytes, 4 * (8 * 16 + 16 + 16 * 4 + 4));
     assert_eq!((receipt.moved.inputs_bytes, receipt.moved.parameters_bytes), (0, 0));
     assert!(receipt.host_calls > 30 * 10, "{receipt:?}");
 }

@@ -22,19 +22,24 @@ use quern::tensor::Executor;
 use crate::support::components::component;
 
 /// A data folder whose procs are components.
-pub(super) struct Database {
-    pub(super) storage: Storage,
-    pub(super) runs: Runs,
+pub(crate) struct Database {
+    pub(crate) storage: Storage,
+    pub(crate) runs: Runs,
     folder: tempfile::TempDir,
 }
 
 impl Database {
     /// Where it lies.
-    pub(super) fn folder(&self) -> &Path {
+    pub(crate) fn folder(&self) -> &Path {
         self.folder.path()
     }
 
-    pub(super) fn new(components: &[(&str, &str)]) -> Self {
+    pub(crate) fn new(components: &[(&str, &str)]) -> Self {
+        Self::on(Device::cpu(2, 2 << 30), components)
+    }
+
+    /// With its columns and tensors on this device.
+    pub(crate) fn on(device: Device, components: &[(&str, &str)]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let storage = Storage::open(folder.path(), Arc::new(Disk)).unwrap();
         let catalog = Catalog::new(storage.clone());
@@ -44,30 +49,30 @@ impl Database {
             let new = NewComponent { name, procs: &found.procs, sha256: &found.sha256, bytes };
             catalog.create(&new).unwrap();
         }
-        let tables = Tables::new(storage.clone(), Device::cpu(2, 2 << 30));
+        let tables = Tables::new(storage.clone(), device);
         let executor = Executor::new(tables.device().clone());
         let threads = LocalThreads::new(&storage, &tables, executor, None).unwrap();
         let runs = Runs::open(&storage, &catalog, Arc::new(threads), &Limits::default()).unwrap();
         Self { storage, runs, folder }
     }
 
-    pub(super) fn run(&self, request: Request) -> RunStatus {
+    pub(crate) fn run(&self, request: Request) -> RunStatus {
         let id = self.runs.execute(request).unwrap();
         self.ended(id)
     }
 
-    pub(super) fn ended(&self, id: RunId) -> RunStatus {
+    pub(crate) fn ended(&self, id: RunId) -> RunStatus {
         let status = self.runs.wait(id, Some(Duration::from_secs(60))).unwrap();
         assert!(status.run.state.is_final(), "{status:?}");
         status
     }
 
-    pub(super) fn has_table(&self, name: &str) -> bool {
+    pub(crate) fn has_table(&self, name: &str) -> bool {
         self.storage.snapshot().unwrap().table(name).is_ok()
     }
 
     /// Points `id`, `x`, `y` with x = id and y = id / 2, dealt to so many shards.
-    pub(super) fn points(&self, name: &str, shards: u32, rows: i64) {
+    pub(crate) fn points(&self, name: &str, shards: u32, rows: i64) {
         let column = |name: &str, column_type: &str, nullable| Column {
             name: name.to_owned(),
             column_type: column_type.parse().unwrap(),
@@ -89,7 +94,7 @@ impl Database {
     }
 
     /// Images of ten patterns, which are their labels.
-    pub(super) fn images(&self, name: &str, shards: u32, rows: i32) {
+    pub(crate) fn images(&self, name: &str, shards: u32, rows: i32) {
         let column = |name: &str, column_type: &str| Column {
             name: name.to_owned(),
             column_type: column_type.parse().unwrap(),
@@ -114,7 +119,7 @@ impl Database {
     }
 
     /// The real digits: `part` is `train` or `t10k`.
-    pub(super) fn digits(&self, name: &str, part: &str, shards: u32) {
+    pub(crate) fn digits(&self, name: &str, part: &str, shards: u32) {
         let file = |kind: &str| crate::support::tests_folder().join(format!("data/mnist/{part}-{kind}-ubyte.gz"));
         let names = ["id", "data", "onehot_label", "readable_label"].map(str::to_owned).to_vec();
         let idx = IdxOptions { ids: true, one_hot_classes: Some(10) };
@@ -130,7 +135,7 @@ impl Database {
     }
 
     /// `(id, y)` of a table, by id.
-    pub(super) fn sums(&self, name: &str) -> Vec<(i64, f64)> {
+    pub(crate) fn sums(&self, name: &str) -> Vec<(i64, f64)> {
         let snapshot = self.storage.snapshot().unwrap();
         let table = snapshot.table(name).unwrap();
         let batches = self.storage.scan(&snapshot, &table, None, None).unwrap();

@@ -3,7 +3,7 @@
 mod bytes;
 mod commits;
 mod crowds;
-mod database;
+pub(crate) mod database;
 mod distribution;
 mod ensembles;
 mod failing;

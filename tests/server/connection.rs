@@ -108,7 +108,7 @@ fn a_client_that_stops_listening_does_not_disturb_the_holder() {
 /// A client that asks for rows and never reads one.
 fn silent(folder: &Path, query: &str) -> UnixStream {
     let mut stream = connect(folder).unwrap();
-    let hello = Hello { protocol: PROTOCOL, version: String::new(), pid: 7, role: Role::Brief };
+    let hello = Hello { protocol: PROTOCOL, version: String::new(), pid: 7, role: Role::Brief, device: String::new() };
     write_frame(&mut stream, &serde_json::json!({ "hello": hello }), &[]).unwrap();
     let request = Request::Sql { text: query.to_owned() };
     write_frame(&mut stream, &serde_json::json!({ "request": request }), &[]).unwrap();
@@ -203,7 +203,7 @@ fn stranger(folder: &Path, protocol: u32) -> std::thread::JoinHandle<()> {
     std::thread::spawn(move || {
         let (mut stream, _) = listener.accept().unwrap();
         read_frame::<serde_json::Value>(&mut stream).unwrap();
-        let hello = Hello { protocol, version: "9.9.9".to_owned(), pid: 7, role: Role::Server };
+        let hello = Hello { protocol, version: "9.9.9".to_owned(), pid: 7, role: Role::Server, device: String::new() };
         write_frame(&mut stream, &serde_json::json!({ "hello": hello }), &[]).unwrap();
         drop(read_frame::<serde_json::Value>(&mut stream));
         drop((stream, lock));

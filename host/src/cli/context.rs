@@ -14,6 +14,7 @@ use super::interrupt;
 use super::output::{ColorChoice, Paint, Progress};
 use crate::base::{Error, closest, data_folder};
 use crate::database::Options;
+use crate::device::Choice;
 use crate::server::{Connection, LOCK_FILE, Patience, Role};
 use crate::storage::CATALOG_FILE;
 
@@ -46,6 +47,11 @@ pub(crate) struct Global {
     /// When to use colours
     #[arg(long, global = true, value_enum, default_value_t = ColorChoice::Auto, value_name = "WHEN")]
     pub(crate) color: ColorChoice,
+    /// Where tables and tensors are: cpu, cuda:0 (or another number), or best, the GPU
+    /// with the most memory, else the processor [default: $QUERN_DEVICE, else best]
+    #[arg(long, global = true, env = "QUERN_DEVICE", value_name = "DEVICE", hide_env = true)]
+    #[arg(default_value = "best", hide_default_value = true)]
+    pub(crate) device: Choice,
     /// Threads for tensor work [default: all cores]
     #[arg(long, global = true, env = "QUERN_CORES", value_name = "N", hide_env = true)]
     #[arg(value_parser = clap::value_parser!(u16).range(1..=1024))]
@@ -90,6 +96,7 @@ impl Context {
             out_terminal: std::io::stdout().is_terminal(),
             err_terminal: std::io::stderr().is_terminal(),
             options: Options {
+                device: global.device,
                 cores: global.cores.map(usize::from),
                 limits: global
                     .folder_limit
@@ -101,6 +108,11 @@ impl Context {
             user: global.user.filter(|user| !user.is_empty()),
             connection: OnceCell::new(),
         }
+    }
+
+    /// `--device`.
+    pub(crate) fn device(&self) -> Choice {
+        self.options.device
     }
 
     /// `--cores`.

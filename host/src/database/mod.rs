@@ -15,7 +15,7 @@ pub use models::{Model, ModelRef};
 
 use crate::base::{Error, Limits, Result, RunId};
 use crate::catalog::{Catalog, ProcChange, Rights};
-use crate::device::{self, Device, Listed};
+use crate::device::{self, Choice, Device, Listed};
 use crate::proc::{CodeCache, Creating, Creation, MAX_INSTANCES};
 use crate::run::{LocalThreads, Request, RunResults, RunStatus, Runs, Sweep, SweepStatus, Target, may_see_startup};
 use crate::sql::{Answer, Caller, Context, Sql};
@@ -28,6 +28,8 @@ use crate::tensor::Executor;
 /// How a folder is opened.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
+    /// The device for columns and tensors; the best that is present by default.
+    pub device: Choice,
     /// Threads for tensor work; all that this process may use where absent.
     pub cores: Option<usize>,
     /// Limits that are other than by default in this folder while it is open: of
@@ -50,8 +52,8 @@ impl Database {
     /// Opens a folder, which only its holder may do.
     pub fn open(folder: &Path, options: &Options) -> Result<Self> {
         let limits = limits(options)?;
+        let device = options.device.device(options.cores)?;
         let storage = Storage::open(folder, Arc::new(Disk))?;
-        let device = chosen(options);
         let tables = Tables::new(storage.clone(), device.clone());
         let catalog = Catalog::new(storage.clone());
         catalog.sweep()?;
@@ -237,12 +239,4 @@ fn limits(options: &Options) -> Result<Limits> {
         return Err(Error::Limit { limit, requested, allowed, unit, hint });
     }
     Ok(limits)
-}
-
-fn chosen(options: &Options) -> Device {
-    let machine = Device::cpu_of_this_machine();
-    match options.cores {
-        Some(cores) => Device::cpu(cores, machine.memory_bytes),
-        None => machine,
-    }
 }

@@ -73,6 +73,11 @@ impl Block {
         self.source.cuda()
     }
 
+    /// [`crate::base::Error::DeviceLost`] once the GPU that it is on was lost.
+    pub fn check(&self) -> crate::base::Result<()> {
+        self.cuda().map_or(Ok(()), Cuda::check)
+    }
+
     /// Whether it is memory of just this GPU; after that was lost and opened again
     /// what was there before is not.
     pub fn is_on(&self, cuda: &Cuda) -> bool {

@@ -158,6 +158,24 @@ impl ColumnBuffer {
         Ok(())
     }
 
+    /// Appends the bytes of a buffer, on the device where that is on the same.
+    pub fn append_buffer(&mut self, source: &Buffer) -> Result<()> {
+        let Some(cuda) = source.block.cuda() else { return self.append(source.as_slice()) };
+        self.reserve(source.len())?;
+        if !self.block.is_on(cuda) {
+            return self.append(&source.read()?);
+        }
+        let (from, to) = (address(source.as_ptr()), address(self.block.as_ptr().wrapping_add(self.len_bytes)));
+        cuda.run(|gpu| gpu.copy(from, to, source.len()))?;
+        self.len_bytes += source.len();
+        Ok(())
+    }
+
+    /// [`Error::DeviceLost`] when what was appended was lost with its device.
+    pub fn check(&self) -> Result<()> {
+        self.block.check()
+    }
+
     /// Appends `count` bytes of value `byte`.
     pub fn append_filled(&mut self, byte: u8, count: usize) -> Result<()> {
         self.reserve(count)?;

@@ -105,8 +105,8 @@ impl Listed {
             ..Self::new(format!("cuda:{}", gpu.ordinal), "cuda", Use::Present)
         };
         let Some(device) = used.filter(|device| device.name == listed.name) else { return listed };
-        // What is free is what other processes have left, too; unknown of one that is lost.
-        let free = device.pool.cuda().ok().flatten().and_then(|cuda| cuda.run(|gpu| gpu.free_bytes()).ok());
+        // What is free is what other processes have left, too; unknown of one that is not open.
+        let free = device.pool.opened().and_then(|cuda| cuda.run(|gpu| gpu.free_bytes()).ok());
         Self {
             state: Use::Used,
             tables_bytes: Some(device.pool.tables_bytes()),

@@ -4,10 +4,11 @@
 //! back; [`Buffer`]s are immutable views of them; a [`ColumnBuffer`] grows past
 //! the end of the views that others hold. A [`Quota`] counts what a run holds
 //! and a [`KillSwitch`] ends it. Nothing here knows tables or tensors.
-//! [`cuda`] finds the GPUs; [`list`] shows all devices.
+//! [`cuda`] finds the GPUs; [`list`] shows all devices, and a [`Choice`] picks one.
 
 mod block;
 mod buffer;
+mod choice;
 pub mod cuda;
 mod kill;
 mod list;
@@ -22,6 +23,7 @@ use crate::base::Result;
 
 pub use block::{ALIGNMENT_BYTES, Block, Owner};
 pub use buffer::{Buffer, ColumnBuffer};
+pub use choice::Choice;
 pub use kill::{KillSwitch, Subscription, coarse_ms};
 pub use list::{Listed, Use, list};
 pub use pool::Pool;
@@ -48,16 +50,23 @@ impl Device {
     }
 
     /// A GPU, `cuda:N`, with nine tenths of its memory; `cores` threads do what is
-    /// done on the host.
+    /// done on the host. It is opened when something is first put there, so that
+    /// commands that use no device do not wait for it.
     pub fn cuda(ordinal: usize, cores: usize) -> Result<Self> {
-        let memory_bytes = cuda::Cuda::open(ordinal)?.info().memory_bytes / 10 * 9;
+        let memory_bytes = cuda::Cuda::find(ordinal)?.memory_bytes / 10 * 9;
         Self::cuda_with(ordinal, cores, memory_bytes)
     }
 
     /// The same with a memory budget.
     pub fn cuda_with(ordinal: usize, cores: usize, memory_bytes: u64) -> Result<Self> {
-        let pool = Pool::of_gpu(ordinal, memory_bytes)?;
+        cuda::Cuda::find(ordinal)?;
+        let pool = Pool::of_gpu(ordinal, memory_bytes);
         Ok(Self { name: format!("cuda:{ordinal}"), cores: cores.max(1), memory_bytes, pool })
+    }
+
+    /// Whether its memory is the machine's.
+    pub fn is_host(&self) -> bool {
+        self.pool.is_host()
     }
 
     /// The processor with all cores this process may use and half of the

@@ -38,11 +38,11 @@ pub struct Pool {
 #[derive(Debug)]
 enum Place {
     Host,
-    /// Replaced when the device was lost.
     Gpu {
         ordinal: usize,
         allowed_bytes: u64,
-        open: Mutex<Arc<Cuda>>,
+        /// Opened by the first taker, and again when the device was lost.
+        open: Mutex<Option<Arc<Cuda>>>,
     },
 }
 
@@ -71,9 +71,20 @@ impl Pool {
     }
 
     /// An empty pool of a GPU's memory, of which blocks may take `allowed_bytes`.
-    pub fn of_gpu(ordinal: usize, allowed_bytes: u64) -> Result<Arc<Self>> {
-        let open = Mutex::new(Cuda::open(ordinal)?);
-        Ok(Self::of(Place::Gpu { ordinal, allowed_bytes, open }))
+    pub fn of_gpu(ordinal: usize, allowed_bytes: u64) -> Arc<Self> {
+        Self::of(Place::Gpu { ordinal, allowed_bytes, open: Mutex::default() })
+    }
+
+    /// Whether it is the host's memory.
+    pub fn is_host(&self) -> bool {
+        matches!(self.place, Place::Host)
+    }
+
+    /// The GPU if it is open and was not lost.
+    pub fn opened(&self) -> Option<Arc<Cuda>> {
+        let Place::Gpu { open, .. } = &self.place else { return None };
+        let open = open.lock().unwrap_or_else(PoisonError::into_inner);
+        open.as_ref().filter(|cuda| cuda.check().is_ok()).cloned()
     }
 
     fn of(place: Place) -> Arc<Self> {
@@ -86,7 +97,7 @@ impl Pool {
         })
     }
 
-    /// The GPU, opened again if it was lost; none for the host.
+    /// The GPU, opened if it is not or was lost; none for the host.
     pub fn cuda(&self) -> Result<Option<Arc<Cuda>>> {
         match self.source()? {
             Source::Host => Ok(None),
@@ -165,11 +176,12 @@ impl Pool {
     fn source(&self) -> Result<Source> {
         let Place::Gpu { ordinal, open, .. } = &self.place else { return Ok(Source::Host) };
         let mut open = open.lock().unwrap_or_else(PoisonError::into_inner);
-        if open.check().is_err() {
-            *open = Cuda::open(*ordinal)?;
-            self.empty();
+        if let Some(cuda) = open.as_ref().filter(|cuda| cuda.check().is_ok()) {
+            return Ok(Source::Cuda(Arc::clone(cuda)));
         }
-        Ok(Source::Cuda(Arc::clone(&open)))
+        *open = None;
+        self.empty();
+        Ok(Source::Cuda(Arc::clone(open.insert(Cuda::open(*ordinal)?))))
     }
 
     /// A kept block of this size, rather one that `owner` has left.

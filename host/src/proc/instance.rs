@@ -231,7 +231,12 @@ fn finish(mut run: Run, result: Result<()>, measured: &Measured) -> InstanceOutc
         device_ms: ms(stats.device_time),
         peak_guest_bytes: measured.peak_guest_bytes,
         peak_device_bytes: run.quota.peak_bytes(),
-        moved: Moved { inputs_bytes: run.moved.inputs_bytes + loaded_bytes, ..run.moved },
+        moved: Moved {
+            inputs_bytes: run.moved.inputs_bytes + loaded_bytes,
+            scalars_bytes: stats.scalars_bytes,
+            checks_bytes: stats.checks_bytes,
+            ..run.moved
+        },
         gathered_bytes,
         rows_in,
         rows_out,

@@ -91,12 +91,24 @@ impl ModelCache {
     }
 }
 
+impl CachedModel {
+    /// Whether it was lost with its device.
+    fn is_lost(&self) -> bool {
+        self.tensors.iter().any(|tensor| tensor.data.block().check().is_err())
+    }
+}
+
 impl Kept {
     fn get(&mut self, sha256: &str) -> Option<Arc<CachedModel>> {
         self.clock += 1;
         let (model, used) = self.models.get_mut(sha256)?;
         *used = self.clock;
-        Some(model.clone())
+        let model = model.clone();
+        if model.is_lost() {
+            self.remove(sha256);
+            return None;
+        }
+        Some(model)
     }
 
     fn put(&mut self, sha256: String, model: &Arc<CachedModel>, capacity_bytes: u64) {

@@ -41,17 +41,26 @@ pub struct Receipt {
 pub struct Moved {
     /// Columns of inputs and model files, to the device.
     pub inputs_bytes: u64,
-    /// Tensors and columns that the guest gave, to the device.
+    /// Tensors that the guest gave, to the device.
     pub parameters_bytes: u64,
     /// What the guest read, from the device.
     pub reads_bytes: u64,
-    /// Rows of outputs and saved models, from the device.
+    /// Rows of outputs and tensors of saved models, from the device.
     pub outputs_bytes: u64,
+    /// Scalars of tensor programs, such as a learning rate, to a GPU.
+    pub scalars_bytes: u64,
+    /// What checks of indices found, from a GPU.
+    pub checks_bytes: u64,
 }
 
 impl Moved {
-    /// All causes together.
-    pub fn total_bytes(&self) -> u64 {
-        self.inputs_bytes + self.parameters_bytes + self.reads_bytes + self.outputs_bytes
+    /// All that went to the device.
+    pub fn to_device_bytes(&self) -> u64 {
+        self.inputs_bytes + self.parameters_bytes + self.scalars_bytes
+    }
+
+    /// All that came from it.
+    pub fn from_device_bytes(&self) -> u64 {
+        self.reads_bytes + self.outputs_bytes + self.checks_bytes
     }
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::testing::{Workshop, sweep};
 use crate::base::{Limits, Result};
 use crate::catalog::NewComponent;
-use crate::device::{Device, KillSwitch};
+use crate::device::{Choice, KillSwitch};
 use crate::proc::{CodeCache, Inspection, LogLevel, TestOutcome, inspect_tests};
 use crate::tensor::Executor;
 
@@ -20,6 +20,8 @@ pub struct Suite {
     pub filters: Vec<String>,
     /// Wall time of one test.
     pub deadline: Duration,
+    /// The device for columns and tensors.
+    pub device: Choice,
     /// Threads for tensor work; all that this process may use where absent.
     pub cores: Option<usize>,
 }
@@ -60,10 +62,7 @@ impl Suite {
         let clock = Instant::now();
         sweep();
         let (found, component) = inspect_tests(&self.name, bytes, &Limits::default(), CodeCache::of_user().as_ref())?;
-        let executor = Executor::new(match self.cores {
-            Some(cores) => Device::cpu(cores, Device::cpu_of_this_machine().memory_bytes),
-            None => Device::cpu_of_this_machine(),
-        });
+        let executor = Executor::new(self.device.device(self.cores)?);
         let limits =
             Limits { deadline_ms: u64::try_from(self.deadline.as_millis()).unwrap_or(u64::MAX), ..Limits::default() };
         let workshop = |kill: &KillSwitch| self.workshop(&found, bytes, &executor, (&limits, kill));

@@ -85,7 +85,10 @@ impl Connection {
         create_folder(folder)?;
         let folder = folder.canonicalize().map_err(|e| Error::io("open", folder, e))?;
         let remote = match dial(&folder, PATIENCE)? {
-            Some(found) => found,
+            Some(found) => {
+                check_device(&folder, options, &found.hello)?;
+                found
+            }
             None => start_background(&folder, options)?,
         };
         let link = Mutex::new(Link::Remote(Arc::new(remote)));
@@ -248,7 +251,10 @@ fn open_link(folder: &Path, options: &Options, role: Role) -> Result<Link> {
             // who is about to leave, and would have to stay for us.
             Some(remote) if remote.hello.role == Role::Brief && role != Role::Brief && started.elapsed() < PATIENCE => {
             }
-            Some(remote) => return Ok(Link::Remote(Arc::new(remote))),
+            Some(remote) => {
+                check_device(folder, options, &remote.hello)?;
+                return Ok(Link::Remote(Arc::new(remote)));
+            }
             // Nobody listens for a moment while a holder starts or leaves.
             None => {}
         }
@@ -257,6 +263,22 @@ fn open_link(folder: &Path, options: &Options, role: Role) -> Result<Link> {
         }
         std::thread::sleep(RETRY);
     }
+}
+
+/// Refuses a holder that uses another device than was asked for.
+fn check_device(folder: &Path, options: &Options, holder: &Hello) -> Result<()> {
+    if holder.device.is_empty() || options.device.allows(&holder.device) {
+        return Ok(());
+    }
+    Err(Error::Invalid(format!(
+        "folder {} is held by process {}, which uses {}, not {}; leave out --device and $QUERN_DEVICE, \
+         or stop that process (kill {}) and start it with this device",
+        folder.display(),
+        holder.pid,
+        holder.device,
+        options.device,
+        holder.pid
+    )))
 }
 
 /// Connects and says hello. None where nobody listens; an error where the one
@@ -283,7 +305,7 @@ fn dial(folder: &Path, patience: Duration) -> Result<Option<Remote>> {
 /// Connects and exchanges hellos.
 fn greet(folder: &Path) -> Result<Option<(UnixStream, Hello)>> {
     let Ok(mut stream) = connect(folder) else { return Ok(None) };
-    if write_frame(&mut stream, &ToHolder::Hello(Hello::ours(Role::Brief)), &[]).is_err() {
+    if write_frame(&mut stream, &ToHolder::Hello(Hello::ours(Role::Brief, "")), &[]).is_err() {
         return Ok(None);
     }
     match read_from_holder(&mut stream) {
@@ -302,6 +324,7 @@ fn start_background(folder: &Path, options: &Options) -> Result<Remote> {
         OpenOptions::new().create(true).append(true).open(&log_path).map_err(|e| Error::io("open", &log_path, e))?;
     let mut command = Command::new(&program);
     command.arg("--data").arg(folder).arg("--quiet");
+    command.arg("--device").arg(options.device.to_string());
     if let Some(cores) = options.cores {
         command.arg("--cores").arg(cores.to_string());
     }

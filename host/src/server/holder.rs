@@ -67,6 +67,7 @@ struct Held {
 struct Shared {
     folder: PathBuf,
     role: Role,
+    device: String,
     state: Mutex<State>,
     changed: Condvar,
     departure: Arc<Departure>,
@@ -88,9 +89,12 @@ struct State {
 impl Holder {
     /// Opens the folder that `lock` is for and serves others.
     pub(super) fn start(folder: &Path, lock: FolderLock, options: &Options, role: Role) -> Result<Self> {
+        // Known before the folder is open, for clients that ask for another.
+        let options = Options { device: options.device.resolved(), ..options.clone() };
         let shared = Arc::new(Shared {
             folder: folder.to_owned(),
             role,
+            device: options.device.to_string(),
             state: Mutex::default(),
             changed: Condvar::new(),
             departure: Arc::default(),
@@ -105,7 +109,7 @@ impl Holder {
             .map_err(|e| Error::io("serve", folder, e))?;
         // From here on dropping `holder` undoes everything.
         let holder = Self { shared, held: Mutex::new(Some(Held { accepting, lock })) };
-        let database = Database::open(folder, options)?;
+        let database = Database::open(folder, &options)?;
         if role == Role::Server {
             database.start_up()?;
         }
@@ -306,7 +310,7 @@ fn serve_client(shared: &Shared, stream: UnixStream) -> Result<()> {
         Some((ToHolder::Hello(_), _)) => {}
         _ => return Ok(()),
     }
-    write_frame(&mut stream, &ToClient::Hello(Hello::ours(shared.role)), &[])?;
+    write_frame(&mut stream, &ToClient::Hello(Hello::ours(shared.role, &shared.device)), &[])?;
     stream.without_read_timeout().map_err(io)?;
     while let Some((header, body)) = read_frame(&mut stream)? {
         let (request, user) = match header {

@@ -33,12 +33,16 @@ pub struct Hello {
     pub pid: u32,
     /// What it is; of a client without meaning.
     pub role: Role,
+    /// The device that the folder's columns and tensors are on; of a client empty.
+    #[serde(default)]
+    pub device: String,
 }
 
 impl Hello {
     /// Of this process.
-    pub fn ours(role: Role) -> Self {
-        Self { protocol: PROTOCOL, version: env!("CARGO_PKG_VERSION").to_owned(), pid: std::process::id(), role }
+    pub fn ours(role: Role, device: &str) -> Self {
+        let (version, pid) = (env!("CARGO_PKG_VERSION").to_owned(), std::process::id());
+        Self { protocol: PROTOCOL, version, pid, role, device: device.to_owned() }
     }
 }
 

@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::TableView;
+use super::home::{Home, Homes};
 use super::resident::{Part, Resident, Source};
 use crate::base::{Error, Result, SnapshotId, TableId};
 use crate::device::Device;
@@ -19,6 +20,9 @@ pub struct Tables(Arc<Inner>);
 struct Inner {
     storage: Storage,
     device: Device,
+    homes: Homes,
+    /// Memory of the machine for columns that are not on the device.
+    host_bytes: u64,
     state: Mutex<State>,
 }
 
@@ -55,7 +59,9 @@ struct Key {
 impl Tables {
     /// No columns yet, on `device`, whose memory is the budget.
     pub fn new(storage: Storage, device: Device) -> Self {
-        Self(Arc::new(Inner { storage, device, state: Mutex::default() }))
+        let homes = Homes::new(&device);
+        let host_bytes = if device.is_host() { 0 } else { Device::cpu_of_this_machine().memory_bytes };
+        Self(Arc::new(Inner { storage, device, homes, host_bytes, state: Mutex::default() }))
     }
 
     /// The device.
@@ -85,7 +91,11 @@ impl Tables {
 
     /// Device memory held by columns.
     pub fn resident_bytes(&self) -> u64 {
-        self.state().residents.values().map(|kept| kept.resident.size_bytes()).sum()
+        self.state().residents.values().map(|kept| kept.resident.size_bytes(Home::Device)).sum()
+    }
+
+    pub(super) fn homes(&self) -> &Homes {
+        &self.0.homes
     }
 
     pub(super) fn storage(&self) -> &Storage {
@@ -98,6 +108,10 @@ impl Tables {
         let state = &mut *state;
         state.clock += 1;
         let key = Key::of(source);
+        if !self.0.device.is_host() {
+            // What was lost with the device is loaded again.
+            state.residents.retain(|_, kept| !kept.resident.is_lost());
+        }
         // What a change of rows has made stale is kept only for views that hold it.
         state.residents.retain(|other, kept| {
             !(other.table == key.table && other.part == key.part && other.since < key.since && kept.is_free())
@@ -118,15 +132,18 @@ impl Tables {
 
     /// Lets columns leave, the least recently used first, until `bytes` more
     /// fit the budget; an error when views hold too much.
-    pub(super) fn make_room(&self, source: &Source, bytes: u64) -> Result<()> {
-        let allowed = self.0.device.memory_bytes;
+    pub(super) fn make_room(&self, source: &Source, home: Home, bytes: u64) -> Result<()> {
+        let (limit, allowed) = match home {
+            Home::Device => ("device memory", self.0.device.memory_bytes),
+            Home::Host => ("memory of the machine", self.0.host_bytes),
+        };
         let mut state = self.state();
-        let mut used: u64 = state.residents.values().map(|kept| kept.resident.size_bytes()).sum();
+        let mut used: u64 = state.residents.values().map(|kept| kept.resident.size_bytes(home)).sum();
         while used.saturating_add(bytes) > allowed {
-            let free = state.residents.iter().filter(|(_, kept)| kept.is_free() && kept.resident.size_bytes() > 0);
+            let free = state.residents.iter().filter(|(_, kept)| kept.is_free() && kept.resident.size_bytes(home) > 0);
             let Some(key) = free.min_by_key(|(_, kept)| kept.last_used).map(|(key, _)| *key) else {
                 return Err(Error::Limit {
-                    limit: "device memory",
+                    limit,
                     requested: used.saturating_add(bytes),
                     allowed,
                     unit: "bytes",
@@ -136,7 +153,7 @@ impl Tables {
                     ),
                 });
             };
-            used -= state.residents.remove(&key).map_or(0, |kept| kept.resident.size_bytes());
+            used -= state.residents.remove(&key).map_or(0, |kept| kept.resident.size_bytes(home));
         }
         Ok(())
     }

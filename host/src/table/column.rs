@@ -1,5 +1,6 @@
 //! A column's rows on a device: an immutable prefix of a buffer that may grow.
 
+use super::home::Home;
 use crate::base::{ColumnType, Error, Result};
 use crate::device::Buffer;
 
@@ -12,6 +13,9 @@ pub struct DeviceColumn {
     pub(super) values: Buffer,
     pub(super) offsets: Option<Buffer>,
     pub(super) validity: Option<Buffer>,
+    /// The same where the processor can look at it.
+    pub(super) present: Option<Buffer>,
+    pub(super) home: Home,
 }
 
 /// A copy of some rows in the layout of `buffers` in `wit/types.wit`.
@@ -67,24 +71,50 @@ impl DeviceColumn {
         self.validity.as_ref()
     }
 
-    /// As [`Self::values_buffer`], as bytes.
+    /// As [`Self::values_buffer`], as bytes; none of those on a GPU.
     pub fn values(&self) -> &[u8] {
         self.values.as_slice()
     }
 
     /// Whether row `row` has a value.
     pub fn is_present(&self, row: usize) -> bool {
-        self.validity.as_ref().is_none_or(|bytes| bytes.as_slice().get(row).is_some_and(|byte| *byte != 0))
+        self.present.as_ref().is_none_or(|bytes| bytes.as_slice().get(row).is_some_and(|byte| *byte != 0))
     }
 
-    /// Bytes it takes of the device.
+    /// Bytes of its rows.
     pub fn size_bytes(&self) -> u64 {
         let optional = |buffer: &Option<Buffer>| buffer.as_ref().map_or(0, Buffer::len);
         (self.values.len() + optional(&self.offsets) + optional(&self.validity)) as u64
     }
 
-    /// The bytes of row `row`; empty for a null of variable width.
+    /// Those of them that are on the device.
+    pub fn device_bytes(&self) -> u64 {
+        match self.home {
+            Home::Device => self.size_bytes(),
+            Home::Host => 0,
+        }
+    }
+
+    /// Bytes of a copy of rows that came from the device.
+    pub fn moved_bytes(&self, copy: &ColumnCopy) -> u64 {
+        match self.home {
+            Home::Device if self.is_on_gpu() => copy.values.len() as u64,
+            Home::Device => copy.size_bytes(),
+            Home::Host => 0,
+        }
+    }
+
+    /// Whether the processor cannot look at the values.
+    pub(super) fn is_on_gpu(&self) -> bool {
+        self.values.block().cuda().is_some()
+    }
+
+    /// The bytes of row `row`; empty for a null of variable width. Not of a column
+    /// on a GPU, which is read in larger parts.
     pub fn row_bytes(&self, row: usize) -> Result<&[u8]> {
+        if self.is_on_gpu() {
+            return Err(Error::Internal("single rows of a column on a GPU".to_owned()));
+        }
         let range = match &self.offsets {
             Some(offsets) => offset_at(offsets, row)..offset_at(offsets, row.saturating_add(1)),
             None => {
@@ -117,12 +147,12 @@ impl DeviceColumn {
                 (start * width..end * width, None)
             }
         };
-        let values = self.values().get(range).unwrap_or_default().to_vec();
+        let values = self.values.slice(range.start, range.len())?.read()?.into_owned();
         Ok(ColumnCopy { rows, validity: self.bitmap(start, end), offsets, values })
     }
 
     fn bitmap(&self, start: usize, end: usize) -> Option<Vec<u8>> {
-        let present = self.validity.as_ref()?.as_slice().get(start..end)?;
+        let present = self.present.as_ref()?.as_slice().get(start..end)?;
         if present.iter().all(|byte| *byte != 0) {
             return None;
         }

@@ -2,34 +2,46 @@
 //! are appended past the end of what views see.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray};
 use arrow::buffer::Buffer as ArrowBuffer;
 use arrow::datatypes::DataType;
 
 use super::DeviceColumn;
+use super::home::{Home, Homes};
 use crate::base::{Column, ColumnType, Error, Result};
-use crate::device::{Buffer, ColumnBuffer, Pool};
+use crate::device::{Buffer, ColumnBuffer};
 
 /// A column that grows.
 #[derive(Debug)]
 pub(super) struct Growing {
     column: Column,
-    pool: Arc<Pool>,
+    homes: Homes,
+    home: Home,
     rows: u64,
     values: ColumnBuffer,
-    /// For types of variable width.
+    /// For types of variable width, which the processor can look at.
     offsets: Option<ColumnBuffer>,
     /// Made when the first null comes.
-    validity: Option<ColumnBuffer>,
+    validity: Option<Validity>,
+    /// Bytes copied to the device so far.
+    uploaded_bytes: u64,
     /// Nulls among the first rows, at each number of rows that was reached.
     nulls: BTreeMap<u64, u64>,
 }
 
+/// One byte per row, 1 = present.
+#[derive(Debug)]
+struct Validity {
+    /// Where the processor can look at it.
+    present: ColumnBuffer,
+    /// Beside the values, when the processor cannot look at those.
+    beside: Option<ColumnBuffer>,
+}
+
 impl Growing {
     /// An empty column with room for `rows` rows.
-    pub(super) fn new(pool: &Arc<Pool>, column: &Column, rows: u64) -> Result<Self> {
+    pub(super) fn new(homes: &Homes, column: &Column, rows: u64) -> Result<Self> {
         if let ColumnType::List(_) = column.column_type {
             return Err(Error::Unsupported(format!(
                 "column `{}` is {}, which procs cannot read; leave it out of the input's columns",
@@ -37,6 +49,8 @@ impl Growing {
             )));
         }
         let width = column.column_type.row_bytes();
+        let home = homes.of(&column.column_type);
+        let pool = homes.pool(home);
         let rows = usize::try_from(rows).map_err(|_| Error::OutOfRange(format!("a column of {rows} rows")))?;
         let offsets = match width {
             Some(_) => None,
@@ -49,11 +63,13 @@ impl Growing {
         let values = ColumnBuffer::new(pool, rows.saturating_mul(width.unwrap_or(0)))?;
         Ok(Self {
             column: column.clone(),
-            pool: Arc::clone(pool),
+            homes: homes.clone(),
+            home,
             rows: 0,
             values,
             offsets,
             validity: None,
+            uploaded_bytes: 0,
             nulls: BTreeMap::new(),
         })
     }
@@ -63,16 +79,26 @@ impl Growing {
         self.rows
     }
 
-    /// Bytes of the rows so far.
-    pub(super) fn size_bytes(&self) -> u64 {
-        let optional = |buffer: &Option<ColumnBuffer>| buffer.as_ref().map_or(0, ColumnBuffer::len);
-        (self.values.len() + optional(&self.offsets) + optional(&self.validity)) as u64
+    /// Bytes that were copied to the device so far.
+    pub(super) fn uploaded_bytes(&self) -> u64 {
+        self.uploaded_bytes
     }
 
-    /// Device memory held.
+    /// Memory held where the values are.
     pub(super) fn capacity_bytes(&self) -> u64 {
-        let optional = |buffer: &Option<ColumnBuffer>| buffer.as_ref().map_or(0, ColumnBuffer::capacity_bytes);
-        (self.values.capacity_bytes() + optional(&self.offsets) + optional(&self.validity)) as u64
+        let optional = |buffer: Option<&ColumnBuffer>| buffer.map_or(0, ColumnBuffer::capacity_bytes);
+        let validity = self.validity.as_ref().map(|validity| validity.beside.as_ref().unwrap_or(&validity.present));
+        (self.values.capacity_bytes() + optional(self.offsets.as_ref()) + optional(validity)) as u64
+    }
+
+    /// Where the values are.
+    pub(super) fn home(&self) -> Home {
+        self.home
+    }
+
+    /// Whether it was lost with its device.
+    pub(super) fn is_lost(&self) -> bool {
+        self.values.check().is_err()
     }
 
     /// The first `rows` rows.
@@ -83,15 +109,20 @@ impl Growing {
             Some(offsets) => last_offset(offsets),
             None => count * self.column.column_type.row_bytes().unwrap_or_default(),
         };
-        let validity = self.validity.as_ref().map(|v| v.view().slice(0, count)).transpose()?;
-        let null_count = validity.as_ref().map_or(0, |validity| self.null_count(rows, validity.as_slice()));
+        let part = |buffer: &ColumnBuffer| buffer.view().slice(0, count);
+        let present = self.validity.as_ref().map(|validity| part(&validity.present)).transpose()?;
+        let beside = self.validity.as_ref().and_then(|validity| validity.beside.as_ref()).map(part).transpose()?;
+        let null_count = present.as_ref().map_or(0, |present| self.null_count(rows, present.as_slice()));
+        let present = present.filter(|_| null_count > 0);
         Ok(DeviceColumn {
             column_type: self.column.column_type.clone(),
             rows,
             null_count,
             values: self.values.view().slice(0, bytes)?,
             offsets,
-            validity: validity.filter(|_| null_count > 0),
+            validity: beside.filter(|_| null_count > 0).or_else(|| present.clone()),
+            present,
+            home: self.home,
         })
     }
 
@@ -106,7 +137,11 @@ impl Growing {
             )));
         }
         match self.column.column_type.row_bytes() {
-            Some(width) => self.values.append(&fixed_rows(array, width)?)?,
+            Some(width) => {
+                let rows = fixed_rows(array, width)?;
+                self.values.append(&rows)?;
+                self.uploaded(rows.len());
+            }
             None => self.append_spans(array)?,
         }
         self.append_validity(array)?;
@@ -120,6 +155,13 @@ impl Growing {
         let (from, known) = self.nulls.range(..=rows).next_back().map_or((0, 0), |(rows, nulls)| (*rows, *nulls));
         let from = usize::try_from(from).unwrap_or(usize::MAX);
         known + validity.iter().skip(from).filter(|present| **present == 0).count() as u64
+    }
+
+    /// Counts bytes that were copied to where the values are.
+    fn uploaded(&mut self, bytes: usize) {
+        if self.home == Home::Device {
+            self.uploaded_bytes += bytes as u64;
+        }
     }
 
     fn grown(&mut self, rows: u64, nulls: u64) {
@@ -138,9 +180,14 @@ impl Growing {
                 .collect();
             offsets.append(&moved)?;
         }
-        self.values.append(source.values())?;
+        self.values.append_buffer(&source.values)?;
         match &source.validity {
-            Some(present) => self.validity()?.append(present.as_slice())?,
+            Some(validity) => {
+                let present = source.present.as_ref().unwrap_or(validity);
+                let own = self.validity()?;
+                own.present.append_buffer(present)?;
+                own.beside.as_mut().map_or(Ok(()), |beside| beside.append_buffer(validity))?;
+            }
             None => self.append_present(usize::try_from(source.rows).unwrap_or_default())?,
         }
         self.grown(source.rows, source.null_count);
@@ -152,7 +199,8 @@ impl Growing {
             return Err(Error::Internal("a column of variable width without offsets".into()));
         };
         let mut ends = Vec::with_capacity(array.len() * 8);
-        let mut end = self.values.len();
+        let begin = self.values.len();
+        let mut end = begin;
         for row in 0..array.len() {
             let bytes: &[u8] = match array.data_type() {
                 _ if array.is_null(row) => b"",
@@ -163,35 +211,59 @@ impl Growing {
             end += bytes.len();
             ends.extend_from_slice(&(end as u64).to_le_bytes());
         }
-        offsets.append(&ends)
+        offsets.append(&ends)?;
+        let added = ends.len() + end - begin;
+        self.uploaded(added);
+        Ok(())
     }
 
     fn append_validity(&mut self, array: &ArrayRef) -> Result<()> {
         match array.nulls().filter(|nulls| nulls.null_count() > 0) {
             Some(nulls) => {
                 let bytes: Vec<u8> = nulls.iter().map(u8::from).collect();
-                self.validity()?.append(&bytes)
+                let validity = self.validity()?;
+                validity.present.append(&bytes)?;
+                validity.beside.as_mut().map_or(Ok(()), |beside| beside.append(&bytes))?;
+                self.uploaded(bytes.len());
+                Ok(())
             }
             None => self.append_present(array.len()),
         }
     }
 
     fn append_present(&mut self, rows: usize) -> Result<()> {
-        match &mut self.validity {
-            Some(validity) => validity.append_filled(1, rows),
-            None => Ok(()),
+        let Some(validity) = &mut self.validity else { return Ok(()) };
+        validity.append_present(rows)?;
+        self.filled(rows);
+        Ok(())
+    }
+
+    /// Counts bytes that were set where the values are, which a GPU does by itself.
+    fn filled(&mut self, bytes: usize) {
+        if self.homes.is_visible(self.home) {
+            self.uploaded(bytes);
         }
     }
 
     /// The validity, made when it is missing: all rows so far are present.
-    fn validity(&mut self) -> Result<&mut ColumnBuffer> {
+    fn validity(&mut self) -> Result<&mut Validity> {
         if self.validity.is_none() {
             let rows = usize::try_from(self.rows).unwrap_or_default();
-            let mut validity = ColumnBuffer::new(&self.pool, rows)?;
-            validity.append_filled(1, rows)?;
+            let here = |home| ColumnBuffer::new(self.homes.pool(home), rows);
+            let beside = (!self.homes.is_visible(self.home)).then(|| here(self.home)).transpose()?;
+            let mut validity = Validity { present: here(Home::Host)?, beside };
+            validity.append_present(rows)?;
             self.validity = Some(validity);
+            self.filled(rows);
         }
         self.validity.as_mut().ok_or_else(|| Error::Internal("a validity that was just made".into()))
+    }
+}
+
+impl Validity {
+    fn append_present(&mut self, rows: usize) -> Result<()> {
+        self.present.append_filled(1, rows)?;
+        self.beside.as_mut().map_or(Ok(()), |beside| beside.append_filled(1, rows))
     }
 }
 

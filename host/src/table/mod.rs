@@ -1,7 +1,7 @@
 //! Rows on devices. [`Tables`] keeps columns of shards on a device: each is one
 //! growable buffer that is loaded from storage at first use and appended in
 //! place, so that a snapshot is a prefix of it and becomes a tensor without a
-//! copy. A [`TableView`] is what an instance sees; while it lives its columns
+//! copy; columns that cannot be tensors stay in the machine's memory. A [`TableView`] is what an instance sees; while it lives its columns
 //! are not evicted. An [`OutputTable`] holds the rows that an instance makes.
 
 mod bytes;
@@ -10,6 +10,7 @@ mod cell;
 mod check;
 mod column;
 mod growing;
+mod home;
 mod output;
 mod resident;
 mod store;

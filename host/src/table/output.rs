@@ -173,7 +173,8 @@ impl OutputTable {
     }
 
     /// Overwrites rows of column `index` from `start` with all rows of `source`.
-    pub fn copy_from(&mut self, index: usize, start: u64, source: &DeviceColumn) -> Result<()> {
+    /// Answers how many bytes came from a GPU.
+    pub fn copy_from(&mut self, index: usize, start: u64, source: &DeviceColumn) -> Result<u64> {
         let (column, store) = self.at(index)?;
         if column.column_type != *source.column_type() {
             return Err(Error::TypeMismatch(format!(
@@ -188,7 +189,8 @@ impl OutputTable {
         self.make_room(index, grown_bytes)?;
         let kill = self.kill.clone();
         let (_, store) = self.at(index)?;
-        store.copy_from(start, source, &kill)
+        store.copy_from(start, source, &kill)?;
+        Ok(if source.is_on_gpu() { source.values_buffer().len() as u64 } else { 0 })
     }
 
     /// Pays for further bytes of text or blobs of a column and makes room for them.

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::Duration;
 
 use super::growing::Growing;
+use super::home::Home;
 use super::{DeviceColumn, Tables};
 use crate::base::{Column, ColumnType, Error, Result};
 use crate::device::KillSwitch;
@@ -35,7 +36,8 @@ pub(super) struct Resident {
     columns: Vec<Mutex<Option<Loaded>>>,
     /// Rows of the part below a row id.
     counts: Mutex<BTreeMap<u64, u64>>,
-    size_bytes: AtomicU64,
+    on_device_bytes: AtomicU64,
+    on_host_bytes: AtomicU64,
 }
 
 struct Loaded {
@@ -63,12 +65,26 @@ pub(super) struct Loading<'a> {
 impl Resident {
     pub(super) fn new(columns: usize) -> Self {
         let columns = std::iter::repeat_with(|| Mutex::new(None)).take(columns).collect();
-        Self { columns, counts: Mutex::default(), size_bytes: AtomicU64::new(0) }
+        Self { columns, counts: Mutex::default(), on_device_bytes: AtomicU64::new(0), on_host_bytes: AtomicU64::new(0) }
     }
 
-    /// Device memory held.
-    pub(super) fn size_bytes(&self) -> u64 {
-        self.size_bytes.load(Ordering::Relaxed)
+    /// Memory held there.
+    pub(super) fn size_bytes(&self, home: Home) -> u64 {
+        self.held(home).load(Ordering::Relaxed)
+    }
+
+    fn held(&self, home: Home) -> &AtomicU64 {
+        match home {
+            Home::Device => &self.on_device_bytes,
+            Home::Host => &self.on_host_bytes,
+        }
+    }
+
+    /// Whether a column of it was lost with the device.
+    pub(super) fn is_lost(&self) -> bool {
+        // Who loads a column now looks itself.
+        let is_lost = |loaded: &Option<Loaded>| loaded.as_ref().is_some_and(|loaded| loaded.growing.is_lost());
+        self.columns.iter().any(|slot| slot.try_lock().is_ok_and(|loaded| is_lost(&loaded)))
     }
 
     /// Rows of the part at the source's snapshot. Shards are counted by their
@@ -101,32 +117,36 @@ impl Resident {
             return Err(Error::Internal(format!("column {index} is outside table `{}`", table.name)));
         };
         let mut slot = hold(slot, loading.kill)?;
+        if let Some(lost) = slot.take_if(|loaded| loaded.growing.is_lost()) {
+            self.held(lost.growing.home()).fetch_sub(lost.growing.capacity_bytes(), Ordering::Relaxed);
+        }
         if let Some(loaded) = slot.as_ref().filter(|loaded| loaded.next_row_id >= table.next_row_id) {
             return loaded.growing.view(loading.rows);
         }
         let known = slot.as_ref().map_or(0, |loaded| loaded.growing.rows());
         let expected_bytes = expected_row_bytes(column).saturating_mul(loading.rows.saturating_sub(known));
-        loading.tables.make_room(loading.source, expected_bytes)?;
+        let home = loading.tables.homes().of(&column.column_type);
+        loading.tables.make_room(loading.source, home, expected_bytes)?;
         // What is taken out here is put back whole or not at all.
         let loaded = slot.take();
         let held_bytes = loaded.as_ref().map_or(0, |loaded| loaded.growing.capacity_bytes());
-        self.size_bytes.fetch_sub(held_bytes, Ordering::Relaxed);
+        self.held(home).fetch_sub(held_bytes, Ordering::Relaxed);
         let loaded = match loaded {
             Some(loaded) => loaded,
             None => {
-                let growing = Growing::new(&loading.tables.device().pool, column, loading.rows)?;
+                let growing = Growing::new(loading.tables.homes(), column, loading.rows)?;
                 Loaded { growing, next_row_id: 0 }
             }
         };
         let loaded = slot.insert(loading.extend(loaded, index)?);
-        self.size_bytes.fetch_add(loaded.growing.capacity_bytes(), Ordering::Relaxed);
+        self.held(home).fetch_add(loaded.growing.capacity_bytes(), Ordering::Relaxed);
         loaded.growing.view(loading.rows)
     }
 
     /// Column `index` if it is on the device up to a row id.
     fn loaded_column(&self, index: usize, next_row_id: u64, rows: u64) -> Option<DeviceColumn> {
         let slot = self.columns.get(index)?.try_lock().ok()?;
-        let loaded = slot.as_ref().filter(|loaded| loaded.next_row_id >= next_row_id)?;
+        let loaded = slot.as_ref().filter(|loaded| loaded.next_row_id >= next_row_id && !loaded.growing.is_lost())?;
         loaded.growing.view(rows).ok()
     }
 }
@@ -143,7 +163,7 @@ impl Loading<'_> {
                     match self.shard_on_device(index, shard)? {
                         Some(column) => {
                             loaded.growing.append_column(&column)?;
-                            self.moved.gathered_bytes.fetch_add(column.size_bytes(), Ordering::Relaxed);
+                            self.moved.gathered_bytes.fetch_add(column.device_bytes(), Ordering::Relaxed);
                         }
                         None => self.append_rows(&mut loaded, index, Some(shard))?,
                     }
@@ -175,9 +195,9 @@ impl Loading<'_> {
             self.kill.check()?;
             let batch = batch?;
             if let Some(array) = batch.columns().first() {
-                let before = loaded.growing.size_bytes();
+                let before = loaded.growing.uploaded_bytes();
                 loaded.growing.append(array)?;
-                self.moved.loaded_bytes.fetch_add(loaded.growing.size_bytes() - before, Ordering::Relaxed);
+                self.moved.loaded_bytes.fetch_add(loaded.growing.uploaded_bytes() - before, Ordering::Relaxed);
             }
         }
         Ok(())

@@ -226,12 +226,11 @@ impl Store {
         let rows = usize::try_from(source.rows()).map_err(|_| Error::OutOfRange("too many rows".into()))?;
         match &mut self.values {
             Values::Fixed { .. } => {
-                let target = self.fixed_target(start, rows)?.chunks_mut(COPIED_BYTES);
-                for (to, from) in target.zip(source.values().chunks(COPIED_BYTES)) {
+                let (mut at, target) = (0, self.fixed_target(start, rows)?);
+                for to in target.chunks_mut(COPIED_BYTES) {
                     kill.check()?;
-                    if to.len() == from.len() {
-                        to.copy_from_slice(from);
-                    }
+                    source.values_buffer().slice(at, to.len())?.read_into(to)?;
+                    at += to.len();
                 }
             }
             Values::Spans { spans, bytes } => {

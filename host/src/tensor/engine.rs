@@ -17,7 +17,7 @@ use super::plan::{Arena, Plan};
 use super::session::{Mode, Settings};
 use super::team::{Allowance, Lanes, Lease};
 use crate::base::Result;
-use crate::device::{Block, Charge, KillSwitch, Owner, Pool, Prepared, Quota};
+use crate::device::{Block, Buffer, Charge, KillSwitch, Owner, Pool, Prepared, Quota};
 
 /// A program with everything it is executed with.
 pub(crate) struct Job {
@@ -87,7 +87,7 @@ impl Engine {
                 owner,
                 device_time_ms: settings.limits.device_time_ms,
                 threads: executor.device().cores,
-                machine: executor.machine.as_ref().map(|machine| machine.for_session(&executor.device().pool)),
+                machine: executor.machine.as_ref().map(|machine| machine.for_session()),
             },
             mode: settings.mode,
             max_plans: settings.limits.programs,
@@ -167,6 +167,11 @@ impl Work {
         let allowance = Allowance::new(means.quota.spent_ms(), means.device_time_ms);
         let lanes = Lanes::new(lease, &means.kill, allowance);
         let replayed = matches!(way, Way::Replayed(_));
+        if let Some(machine) = &means.machine {
+            let stored = binding.stored.iter().map(Buffer::block);
+            let variables = binding.variables.iter().map(|cell| &cell.block);
+            machine.check(stored.chain(variables).chain(outputs.iter().map(|(_, block)| block)))?;
+        }
         let result = match way {
             Way::Unplanned(graph) => {
                 means.plainly(&graph, &binding, &outputs, &Lanes::new(None, &means.kill, allowance))
@@ -185,6 +190,11 @@ impl Work {
 }
 
 impl Means {
+    /// As [`Machine::moved_bytes`]; nothing moves on the processor.
+    pub(crate) fn moved_bytes(&self) -> (u64, u64) {
+        self.machine.as_ref().map_or((0, 0), |machine| machine.moved_bytes())
+    }
+
     /// Where memory comes from, what counts it, and who may see what was left in it.
     fn memory(&self) -> (&Pool, &Quota, Owner) {
         (&self.pool, &self.quota, self.owner)

@@ -50,8 +50,7 @@ impl Executor {
     /// An executor with `device.cores` threads, the sessions' own included; on a GPU
     /// they only record and wait.
     pub fn new(device: Device) -> Arc<Self> {
-        let is_host = matches!(device.pool.cuda(), Ok(None));
-        let machine = (!is_host).then(|| Arc::new(Machine::default()));
+        let machine = (!device.is_host()).then(|| Arc::new(Machine::new(&device.pool)));
         Arc::new(Self { team: Team::new(device.cores), device, machine, programs: Mutex::default() })
     }
 

@@ -135,6 +135,11 @@ impl Pipeline {
         Ok(())
     }
 
+    /// Bytes of scalars copied to a GPU, and of what checks found copied from it.
+    pub(crate) fn moved_bytes(&self) -> (u64, u64) {
+        self.engine.means().moved_bytes()
+    }
+
     /// What was used by programs that have ended.
     pub(crate) fn used(&self) -> Used {
         self.belt.state().used
@@ -229,6 +234,11 @@ fn repeat(error: &Error) -> Error {
         Error::Limit { limit, requested, allowed, unit, hint } => {
             Error::Limit { limit, requested: *requested, allowed: *allowed, unit, hint: hint.clone() }
         }
-        other => Error::Internal(other.to_string()),
+        Error::OutOfMemory { device, requested, allowed, free } => {
+            Error::OutOfMemory { device: device.clone(), requested: *requested, allowed: *allowed, free: *free }
+        }
+        Error::DeviceLost { device, reason } => Error::DeviceLost { device: device.clone(), reason: reason.clone() },
+        Error::Unsupported(message) => Error::Unsupported(message.clone()),
+        other => Error::Internal(other.chain()),
     }
 }

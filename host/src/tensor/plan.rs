@@ -318,6 +318,7 @@ impl Arena {
             }
         }
         if let Some(machine) = machine {
+            machine.check(std::iter::once(&self.block))?;
             let (plan, views) = (&self.plan, &self.views);
             return machine.execute(self.workspace, &binding.params, lanes, |on| plan.record(views, on));
         }

@@ -66,6 +66,10 @@ pub struct Stats {
     pub bytes_in: u64,
     /// Bytes copied from the device.
     pub bytes_out: u64,
+    /// Bytes of scalars of programs copied to a GPU.
+    pub scalars_bytes: u64,
+    /// Bytes of what checks of indices found copied from a GPU.
+    pub checks_bytes: u64,
 }
 
 /// One instance's recorder. Used by one thread at a time.
@@ -239,7 +243,10 @@ impl Session {
     /// What was used by what has been executed so far.
     pub fn stats(&self) -> Stats {
         let used = self.pipeline.used();
+        let (scalars_bytes, checks_bytes) = self.pipeline.moved_bytes();
         Stats {
+            scalars_bytes,
+            checks_bytes,
             peak_bytes: self.settings.quota.peak_bytes(),
             device_time: used.time,
             programs: used.programs,

@@ -62,8 +62,8 @@ pub(crate) fn receipts(runs: &[&RunView], paint: Paint) -> String {
     line("device time", &|run| ms(sum(run, |r| r.device_ms)));
     line("rows in", &|run| count(total_of(run, |r| r.rows_in)));
     line("rows out", &|run| count(total_of(run, |r| r.rows_out)));
-    line("moved to device", &|run| bytes(total_of(run, |r| r.moved.inputs_bytes + r.moved.parameters_bytes)));
-    line("moved from device", &|run| bytes(total_of(run, |r| r.moved.reads_bytes + r.moved.outputs_bytes)));
+    line("moved to device", &|run| bytes(total_of(run, |r| r.moved.to_device_bytes())));
+    line("moved from device", &|run| bytes(total_of(run, |r| r.moved.from_device_bytes())));
     line("guest memory", &|run| bytes(total_of(run, |r| r.peak_guest_bytes)));
     line("device memory", &|run| bytes(each(run).map(|r| r.peak_device_bytes).max().unwrap_or(0)));
     line("programs", &|run| count(total_of(run, |r| r.programs)));

@@ -40,7 +40,13 @@ impl Test {
         let mut progress = context.progress(&format!("building {}", self.folder.display()));
         let built = crate::proc::build::build_tests(&self.folder, &mut |line| progress.set(None, line))?;
         progress.finish();
-        let suite = Suite { name: built.name, filters: self.filters, deadline: self.deadline, cores: context.cores() };
+        let suite = Suite {
+            name: built.name,
+            filters: self.filters,
+            deadline: self.deadline,
+            device: context.device(),
+            cores: context.cores(),
+        };
         let show = !context.json;
         if show {
             context.note(&format!("built the tests of {} in {}", suite.name, duration(built.elapsed)));

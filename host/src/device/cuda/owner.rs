@@ -14,7 +14,6 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
 use super::gpu::Gpu;
-use super::libraries::{self, Library};
 use super::probe::{Absent, Info, probe};
 use crate::base::{Error, Result};
 
@@ -90,14 +89,19 @@ impl Cuda {
         Ok(cuda)
     }
 
-    /// Starts the owner thread, which opens the device.
-    fn start(ordinal: usize) -> Result<Arc<Self>> {
+    /// What a GPU is, without opening it; why it cannot be used otherwise.
+    pub fn find(ordinal: usize) -> Result<Info> {
         let name = format!("cuda:{ordinal}");
         let gpus = probe().map_err(|absent| absent_error(&name, &absent))?;
         let names = gpus.iter().map(|info| format!("cuda:{}", info.ordinal)).collect::<Vec<_>>();
         let info = gpus.into_iter().find(|info| info.ordinal == ordinal);
-        let info = info.ok_or_else(|| Error::not_found("device", &name, None, &names))?;
-        libraries::open(Library::Cublas).map_err(|missing| absent_error(&name, &Absent::Library(missing.clone())))?;
+        info.ok_or_else(|| Error::not_found("device", &name, Some("this machine".to_owned()), &names))
+    }
+
+    /// Starts the owner thread, which opens the device.
+    fn start(ordinal: usize) -> Result<Arc<Self>> {
+        let info = Self::find(ordinal)?;
+        let name = format!("cuda:{ordinal}");
         let (sender, jobs) = channel();
         let shared = Arc::new(Shared {
             name: name.clone(),

@@ -218,7 +218,7 @@ impl Run {
             }
         }
         self.output_mut(at)?.push(&cells)?;
-        self.moved.outputs_bytes += file.len() as u64;
+        self.moved.outputs_bytes += tensors.iter().map(|(_, tensor)| size_bytes(tensor)).sum::<u64>();
         self.saved_models.push(SavedModel {
             output: self.output(at)?.0.clone(),
             id: id.clone(),
@@ -264,7 +264,7 @@ impl Run {
         let file = self.model_file(tensors, &metadata, limits)?;
         self.kill.check()?;
         self.checkpoints.keep(name, &file, &sha256_hex(&file))?;
-        self.moved.reads_bytes += file.len() as u64;
+        self.moved.reads_bytes += tensors.iter().map(|(_, tensor)| size_bytes(tensor)).sum::<u64>();
         Ok(())
     }
 

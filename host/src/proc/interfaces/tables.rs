@@ -188,7 +188,7 @@ impl tables::HostColumn for State {
             return Err(Limits::exceeded("guest_memory_bytes", bytes, guest_bytes).into());
         }
         let read = run.waiting(|_| source.read(start, rows))?;
-        run.moved.reads_bytes += read.size_bytes();
+        run.moved.reads_bytes += source.moved_bytes(&read);
         Ok(Buffers { rows, validity: read.validity, offsets: read.offsets, values: read.values })
     }
 
@@ -201,11 +201,7 @@ impl tables::HostColumn for State {
             offsets: data.offsets.as_deref(),
             values: &data.values,
         };
-        let bytes =
-            [raw.validity, raw.offsets, Some(raw.values)].iter().flatten().map(|part| part.len() as u64).sum::<u64>();
-        run.output_of(handle)?.write(handle.index, start, &raw)?;
-        run.moved.parameters_bytes += bytes;
-        Ok(())
+        Ok(run.output_of(handle)?.write(handle.index, start, &raw)?)
     }
 
     fn copy_from(
@@ -217,7 +213,7 @@ impl tables::HostColumn for State {
         let run = self.run("tables.column.copy-from")?;
         let (target, source) = (*run.columns.get(&column)?, *run.columns.get(&source)?);
         let source = run.input_column(source)?;
-        run.waiting(|run| run.output_of(target)?.copy_from(target.index, start, &source))?;
+        run.moved.outputs_bytes += run.waiting(|run| run.output_of(target)?.copy_from(target.index, start, &source))?;
         Ok(())
     }
 

@@ -194,7 +194,7 @@ impl tensors::HostTensor for State {
         let run = self.run("tensors.tensor.item")?;
         let tensor = run.tensors.get(&a)?.clone();
         let item = run.waiting(|run| run.session.item(&tensor))?;
-        run.moved.reads_bytes += tensor.dtype().size_bytes() as u64;
+        run.moved.reads_bytes += size_of_val(&item) as u64;
         Ok(item)
     }
 

@@ -190,6 +190,8 @@ fn receipt(instance: &InstanceRecord) -> Vec<Cell> {
         used.programs.into(),
         used.replays.into(),
         used.gathered_bytes.into(),
+        used.moved.scalars_bytes.into(),
+        used.moved.checks_bytes.into(),
     ]
 }
 

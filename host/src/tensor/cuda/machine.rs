@@ -1,12 +1,13 @@
 //! One device, with its kernels, that executes what was recorded.
 
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use super::library::Library;
 use super::recorder::{Command, REPORT_BYTES, Recorder, Report};
 use crate::base::{Error, Result};
 use crate::device::cuda::Cuda;
-use crate::device::{Owner, Pool, Quota};
+use crate::device::{Block, Owner, Pool, Quota};
 use crate::tensor::call::Operands;
 use crate::tensor::op::Op;
 use crate::tensor::ops::elementwise::Fused;
@@ -20,11 +21,14 @@ const UNATTENDED: usize = 64;
 const MAX_PARAMS: usize = 6;
 
 /// A device and its kernels.
-#[derive(Default)]
 pub(crate) struct Machine {
-    /// None where nothing is executed, only prepared.
-    cuda: Option<Arc<Cuda>>,
+    pool: Arc<Pool>,
+    /// The device as this session first found it; none where nothing is executed,
+    /// only prepared.
+    cuda: OnceLock<Arc<Cuda>>,
     library: Arc<Library>,
+    scalars_bytes: AtomicU64,
+    checks_bytes: AtomicU64,
 }
 
 /// What a program needs besides the memory of its values.
@@ -80,11 +84,44 @@ pub(crate) struct Single<'a> {
 }
 
 impl Machine {
-    /// The same kernels for a session, on the device of `pool` as it is now: when that
-    /// is lost, what the session has is lost with it, also if it is opened again.
-    pub(crate) fn for_session(&self, pool: &Pool) -> Arc<Self> {
-        let cuda = pool.cuda().ok().flatten();
-        Arc::new(Self { cuda, library: self.library.clone() })
+    /// For the device whose memory is in `pool`.
+    pub(crate) fn new(pool: &Arc<Pool>) -> Self {
+        Self::with(pool, Arc::default())
+    }
+
+    /// The same kernels for a session, on the device as that finds it: when it is
+    /// lost, what the session has is lost with it, also if it is opened again.
+    pub(crate) fn for_session(&self) -> Arc<Self> {
+        Arc::new(Self::with(&self.pool, self.library.clone()))
+    }
+
+    fn with(pool: &Arc<Pool>, library: Arc<Library>) -> Self {
+        let (scalars_bytes, checks_bytes) = Default::default();
+        Self { pool: pool.clone(), cuda: OnceLock::new(), library, scalars_bytes, checks_bytes }
+    }
+
+    /// Bytes of scalars copied to the device, and of what checks found copied from it.
+    pub(crate) fn moved_bytes(&self) -> (u64, u64) {
+        (self.scalars_bytes.load(Ordering::Relaxed), self.checks_bytes.load(Ordering::Relaxed))
+    }
+
+    /// The device.
+    fn cuda(&self) -> Result<&Arc<Cuda>> {
+        if let Some(cuda) = self.cuda.get() {
+            return Ok(cuda);
+        }
+        let cuda = self.pool.cuda()?.ok_or_else(|| Error::Internal("a machine without a device".to_owned()))?;
+        Ok(self.cuda.get_or_init(|| cuda))
+    }
+
+    /// Refuses memory that is not this session's device's: what was on a lost device
+    /// has addresses that may be others' by now.
+    pub(crate) fn check<'a>(&self, mut blocks: impl Iterator<Item = &'a Arc<Block>>) -> Result<()> {
+        let cuda = self.cuda()?;
+        let Some(block) = blocks.find(|block| !block.is_on(cuda)) else { return Ok(()) };
+        cuda.check()?;
+        block.check()?;
+        Err(Error::Internal(format!("memory that is not on {} in its program", cuda.name())))
     }
 
     /// Lets unknown chains be compiled together when the first is launched.
@@ -122,11 +159,12 @@ impl Machine {
         reports: &[Report],
         lanes: &Lanes,
     ) -> Result<()> {
-        let cuda = self.cuda.as_ref().ok_or_else(|| Error::Internal("the GPU was lost before this run".to_owned()))?;
+        let cuda = self.cuda()?;
         let mut found = vec![0u64; reports.len() * REPORT_BYTES / 8];
         cuda.run(|gpu| {
             if !params.is_empty() {
                 gpu.upload(bytemuck::cast_slice(params), workspace.params())?;
+                self.scalars_bytes.fetch_add(size_of_val(params) as u64, Ordering::Relaxed);
             }
             for (i, command) in commands.iter().enumerate() {
                 lanes.check()?;
@@ -137,6 +175,7 @@ impl Machine {
             }
             if !found.is_empty() {
                 gpu.download(workspace.reports(), bytemuck::cast_slice_mut(&mut found))?;
+                self.checks_bytes.fetch_add(size_of_val(&found[..]) as u64, Ordering::Relaxed);
             }
             gpu.synchronise()
         })?;

@@ -16,7 +16,6 @@
 //!
 //! Kernels are texts (`kernels.cu` beside the operations, `prelude.cu` before each),
 //! compiled when they are first needed; those of elementwise chains are generated.
-//! No device can be chosen by users yet: this executor is reached by tests.
 
 mod library;
 mod machine;
