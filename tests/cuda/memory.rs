@@ -75,8 +75,8 @@ fn a_full_device_says_how_much_was_asked_for_and_is_free() {
 
 fn bytes_come_back() {
     let pool = Pool::of_gpu(0, 1 << 28);
-    let before = counts();
     let cuda = pool.cuda().unwrap().unwrap();
+    let before = counts();
     // More than all staging pieces together, and small ones in between.
     let large: Vec<u8> = (0..20 << 20).map(|i: u32| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
     let buffers: Vec<Buffer> = large.chunks(3_000_001).map(|part| Buffer::from_slice(&pool, part).unwrap()).collect();
