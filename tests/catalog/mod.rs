@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use quern::base::{Limits, Result};
 use quern::catalog::spec::{ColumnClass, Mode, ParamType};
-use quern::catalog::{Activation, Catalog, Change, Declarations, NewComponent, ProcSpec, at_version};
+use quern::catalog::{Activation, Catalog, Change, Declarations, NewComponent, ProcChange, ProcSpec, at_version};
 use quern::storage::{ComponentRecord, Disk, Storage};
 
 fn declared(names: &[&str]) -> Vec<ProcSpec> {
@@ -273,4 +273,37 @@ fn declarations_are_bounded_together() {
         "limit `declared_bytes`: 12099 bytes asked, 10000 bytes allowed; \
          raise it with --limit declared_bytes=N of `quern proc create`"
     );
+}
+
+#[test]
+fn settings_that_are_changed_at_the_same_time_are_all_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    let catalog = Catalog::new(Storage::open(folder.path(), Arc::new(Disk)).unwrap());
+    catalog.create(&new("mnist", &declared(&["train"]), "a1")).unwrap();
+    let limits = ["handles", "programs", "log_lines", "results", "metric_points", "checkpoints"];
+    for value in 1..=5 {
+        std::thread::scope(|scope| {
+            for limit in limits {
+                let catalog = &catalog;
+                let change = [ProcChange::Limit(limit.to_owned(), Some(value))];
+                scope.spawn(move || catalog.alter_proc("mnist", "train", &change).unwrap());
+            }
+        });
+        let set = catalog.setting("mnist", "train").unwrap().limits;
+        let kept = set.entries().filter(|(_, set)| *set == value).count();
+        assert_eq!(kept, limits.len(), "{set:?}");
+    }
+}
+
+#[test]
+fn a_component_and_what_is_set_for_its_procs_come_together() {
+    let folder = tempfile::tempdir().unwrap();
+    let catalog = Catalog::new(Storage::open(folder.path(), Arc::new(Disk)).unwrap());
+    let procs = declared(&["train"]);
+    let set = |bound| [("train".to_owned(), ProcChange::MaxConcurrency(bound))];
+    let refused = catalog.add_with(&new("mnist", &procs, "a1"), Activation::Now, &set(Some(0)));
+    assert_eq!(message(refused), "max_concurrency of proc `mnist.train` must be 1 or more; `none` lifts the bound");
+    assert_eq!(catalog.list().unwrap(), [], "nothing of it is there");
+    catalog.add_with(&new("mnist", &procs, "a1"), Activation::Now, &set(Some(3))).unwrap();
+    assert_eq!(catalog.max_concurrency("mnist", "train").unwrap(), Some(3));
 }

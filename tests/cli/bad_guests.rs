@@ -80,3 +80,24 @@ fn without_numbers(text: &str) -> String {
     }
     out
 }
+
+#[test]
+fn a_follower_is_told_no_more_lines_than_the_record_keeps() {
+    let terminal = Terminal::new();
+    terminal.create("hostile", "tests/evil/hostile");
+    let answer =
+        terminal.quern(&["proc", "execute", "talks_too_much", "--param", "lines=5000", "--limit", "log_lines=100"]);
+    assert_eq!(answer.code, 0, "{answer:?}");
+    let lines = answer.out.lines().chain(answer.err.lines()).filter(|line| line.contains("  instance 0  ")).count();
+    assert!((100..=101).contains(&lines), "{lines} lines");
+    // A run that talks without a pause is told of a few times a second.
+    let limits = ["--limit", "log_lines=10", "--limit", "deadline_ms=1000"];
+    terminal.quern(&[&["proc", "execute", "shouts_forever"], &limits[..]].concat());
+    let server = terminal.serve();
+    let run = [&["--json", "proc", "execute", "shouts_forever"], &limits[..]].concat();
+    terminal.ok(&run);
+    let watched = terminal.quern(&["--json", "run", "watch", "3"]);
+    let events = watched.out.lines().count();
+    assert!((2..=25).contains(&events), "{events} events in a second");
+    drop(server);
+}

@@ -188,3 +188,32 @@ fn a_server_that_is_told_to_stop_ends_its_queries() {
     );
     assert_eq!(terminal.json(&["sql", "show tables"]), serde_json::json!([]), "nothing half-written");
 }
+
+#[test]
+fn a_query_for_start_up_keeps_nobody_from_the_folder_and_is_stopped_with_its_request() {
+    let terminal = Terminal::new();
+    terminal.create("hostile", "tests/evil/hostile");
+    terminal.ok(&["sql", "create table t (a int64); insert into t select value from generate_series(1, 3000)"]);
+    let endless = "select x.a from t x, t y, t z, t v";
+    let store = ["proc", "execute", "reads_unknown_column", "--input", endless, "--at-startup"];
+    let stored = terminal.ok(&store);
+    assert!(stored.starts_with("stored as 1"), "{stored}");
+    terminal.ok(&["proc", "execute", "panics", "--at-startup"]);
+    let server = terminal.serve();
+    assert_eq!(terminal.value("select count(*) from t"), 3000);
+    wait_until("the other was executed", || terminal.value("select last_run from quern.startup where id = 2") == 1);
+    // The one is stopped alone, and is as if it had not been stored.
+    terminal.ok(&["run", "kill", "--startup", "1"]);
+    assert_eq!(terminal.value("select count(*) from quern.startup"), 1);
+    server.signal(libc::SIGTERM);
+    assert_eq!(server.wait().code, 0);
+    terminal.ok(&store);
+    let server = terminal.serve();
+    assert_eq!(terminal.value("select count(*) from t"), 3000);
+    // The way out stops it, without a word about it: nothing is wrong with the request.
+    let began = Instant::now();
+    server.signal(libc::SIGTERM);
+    assert_eq!(server.wait().code, 0);
+    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+    assert_eq!(terminal.value("select last_error is null and last_run is null from quern.startup where id = 3"), true);
+}

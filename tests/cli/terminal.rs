@@ -173,3 +173,20 @@ fn errors_are_coloured_on_a_terminal_unless_told_not_to() {
     assert!(!before.contains('\x1b'), "{}", before.escape_debug());
     assert_eq!(screen.end(), 1);
 }
+
+#[test]
+fn ctrl_c_in_the_shell_says_no_more_than_what_it_stopped() {
+    let terminal = Terminal::new();
+    let mut screen = Screen::start(&terminal, &["sql"]);
+    screen.expect("\\? for help");
+    screen.expect("quern");
+    screen.type_in("select count(*) from generate_series(1, 100000000000);\r");
+    std::thread::sleep(Duration::from_millis(500));
+    screen.type_in("\x03");
+    let shown = screen.expect("stopped\x1b");
+    assert!(!shown.contains("run"), "{shown}");
+    screen.type_in("select 40 + 2 as answer;\r");
+    screen.expect("42");
+    screen.type_in("\\q\r");
+    assert_eq!(screen.end(), 0);
+}

@@ -2,14 +2,17 @@
 
 use std::io;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Duration;
 
 use quern::base::{Limits, RunId, Sharding};
 use quern::catalog::Catalog;
 use quern::run::{Request, Runs, Target};
 use quern::storage::{CheckpointBounds, CheckpointRecord, Disk, FileLayer, NewFile, RunFilter, RunState, Storage};
 
-use super::fixture::{Folder, declare_square, square};
+use super::fixture::{Folder, PATIENCE, declare_square, square};
 
 /// Asked before each write, with its kind.
 type Guard = dyn Fn(&str) -> io::Result<()> + Send;
@@ -121,6 +124,11 @@ fn a_write_that_fails_fails_the_run_and_nothing_of_it_is_there() {
             );
             return;
         }
+        if status.run.state == RunState::Complete {
+            // Only the time of its end could not be noted, after its commit.
+            assert_eq!(folder.sorted(&output), [1, 4, 9]);
+            continue;
+        }
         let error = status.run.error.unwrap();
         assert!(error.starts_with("the disk is full: "), "{error}");
         assert_eq!(status.run.state, RunState::Error);
@@ -192,7 +200,7 @@ fn a_failure_that_cannot_be_stored_is_told_now_and_known_at_the_next_open() {
     assert_eq!(folder.runs.status(id).unwrap().run, told.run);
     assert_eq!(folder.runs.list(&RunFilter::default()).unwrap()[0], told.run);
     assert_eq!(folder.runs.active(), 0);
-    folder.runs.close();
+    assert!(folder.runs.close(PATIENCE.unwrap()));
 
     let storage = Storage::open(folder.storage.folder(), Arc::new(Disk)).unwrap();
     assert_eq!(storage.run(id).unwrap().state, RunState::Running);
@@ -222,6 +230,97 @@ fn a_kill_during_the_commit_comes_too_late() {
     let id = folder.runs.execute(request("out")).unwrap();
     let status = folder.wait(id);
     assert_eq!((status.run.state, status.run.error), (RunState::Complete, None));
-    assert_eq!(*answers.lock().unwrap(), ["run 1 is ending and can no longer be killed"]);
+    // The second commit notes when the first was done.
+    assert_eq!(*answers.lock().unwrap(), ["run 1 is ending and can no longer be killed"; 2]);
     assert_eq!(folder.sorted("out"), [1, 4, 9]);
+}
+
+#[test]
+fn the_time_of_a_commit_includes_its_transaction() {
+    let files = Guarded::new();
+    let slow = files.clone();
+    let folder = folder(&files, move || {
+        slow.set(|kind| {
+            if kind == "commit" {
+                std::thread::sleep(Duration::from_millis(200));
+            }
+            Ok(())
+        });
+    });
+    let id = folder.runs.execute(request("out")).unwrap();
+    let told = folder.wait(id).run;
+    assert!(told.finished_us.unwrap() - told.committing_us.unwrap() >= 200_000, "{told:?}");
+    assert_eq!(folder.storage.run(id).unwrap(), told, "the same is stored");
+}
+
+#[test]
+fn a_record_that_nobody_waited_for_and_that_was_lost_is_a_line_of_the_run_s_log() {
+    let files = Guarded::new();
+    let (go, began) = channel::<()>();
+    let began = Mutex::new(began);
+    let folder = folder(&files, move || began.lock().unwrap().recv().unwrap());
+    let (entered, inside) = channel();
+    let (release, released) = channel::<()>();
+    let failing = AtomicBool::new(false);
+    let holding = AtomicBool::new(true);
+    let appending = folder.storage.clone();
+    files.set(move |kind| match kind {
+        // The commit of somebody else is held while the run is handed in, and its
+        // record is lost by whoever commits it then.
+        "commit" if holding.swap(false, Ordering::SeqCst) => {
+            entered.send(()).unwrap();
+            failing.store(true, Ordering::SeqCst);
+            released.recv().map_err(io::Error::other)
+        }
+        "begin" if failing.swap(false, Ordering::SeqCst) => Err(full()),
+        _ => Ok(()),
+    });
+    let id = std::thread::scope(|scope| {
+        scope.spawn(move || {
+            let mut write = appending.begin();
+            write.truncate("t").unwrap();
+            write.commit().unwrap();
+        });
+        inside.recv().unwrap();
+        let id = folder.runs.execute(request("out")).unwrap();
+        release.send(()).unwrap();
+        id
+    });
+    go.send(()).unwrap();
+    assert_eq!(folder.wait(id).run.state, RunState::Complete);
+    let lines = folder.runs.logs(id, 0, 10).unwrap();
+    let lost = "that the run is queued could not be stored: the disk is full: ";
+    let first = &lines[0];
+    assert!(first.level == "warn" && first.text.starts_with(lost), "{lines:?}");
+    assert_eq!(folder.storage.logs(id, 0, 10).unwrap(), lines);
+    // Its number is not given again.
+    assert_eq!(folder.storage.next_run(), RunId(2));
+}
+
+#[test]
+fn many_queued_runs_are_killed_by_one_commit() {
+    let files = Guarded::new();
+    let limits = Limits { running_instances: 1, ..Limits::default() };
+    let folder = Folder::with_files(&limits, Arc::new(files.clone()));
+    folder.proc("maths", declare_square, |instance| {
+        instance.contact.kill.sleep(Duration::from_secs(60))?;
+        square(instance)
+    });
+    folder.table("t", Sharding::Random, &[&[1]]);
+    let ids: Vec<RunId> = (0..500).map(|_| folder.runs.execute(request("out")).unwrap()).collect();
+    let commits = Arc::new(Mutex::new(0));
+    let counted = Arc::clone(&commits);
+    files.set(move |kind| {
+        *counted.lock().unwrap() += usize::from(kind == "commit");
+        Ok(())
+    });
+    assert_eq!(folder.runs.kill(&Target::All, Some("a test")).unwrap(), ids);
+    let commits = *commits.lock().unwrap();
+    assert!(commits <= 5, "{commits} commits");
+    for id in &ids {
+        let run = folder.wait(*id).run;
+        assert_eq!((run.state, run.error.as_deref()), (RunState::Killed, Some("the run was killed by a test")));
+        assert_eq!(folder.storage.run(*id).unwrap().state, RunState::Killed);
+    }
+    assert_eq!(folder.runs.active(), 0);
 }

@@ -10,7 +10,8 @@ use quern::proc::LogLevel;
 use quern::run::{Made, Request, Runs, Target};
 use quern::storage::{Disk, RunFilter, RunRecord, RunState, Storage};
 
-use super::fixture::{Folder, declare_square, square};
+use super::fixture::{Folder, PATIENCE, declare_square, square};
+use crate::support::create_run;
 
 /// A proc without tables that does `work` in each run.
 fn declare_work(declarations: &mut Declarations) {
@@ -312,7 +313,7 @@ fn runs_that_their_process_left_have_failed_at_the_next_open() {
     let states = [RunState::Queued, RunState::Running, RunState::Complete];
     let ids = {
         let storage = open();
-        states.map(|state| storage.create_run(&record(state)).unwrap())
+        states.map(|state| create_run(&storage, &record(state)))
     };
     let storage = open();
     let catalog = Catalog::new(storage.clone());
@@ -334,7 +335,7 @@ fn runs_that_their_process_left_have_failed_at_the_next_open() {
 fn closing_kills_what_runs_and_waits_for_it() {
     let folder = waiting(2);
     let ids: Vec<RunId> = (0..5).map(|_| folder.runs.execute(Request::new("work")).unwrap()).collect();
-    folder.runs.close();
+    assert!(folder.runs.close(PATIENCE.unwrap()));
     for id in ids {
         let run = folder.storage.run(id).unwrap();
         assert_eq!(
@@ -343,4 +344,21 @@ fn closing_kills_what_runs_and_waits_for_it() {
         );
     }
     assert_eq!(folder.scripts.running.lock().unwrap().0, 0);
+}
+
+#[test]
+fn closing_does_not_wait_for_what_ignores_its_kill() {
+    let folder = limited(1);
+    folder.proc("works", declare_work, |_| {
+        std::thread::sleep(Duration::from_secs(3));
+        Ok(Made::default())
+    });
+    let ids = [(); 2].map(|()| folder.runs.execute(Request::new("work")).unwrap());
+    until(|| folder.scripts.running.lock().unwrap().0 == 1);
+    let begun = Instant::now();
+    assert!(!folder.runs.close(Duration::from_millis(200)));
+    assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
+    assert_eq!(ids.map(|id| state(&folder, id)), [RunState::Running, RunState::Killed]);
+    assert!(folder.runs.close(PATIENCE.unwrap()));
+    assert_eq!(ids.map(|id| state(&folder, id)), [RunState::Killed; 2]);
 }

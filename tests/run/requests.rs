@@ -193,4 +193,17 @@ fn two_outputs_cannot_be_the_same_table() {
     folder.proc("splits", declare, |_| panic!("nothing may execute"));
     let error = folder.runs.execute(Request::new("split").output("a").output("a")).unwrap_err();
     assert_eq!(error.to_string(), "table `a` is given for two outputs of proc `split`");
+    let error = folder.runs.execute(Request::new("split").output("a").output("A")).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "tables `a` and `A` are given for two outputs of proc `split`; names that differ only in case are those of one \
+         table"
+    );
+    folder.table("t", Sharding::Random, &[&[1]]);
+    let error = folder.runs.execute(Request::new("split").output("a").output("T")).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "output `odd`: table `T` cannot be created beside table `t`, from which it differs only in case; append to `t` \
+         or give another name"
+    );
 }

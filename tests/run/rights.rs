@@ -278,7 +278,7 @@ fn who_takes_the_name_of_a_user_has_no_right_to_its_runs_and_requests() {
         check_startup(&bob, runs, startup).unwrap_err().to_string(),
         "user `bob` may not cancel what others execute at start-up; only the folder's owner may, without --user"
     );
-    runs.start_up(|_| panic!("it is executed")).unwrap();
+    runs.start_up(&|| true, &|_, _| panic!("it is executed")).unwrap();
     assert_eq!(
         runs.startups().unwrap()[0].last_error.as_deref(),
         Some(

@@ -241,3 +241,50 @@ fn a_holder_that_ends_in_the_middle_is_named() {
     assert!(failure.hint.unwrap().contains("completely or not at all"));
     holder.join().unwrap();
 }
+
+#[test]
+fn who_only_asks_leaves_the_folder_to_the_first_who_works() {
+    let folder = tempfile::tempdir().unwrap();
+    let first = open(folder.path());
+    sql(&first, "create table t (a int64); insert into t values (1), (2)");
+    close(&first);
+    let ask = || {
+        let options = Options { cores: Some(1), ..Options::default() };
+        Connection::open(folder.path(), &options, Role::Asking).unwrap()
+    };
+    let (asking, beside) = (ask(), ask());
+    assert!(asking.local_holder().is_some() && beside.remote_holder().is_some(), "one holds it, the other asks that");
+    // A statement that is not over yet.
+    let (inside, entered) = std::sync::mpsc::channel();
+    let (go, waiting) = std::sync::mpsc::channel::<()>();
+    std::thread::scope(|scope| {
+        let reader = &asking;
+        let rows = scope.spawn(move || {
+            let mut rows = 0;
+            let request = Request::Sql { text: "select a from t".to_owned() };
+            let reply = reader.call(request, Vec::new(), &mut |event| {
+                if let Event::Batch(batch) = event {
+                    inside.send(()).unwrap();
+                    waiting.recv().unwrap();
+                    rows += batch.num_rows();
+                }
+                Ok(())
+            });
+            reply.map(|_| rows).unwrap()
+        });
+        entered.recv().unwrap();
+        let worker = open(folder.path());
+        assert!(worker.local_holder().is_some(), "it need not wait");
+        sql(&worker, "insert into t values (3)");
+        go.send(()).unwrap();
+        assert_eq!(rows.join().unwrap(), 2, "the statement goes on with the rows it began with");
+        assert_eq!(sql(&asking, "select a from t"), 3, "the next is for the new holder");
+        assert_eq!(sql(&beside, "select a from t"), 3);
+        assert!(asking.remote_holder().is_some() && beside.remote_holder().is_some());
+        close(&asking);
+        assert_eq!(sql(&worker, "select a from t"), 3, "its socket and its lock are its own");
+        close(&worker);
+    });
+    assert_eq!(sql(&beside, "select a from t"), 3);
+    assert!(beside.local_holder().is_some(), "who asks holds the folder where nobody else does");
+}

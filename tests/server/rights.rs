@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::support::create_run;
 use quern::base::RunId;
 use quern::catalog::{Activation, Catalog, Declarations, Grant, NewComponent, Object, Privilege, ProcChange, Rights};
 use quern::catalog::{ProcSpec, Users};
@@ -117,7 +118,7 @@ fn failed(storage: &Storage, user: &str, tag: Option<&str>) {
         error: Some(format!("of {user}")),
         instances: 0,
     };
-    storage.create_run(&run).unwrap();
+    create_run(storage, &run);
 }
 
 #[test]

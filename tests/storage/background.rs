@@ -5,8 +5,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use quern::base::Sharding;
-use quern::storage::{AppendTo, ScanOptions, Storage, TableState};
+use quern::storage::{AppendTo, RunRecord, ScanOptions, Storage, TableState};
 
+use super::records::run_record;
 use super::sample::{all, append, counted, numbers, open, read, schema};
 
 /// The table once rows of it were moved to files, and nothing is due.
@@ -95,4 +96,29 @@ fn rows_that_were_truncated_do_not_count_as_waiting_for_ever() {
         "import sqlite3; found = sqlite3.connect(folder + '/catalog.sqlite').execute('SELECT inlined_bytes FROM \
          quern_table').fetchall(); assert found == [(0,)], found",
     );
+}
+
+#[test]
+fn what_is_handed_in_while_rows_are_moved_is_committed_after_that() {
+    let folder = tempfile::tempdir().unwrap();
+    let storage = open(folder.path());
+    let schema = schema(&[("id", "int64")]);
+    let mut write = storage.begin();
+    write.create_table("t", &schema, Sharding::Random, 1).unwrap();
+    write.commit().unwrap();
+    append(&storage, "t", AppendTo::Deal, &counted(&schema, 0..5));
+    // Another process keeps the one who moves them waiting for the catalog.
+    let catalog = rusqlite::Connection::open(folder.path().join("catalog.sqlite")).unwrap();
+    catalog.execute_batch("BEGIN IMMEDIATE").unwrap();
+    std::thread::scope(|scope| {
+        let moving = scope.spawn(|| storage.flush_inlined("t").unwrap());
+        std::thread::sleep(Duration::from_millis(200));
+        let mut write = storage.begin();
+        write.create_run(RunRecord { id: storage.next_run(), ..run_record("train") });
+        write.commit_later(|error| panic!("{error}")).unwrap();
+        catalog.execute_batch("COMMIT").unwrap();
+        assert_eq!(moving.join().unwrap(), 5);
+    });
+    let runs: i64 = catalog.query_row("SELECT count(*) FROM quern_run", [], |row| row.get(0)).unwrap();
+    assert_eq!(runs, 1);
 }

@@ -1,12 +1,13 @@
 //! Runs, instances, logs, metrics, results, components and models.
 
-use quern::base::{Error, RunId, SnapshotId};
+use quern::base::{Column, Error, RunId, Schema, Sharding, SnapshotId};
 use quern::storage::{
     ComponentRecord, InstanceRecord, LogLine, MetricPoint, ModelRecord, ResultRecord, RunFilter, RunRecord, RunState,
-    Versions,
+    StartupRecord, Versions, Write,
 };
 
-use super::sample::open;
+use super::sample::{open, parse};
+use crate::support::create_run;
 
 pub(super) fn run_record(proc: &str) -> RunRecord {
     RunRecord {
@@ -39,7 +40,7 @@ fn runs_are_counted_found_and_kept() {
     for i in 0..10_u64 {
         let mut run = run_record(if i % 2 == 0 { "train" } else { "infer" });
         run.tag = (i == 3).then(|| "night".to_owned());
-        assert_eq!(storage.create_run(&run).unwrap(), RunId(i + 1));
+        assert_eq!(create_run(&storage, &run), RunId(i + 1));
     }
     let mut done = storage.run(RunId(5)).unwrap();
     assert_eq!(done, RunRecord { id: RunId(5), ..run_record("train") });
@@ -62,14 +63,14 @@ fn runs_are_counted_found_and_kept() {
     write.delete_run(RunId(10));
     write.commit().unwrap();
     // A number is never given twice.
-    assert_eq!(storage.create_run(&run_record("train")).unwrap(), RunId(11));
+    assert_eq!(create_run(&storage, &run_record("train")), RunId(11));
 }
 
 #[test]
 fn what_runs_said_is_read_from_where_one_stopped() {
     let folder = tempfile::tempdir().unwrap();
     let storage = open(folder.path());
-    let run = storage.create_run(&run_record("train")).unwrap();
+    let run = create_run(&storage, &run_record("train"));
     let line = |seq: u64| LogLine { run, shard: 0, seq, time_us: 5, level: "info".into(), text: format!("line {seq}") };
     let point =
         |seq: u64, value| MetricPoint { run, shard: 1, seq, time_us: 5, name: "loss".into(), step: u64::MAX, value };
@@ -152,12 +153,53 @@ fn checksums_of_models_are_kept_by_id() {
         created_us: 4,
         run: Some(RunId(2)),
     };
+    let create = |write: &mut Write| {
+        let column = Column { name: "id".into(), column_type: parse("uuid"), nullable: false };
+        let schema = Schema::new(vec![column]).unwrap();
+        write.create_table(&model.table, &schema, Sharding::Replicated, 1).unwrap();
+    };
     let mut write = storage.begin();
+    create(&mut write);
     write.put_model(model.clone());
     write.commit().unwrap();
     assert_eq!(storage.model(&model.id).unwrap(), Some(model.clone()));
     assert_eq!(storage.model("other").unwrap(), None);
-    assert_eq!(storage.models().unwrap(), [model]);
+    assert_eq!(storage.models().unwrap(), std::slice::from_ref(&model));
+    // They go with their table, and are not those of another that takes its name.
+    let mut write = storage.begin();
+    write.drop_table(&model.table).unwrap();
+    write.commit().unwrap();
+    assert_eq!(storage.models().unwrap(), []);
+    let mut write = storage.begin();
+    create(&mut write);
+    write.commit().unwrap();
+    assert_eq!(storage.models().unwrap(), []);
+    assert_eq!(storage.model(&model.id).unwrap(), Some(model), "older snapshots have its row");
+}
+
+#[test]
+fn what_a_cancelled_request_led_to_does_not_bring_it_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let storage = open(folder.path());
+    let request = StartupRecord {
+        id: 0,
+        proc: "p".into(),
+        request: "{}".into(),
+        user: "owner".into(),
+        created_us: 1,
+        last_run: None,
+        last_error: None,
+    };
+    let ids = [(); 2].map(|()| storage.add_startup(request.clone()).unwrap());
+    let mut write = storage.begin();
+    write.delete_startup(ids[0]);
+    write.commit().unwrap();
+    let mut write = storage.begin();
+    write.note_startup(ids[0], Ok(RunId(7)));
+    write.note_startup(ids[1], Err("no proc `p`".into()));
+    write.commit().unwrap();
+    let left = StartupRecord { id: ids[1], last_error: Some("no proc `p`".into()), ..request };
+    assert_eq!(storage.startups().unwrap(), [left]);
 }
 
 #[test]
@@ -168,7 +210,7 @@ fn records_alone_make_no_snapshot() {
     let mut write = storage.begin();
     write.put_logs(vec![]);
     assert_eq!(write.commit().unwrap(), before);
-    storage.create_run(&run_record("train")).unwrap();
+    create_run(&storage, &run_record("train"));
     assert_eq!(storage.snapshot().unwrap().id, before);
 }
 
@@ -180,11 +222,11 @@ fn runs_that_wait_are_seen_at_once_and_numbered_on_after_reopening() {
         for _ in 0..4 {
             scope.spawn(|| {
                 for _ in 0..100 {
-                    let id = storage.create_run(&run_record("train")).unwrap();
+                    let id = create_run(&storage, &run_record("train"));
                     assert_eq!(storage.run(id).unwrap().state, RunState::Queued);
                     let mut write = storage.begin();
                     write.put_run(RunRecord { id, state: RunState::Running, ..run_record("train") });
-                    write.commit_later().unwrap();
+                    write.commit_later(|error| panic!("{error}")).unwrap();
                     assert_eq!(storage.run(id).unwrap().state, RunState::Running);
                 }
             });
@@ -193,7 +235,7 @@ fn runs_that_wait_are_seen_at_once_and_numbered_on_after_reopening() {
     drop(storage);
     let storage = open(folder.path());
     assert_eq!(storage.runs(&RunFilter::default()).unwrap().len(), 400);
-    assert_eq!(storage.create_run(&run_record("train")).unwrap(), RunId(401));
+    assert_eq!(create_run(&storage, &run_record("train")), RunId(401));
 }
 
 #[test]
@@ -201,7 +243,7 @@ fn final_states_of_many_runs_share_their_syncs() {
     let folder = tempfile::tempdir().unwrap();
     let storage = open(folder.path());
     let rate = crate::support::syncs_per_second(folder.path());
-    let runs: Vec<RunId> = (0..1000).map(|_| storage.create_run(&run_record("train")).unwrap()).collect();
+    let runs: Vec<RunId> = (0..1000).map(|_| create_run(&storage, &run_record("train"))).collect();
     let begun = std::time::Instant::now();
     std::thread::scope(|scope| {
         for part in runs.chunks(16) {

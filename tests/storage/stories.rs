@@ -12,6 +12,7 @@ use quern::storage::{AppendTo, InstanceRecord, LogLine, ModelRecord, RunState, S
 use super::disk::SimDisk;
 use super::records::run_record;
 use super::sample::{append, counted, numbers, open, schema};
+use crate::support::create_run;
 
 /// The files of a folder.
 pub(super) struct Image(BTreeMap<PathBuf, Option<Vec<u8>>>);
@@ -109,7 +110,7 @@ pub(super) fn run() -> Story {
     write.create_table("empty", &schema, Sharding::Random, 1).unwrap();
     write.commit().unwrap();
     append(&storage, "u", AppendTo::Deal, &counted(&schema, 100..110));
-    assert_eq!(storage.create_run(&run_record("train")).unwrap(), RunId(1));
+    assert_eq!(create_run(&storage, &run_record("train")), RunId(1));
     drop(storage);
     const STEPS: &[Step] = &[
         commit_run,

@@ -14,6 +14,7 @@ use quern::storage::{
 };
 
 use super::sample::{all, append, every_type, numbers, open, row_ids, rows, schema};
+use crate::support::create_run;
 
 /// Rows of the table with a column of every type.
 const SEED: u64 = 7;
@@ -162,7 +163,7 @@ fn a_folder_of_format_1_is_backed_up_and_keeps_everything() {
     check_kept(&storage);
     // It is a folder like any other from now on.
     append(&storage, "named", AppendTo::Deal, &named(20..21));
-    assert_eq!(storage.create_run(&run(3)).unwrap(), RunId(3));
+    assert_eq!(create_run(&storage, &run(3)), RunId(3));
     drop(storage);
     assert_eq!(version(&folder.path().join("catalog.sqlite")), FORMAT_VERSION as i64);
     assert_eq!(numbers(&all(&open(folder.path()), "named"), 0), [0, 2, 3, 4, 5, 6, 7, 8, 20]);

@@ -12,6 +12,9 @@ pub(crate) mod sequence;
 
 use std::path::{Path, PathBuf};
 
+use quern::base::RunId;
+use quern::storage::{RunRecord, Storage};
+
 /// The `quern` binary: `QUERN_BIN`, else the one beside the running test.
 pub(crate) fn quern_binary() -> PathBuf {
     if let Some(path) = std::env::var_os("QUERN_BIN") {
@@ -31,6 +34,15 @@ pub(crate) fn python() -> PathBuf {
     );
     assert!(path.exists(), "{} is missing; run `make test`, which installs it", path.display());
     path
+}
+
+/// Stores the record of a new run; its number.
+pub(crate) fn create_run(storage: &Storage, run: &RunRecord) -> RunId {
+    let id = storage.next_run();
+    let mut write = storage.begin();
+    write.create_run(RunRecord { id, ..run.clone() });
+    write.commit_later(|error| panic!("{error}")).unwrap();
+    id
 }
 
 /// The folder of the repository.

@@ -258,3 +258,21 @@ fn threads_that_load_while_rows_are_added_each_see_their_snapshot() {
     });
     assert_eq!(rows_of(&folder.view("t", Shards::One(0))), rows(0..200));
 }
+
+#[test]
+fn an_older_snapshot_that_is_asked_for_later_shows_its_own_rows_and_leaves_others_theirs() {
+    let folder = Folder::new();
+    folder.create("t", Sharding::Random, 2);
+    for (shard, ids) in [(0, 1..3), (1, 3..5)] {
+        folder.append("t", AppendTo::Shard(shard), &rows(ids));
+    }
+    let before = folder.storage.snapshot().unwrap().id;
+    folder.append("t", AppendTo::Shard(0), &rows(5..9));
+    for shards in [Shards::One(0), Shards::All, Shards::InOrder] {
+        let older = folder.storage.snapshot_at(before).unwrap();
+        let view = folder.tables.view(&older, &older.table("t").unwrap(), shards).unwrap();
+        let seen = ids_of(&view);
+        let now = ids_of(&folder.view("t", shards));
+        assert_eq!((seen.len(), now.len()), if shards == Shards::One(0) { (2, 6) } else { (4, 8) }, "{shards:?}");
+    }
+}

@@ -4,8 +4,8 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::ProcSpec;
-use crate::base::{Error, LimitChanges, Result};
-use crate::storage::{ComponentRecord, ProcSetting, Storage, Versions};
+use crate::base::{Error, Result};
+use crate::storage::{ComponentRecord, ProcSetting, Storage, Versions, Write};
 
 /// Components and procs by name. Cheap to clone.
 #[derive(Clone)]
@@ -97,12 +97,26 @@ impl Catalog {
 
     /// As [`create`](Self::create); tells what was done.
     pub fn add(&self, new: &NewComponent<'_>, activation: Activation) -> Result<Created> {
+        self.add_with(new, activation, &[])
+    }
+
+    /// As [`add`](Self::add), with what is set for its procs, by name; all at once.
+    pub fn add_with(
+        &self,
+        new: &NewComponent<'_>,
+        activation: Activation,
+        settings: &[(String, ProcChange)],
+    ) -> Result<Created> {
         let (component, change) = self.preview(new, activation)?;
         let mut write = self.storage.begin();
         match change {
             Change::Created => write.put_component(component.clone(), new.bytes.to_vec()),
             Change::Activated => write.activate_component(new.name, component.version),
-            Change::Unchanged => return Ok(Created { component, change }),
+            Change::Unchanged if settings.is_empty() => return Ok(Created { component, change }),
+            Change::Unchanged => {}
+        }
+        for (proc, setting) in settings {
+            Self::alter_in(&mut write, new.name, proc, std::slice::from_ref(setting))?;
         }
         write.commit()?;
         Ok(Created { component, change })
@@ -192,14 +206,7 @@ impl Catalog {
 
     /// What is set for a proc, over all versions of its component.
     pub fn setting(&self, component: &str, proc: &str) -> Result<ProcSetting> {
-        let settings = self.storage.proc_settings()?;
-        let found = settings.into_iter().find(|setting| setting.component == component && setting.proc == proc);
-        Ok(found.unwrap_or_else(|| ProcSetting {
-            component: component.to_owned(),
-            proc: proc.to_owned(),
-            max_concurrency: None,
-            limits: LimitChanges::new(),
-        }))
+        self.storage.proc_setting(component, proc)
     }
 
     /// How many instances of a proc may run at the same time, over all runs of all
@@ -212,20 +219,30 @@ impl Catalog {
     /// declared by a version of the component.
     pub fn alter_proc(&self, component: &str, proc: &str, changes: &[ProcChange]) -> Result<()> {
         self.check_declared(component, proc)?;
-        let mut setting = self.setting(component, proc)?;
+        let mut write = self.storage.begin();
+        Self::alter_in(&mut write, component, proc, changes)?;
+        write.commit().map(drop)
+    }
+
+    /// Adds changes of what is set for a proc to `write`.
+    fn alter_in(write: &mut Write, component: &str, proc: &str, changes: &[ProcChange]) -> Result<()> {
         for change in changes {
-            match change {
-                ProcChange::MaxConcurrency(instances) => {
-                    Self::check_max_concurrency(component, proc, *instances)?;
-                    setting.max_concurrency = *instances;
-                }
-                ProcChange::Limit(name, Some(value)) => setting.limits.set(name, *value)?,
-                ProcChange::Limit(name, None) => setting.limits.unset(name)?,
+            if let ProcChange::MaxConcurrency(instances) = change {
+                Self::check_max_concurrency(component, proc, *instances)?;
             }
         }
-        let mut write = self.storage.begin();
-        write.put_proc_setting(setting);
-        write.commit().map(drop)
+        let changes = changes.to_vec();
+        write.change_proc_setting(component, proc, move |setting| {
+            changes.iter().try_for_each(|change| match change {
+                ProcChange::MaxConcurrency(instances) => {
+                    setting.max_concurrency = *instances;
+                    Ok(())
+                }
+                ProcChange::Limit(name, Some(value)) => setting.limits.set(name, *value),
+                ProcChange::Limit(name, None) => setting.limits.unset(name),
+            })
+        });
+        Ok(())
     }
 
     /// Refuses a bound under which no instance could run.

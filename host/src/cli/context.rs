@@ -126,7 +126,13 @@ impl Context {
         self.connection_as(Role::Brief)
     }
 
-    /// The same, to be used from another thread.
+    /// The connection of a command that changes nothing and starts nothing: it keeps
+    /// nobody from work in the folder. A folder that is missing is an error.
+    pub(crate) fn asking_connection(&self) -> Result<&Connection> {
+        self.connection_as(Role::Asking)
+    }
+
+    /// The connection there is, to be used from another thread.
     pub(crate) fn shared_connection(&self) -> Result<Arc<Connection>> {
         self.connection()?;
         self.connection.get().cloned().context("the connection is gone")

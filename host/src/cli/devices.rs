@@ -62,7 +62,7 @@ impl Devices {
 
 /// The devices with what the folder's holder uses of them.
 fn of_folder(context: &Context) -> Result<Vec<Listed>> {
-    match context.connection()?.call(Request::Devices, Vec::new(), &mut |_| Ok(()))? {
+    match context.asking_connection()?.call(Request::Devices, Vec::new(), &mut |_| Ok(()))? {
         Reply::Devices(devices) => Ok(devices),
         other => Err(unexpected(&other)),
     }

@@ -17,8 +17,10 @@ use crate::base::{Error, Limits, Result, RunId};
 use crate::catalog::{Catalog, ProcChange, Rights};
 use crate::device::{self, Choice, Device, Listed};
 use crate::proc::{CodeCache, Creating, Creation, MAX_INSTANCES};
-use crate::run::{LocalThreads, Request, RunResults, RunStatus, Runs, Sweep, SweepStatus, Target, may_see_startup};
-use crate::sql::{Answer, Caller, Context, Sql};
+use crate::run::{
+    LocalThreads, LogBounds, Request, RunResults, RunStatus, Runs, Sweep, SweepStatus, Target, may_see_startup,
+};
+use crate::sql::{Answer, Caller, Context, Sql, Watch};
 use crate::storage::{
     ComponentRecord, Disk, LogLine, ProcSetting, RunFilter, RunRecord, StartupRecord, Storage, Versions,
 };
@@ -165,12 +167,14 @@ impl Database {
         self.runs.remove_startup(id)
     }
 
-    /// Executes the stored requests.
-    pub fn start_up(&self) -> Result<()> {
-        self.runs.start_up(|request| {
+    /// Executes the stored requests, for as long as `watch` allows.
+    pub fn start_up(&self, watch: &Watch) -> Result<()> {
+        self.runs.start_up(&|| watch.check().is_ok(), &|request, kill| {
             // Requests of the owner have no name; a user who is gone executes nothing.
             let rights = self.rights(request.user.as_deref())?;
-            self.execute_for(request, &Caller { rights, ..Caller::default() })
+            let (all, one) = (watch.clone(), kill.clone());
+            let watch = Watch::new(move || all.check().and_then(|()| one.check()));
+            self.execute_for(request, &Caller { rights, watch })
         })
     }
 
@@ -188,6 +192,16 @@ impl Database {
     /// call that answered `seen` (0 at first).
     pub fn follow(&self, run: RunId, seen: u64, timeout: Duration) -> Result<(u64, RunStatus)> {
         self.runs.follow(run, seen, timeout)
+    }
+
+    /// Whether a run has ended, at most `timeout` from now.
+    pub fn wait_end(&self, run: RunId, timeout: Duration) -> bool {
+        self.runs.wait_end(run, timeout)
+    }
+
+    /// How much of a run's log is kept.
+    pub fn log_bounds(&self, run: RunId) -> Option<LogBounds> {
+        self.runs.log_bounds(run)
     }
 
     /// Runs, the newest first.
@@ -215,10 +229,13 @@ impl Database {
         self.runs.active()
     }
 
-    /// Ends what runs, and writes what waits in the catalog to files.
-    pub fn close(&self) -> Result<()> {
-        self.runs.close();
-        self.storage.close()
+    /// Ends what runs, and writes what waits in the catalog to files. What does not
+    /// end within `patience` is left behind, and the files as they are.
+    pub fn close(&self, patience: Duration) -> Result<()> {
+        match self.runs.close(patience) {
+            true => self.storage.close(),
+            false => Ok(()),
+        }
     }
 }
 

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{CodeCache, Engine, Inspection, inspect};
 use crate::base::{Error, Limits, Result};
-use crate::catalog::{Activation, Catalog, Change, Created, NewComponent};
+use crate::catalog::{Activation, Catalog, Change, Created, NewComponent, ProcChange};
 
 /// What is to be created, beside the file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -75,17 +75,16 @@ impl Creation {
         let inspection = self.inspect(bytes, limits, cache)?;
         let new = NewComponent { name: &self.name, procs: &inspection.procs, sha256: &inspection.sha256, bytes };
         let created = match self.purpose {
-            Purpose::Store => catalog.add(&new, self.activation)?,
+            Purpose::Store => {
+                let bounds = self.max_concurrency.iter();
+                let settings = bounds.map(|(proc, instances)| (proc.clone(), ProcChange::MaxConcurrency(*instances)));
+                catalog.add_with(&new, self.activation, &settings.collect::<Vec<_>>())?
+            }
             Purpose::DryRun => {
                 let (component, change) = catalog.preview(&new, self.activation)?;
                 Created { component, change }
             }
         };
-        if self.purpose == Purpose::Store {
-            for (proc, instances) in &self.max_concurrency {
-                catalog.set_max_concurrency(&self.name, proc, *instances)?;
-            }
-        }
         Ok(Creating { created, purpose: self.purpose, inspection })
     }
 

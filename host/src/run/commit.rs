@@ -1,9 +1,11 @@
 //! The end of a run: all outputs and the record in one transaction of storage,
 //! after which neither kill nor deadline applies; or the record alone.
 
+use std::sync::Arc;
+
 use super::backend::Made;
 use super::history::now_us;
-use super::live::Live;
+use super::live::{Live, RunStatus};
 use super::plan::{Output, Plan, Target};
 use super::runs::Inner;
 use crate::base::{Error, Result, Sharding};
@@ -13,21 +15,23 @@ use crate::storage::{AppendTo, ModelRecord, Write};
 /// How often a commit is made again because another one created its table first.
 const ATTEMPTS: u32 = 4;
 
+/// Runs that end together whose records go into one transaction.
+const TOGETHER: usize = 4096;
+
 /// Appends what all instances made, in shard order, and ends the run.
-pub(super) fn commit(inner: &Inner, live: &Live, plan: &Plan, made: &[Made]) -> Result<()> {
+pub(super) fn commit(inner: &Inner, live: &Arc<Live>, plan: &Plan, made: &[Made]) -> Result<()> {
     let mut attempt = 1;
     loop {
         let mut write = stage(inner, live, plan, made)?;
         if attempt == 1 {
             live.begin_commit()?;
         }
-        let concluded = live.conclude(Ok(()));
+        let mut concluded = live.conclude(Ok(()));
         live.store(&concluded, &mut write);
         match write.commit() {
             Ok(_) => {
-                inner.drop_inputs(live);
-                live.end(concluded);
-                inner.dispatch.forget(live.id);
+                note_finished(inner, live, &mut concluded);
+                conclude(inner, live, concluded, Stored::Yes);
                 return Ok(());
             }
             Err(Error::Exists { kind: "table", .. }) if attempt < ATTEMPTS => attempt += 1,
@@ -36,21 +40,54 @@ pub(super) fn commit(inner: &Inner, live: &Live, plan: &Plan, made: &[Made]) -> 
     }
 }
 
-/// Stores why the run ended without completing, and forgets it; a record that
-/// cannot be stored is kept in memory.
-pub(super) fn record_failure(inner: &Inner, live: &Live, error: &Error) {
-    let mut concluded = live.conclude(Err(error));
+/// Puts the time at which the commit was done into the record, which could not
+/// know it: a run has ended, and its commit is measured, when its rows are there.
+/// After a crash before that it is the time at which the transaction began.
+fn note_finished(inner: &Inner, live: &Arc<Live>, concluded: &mut RunStatus) {
+    let finished_us = now_us();
+    concluded.run.finished_us = Some(finished_us);
     let mut write = inner.storage.begin();
-    live.store(&concluded, &mut write);
-    let stored = write.commit();
-    if let Err(refused) = &stored {
-        // The stored record stays behind until the next open.
-        let told = concluded.run.error.get_or_insert_default();
-        *told = format!("{told}; this could not be stored: {}", refused.chain());
+    write.set_finished(live.id, finished_us);
+    // The record then has the earlier time, which is as true as it was.
+    drop(write.commit_later(drop));
+}
+
+/// Stores why a run ended without completing, and forgets it; a record that
+/// cannot be stored is kept in memory.
+pub(super) fn record_failure(inner: &Inner, live: &Arc<Live>, error: &Error) {
+    record_failures(inner, std::slice::from_ref(live), error);
+}
+
+/// [`record_failure`] of runs that ended for the same reason, in few commits.
+pub(super) fn record_failures(inner: &Inner, runs: &[Arc<Live>], error: &Error) {
+    for together in runs.chunks(TOGETHER) {
+        let mut write = inner.storage.begin();
+        let ends: Vec<RunStatus> = together.iter().map(|live| live.conclude(Err(error))).collect();
+        together.iter().zip(&ends).for_each(|(live, concluded)| live.store(concluded, &mut write));
+        let refused = write.commit().err().map(|refused| refused.chain());
+        for (live, mut concluded) in together.iter().zip(ends) {
+            if let Some(refused) = &refused {
+                // The stored record stays behind until the next open.
+                let told = concluded.run.error.get_or_insert_default();
+                *told = format!("{told}; this could not be stored: {refused}");
+            }
+            conclude(inner, live, concluded, if refused.is_none() { Stored::Yes } else { Stored::No });
+        }
     }
+}
+
+/// Whether the record of how a run ended is stored.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stored {
+    Yes,
+    No,
+}
+
+/// Shows how a run ended, and forgets it where its record is stored.
+fn conclude(inner: &Inner, live: &Live, concluded: RunStatus, stored: Stored) {
     inner.drop_inputs(live);
     live.end(concluded);
-    if stored.is_ok() {
+    if stored == Stored::Yes {
         inner.dispatch.forget(live.id);
     }
 }

@@ -139,9 +139,9 @@ impl Dispatch {
         before - state.waiting.len()
     }
 
-    /// Takes a run out of the queue.
-    pub(super) fn leave(&self, run: RunId) {
-        self.state().queue.retain(|live| live.id != run);
+    /// Takes runs out of the queue.
+    pub(super) fn leave(&self, runs: &HashSet<RunId>) {
+        self.state().queue.retain(|live| !runs.contains(&live.id));
     }
 
     /// Forgets a run that has ended and whose record is stored.

@@ -70,14 +70,14 @@ impl Drop for Place<'_> {
     }
 }
 
-fn plan(inner: &Inner, live: &Live, kill: &KillSwitch) -> Result<Plan> {
+fn plan(inner: &Inner, live: &Arc<Live>, kill: &KillSwitch) -> Result<Plan> {
     let snapshot = inner.storage.snapshot()?;
     let plan = Plan::make(&live.resolved.proc, &live.request, &snapshot)?;
     access::check_begun(inner, live, &plan)?;
     let record = live.plan(snapshot.id, plan.instances);
     let mut write = inner.storage.begin();
     write.put_run(record);
-    write.commit_later()?;
+    write.commit_later(live.warns("that the run has begun could not be stored"))?;
     inner.backend.prepare(&live.resolved.component, &live.limits, kill)?;
     Ok(plan)
 }

@@ -34,17 +34,23 @@ struct Said {
 }
 
 impl History {
-    pub(super) fn new(run: RunId, limits: &Limits, instances: u32) -> Self {
-        let said = (0..instances).map(|_| Said::default()).collect();
+    /// Of a run whose instances are not known yet; what the host has to say before
+    /// is told with the first.
+    pub(super) fn new(run: RunId, limits: &Limits) -> Self {
         Self {
             run,
             limits: limits.clone(),
-            said,
+            said: vec![Said::default()],
             last_log: 0,
             last_metric: 0,
             metrics: Vec::new(),
             noted_dropped: false,
         }
+    }
+
+    /// Makes room for so many instances.
+    pub(super) fn has_instances(&mut self, instances: u32) {
+        self.said.resize_with((instances as usize).max(1), Said::default);
     }
 
     pub(super) fn status(&mut self, shard: u32, message: &str, fraction: Option<f32>) {

@@ -21,6 +21,15 @@ pub struct RunStatus {
     pub instances: Vec<InstanceRecord>,
 }
 
+/// How much of a run's log is kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LogBounds {
+    /// Lines of all instances, from the limit `log_lines`.
+    pub lines: u64,
+    /// Bytes of their texts, from the limit `log_bytes`.
+    pub bytes: u64,
+}
+
 /// A run that has not ended.
 pub(super) struct Live {
     pub(super) id: RunId,
@@ -64,7 +73,7 @@ struct Instance {
 
 impl Live {
     pub(super) fn new(record: RunRecord, request: Request, resolved: Resolved, limits: Limits) -> Arc<Self> {
-        let history = History::new(record.id, &limits, 0);
+        let history = History::new(record.id, &limits);
         let id = record.id;
         let state = State { record, instances: Vec::new(), history, kill: None, phase: Phase::Queued, changes: 1 };
         let proc = format!("{}.{}", resolved.component.name, resolved.proc.name);
@@ -93,9 +102,21 @@ impl Live {
             state.record.instances = instances;
             let queued = Instance { state: RunState::Queued, message: None, receipt: Receipt::default() };
             state.instances = vec![queued; instances as usize];
-            state.history = History::new(self.id, &self.limits, instances);
+            state.history.has_instances(instances);
             state.record.clone()
         })
+    }
+
+    /// What becomes of an error that shows only later and does not end the run: a
+    /// line of its log.
+    pub(super) fn warns(self: &Arc<Self>, what: &'static str) -> impl FnOnce(Error) + Send + 'static {
+        let live = Arc::clone(self);
+        move |error| live.warn(&format!("{what}: {}", error.chain()))
+    }
+
+    /// Adds what the host has to say to the log of the run.
+    pub(super) fn warn(&self, text: &str) {
+        self.change(|state| state.history.log(0, LogLevel::Warn, text));
     }
 
     /// Notes that an instance has a thread.
@@ -224,6 +245,15 @@ impl Live {
         self.state().history.logs(after, limit)
     }
 
+    /// How much of the log is kept, over all instances.
+    pub(super) fn log_bounds(&self) -> LogBounds {
+        let instances = (self.state().instances.len() as u64).max(1);
+        LogBounds {
+            lines: self.limits.log_lines.saturating_mul(instances),
+            bytes: self.limits.log_bytes.saturating_mul(instances),
+        }
+    }
+
     /// Metric points after `after`.
     pub(super) fn metrics(&self, after: u64, limit: u32) -> Vec<MetricPoint> {
         self.state().history.metrics(after, limit)
@@ -257,6 +287,20 @@ impl Live {
             };
         }
         (state.changes, state.phase == Phase::Ended)
+    }
+
+    /// Waits until the run has ended or `timeout` has passed; whether it has ended.
+    pub(super) fn wait_end(&self, timeout: Option<Duration>) -> bool {
+        let until = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        let mut state = self.state();
+        while state.phase != Phase::Ended {
+            state = match until.map(|until| until.saturating_duration_since(Instant::now())) {
+                Some(left) if left.is_zero() => break,
+                Some(left) => self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0,
+                None => self.changed.wait(state).unwrap_or_else(PoisonError::into_inner),
+            };
+        }
+        state.phase == Phase::Ended
     }
 
     fn change<T>(&self, work: impl FnOnce(&mut State) -> T) -> T {

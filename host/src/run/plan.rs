@@ -94,11 +94,16 @@ impl Plan {
         };
         let mut planned: Vec<Output> = Vec::new();
         for (i, (spec, table)) in proc.outputs.iter().zip(&request.outputs).enumerate() {
-            if planned.iter().any(|other| other.table == *table) {
-                return Err(Error::Invalid(format!(
-                    "table `{table}` is given for two outputs of proc `{}`",
-                    proc.name
-                )));
+            if let Some(other) = planned.iter().find(|other| other.table.eq_ignore_ascii_case(table)) {
+                let (proc, same) = (&proc.name, other.table == *table);
+                return Err(Error::Invalid(match same {
+                    true => format!("table `{table}` is given for two outputs of proc `{proc}`"),
+                    false => format!(
+                        "tables `{}` and `{table}` are given for two outputs of proc `{proc}`; names that differ only \
+                         in case are those of one table",
+                        other.table
+                    ),
+                }));
             }
             let paired = inputs.get(i).map(|input| &input.schema);
             planned.push(output(proc, spec, table, (paired, instances), snapshot)?);
@@ -198,6 +203,13 @@ fn output(
         }
         Err(Error::NotFound { .. }) => {
             check_table_name(table)?;
+            if let Some(other) = snapshot.tables().find(|other| other.name.eq_ignore_ascii_case(table)) {
+                return Err(Error::Invalid(format!(
+                    "output `{}`: table `{table}` cannot be created beside table `{}`, from which it differs only in \
+                     case; append to `{}` or give another name",
+                    spec.name, other.name, other.name
+                )));
+            }
             let sharding = if spec.models { Sharding::Replicated } else { Sharding::Random };
             let shards = outputs::new_shards(proc.mode, instances);
             (outputs::schema_of(spec, paired)?, Target::New { sharding, shards })

@@ -136,6 +136,11 @@ impl InputRef {
 }
 
 impl Request {
+    /// Whether rows are read before it is queued: those of filters and queries.
+    pub(super) fn reads_first(&self) -> bool {
+        self.inputs.iter().any(|input| input.filter.is_some() || input.query.is_some())
+    }
+
     /// A run of `proc` with nothing else said.
     pub fn new(proc: impl Into<String>) -> Self {
         Self {

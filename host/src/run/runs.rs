@@ -1,6 +1,7 @@
 //! The runs of one folder: submit, look, wait, kill.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use super::backend::{Backend, Done, Manifest};
@@ -8,12 +9,13 @@ use super::commit;
 use super::dispatch::{Dispatch, Next, Start};
 use super::execute;
 use super::history::now_us;
-use super::live::{Live, RunStatus};
+use super::live::{Live, LogBounds, RunStatus};
 use super::plan::Plan;
 use super::request::Request;
 use super::results::{self, Value};
 use crate::base::{Error, Limits, Result, RunId};
 use crate::catalog::{Catalog, Privilege, ProcChange, Resolved, Rights};
+use crate::device::KillSwitch;
 use crate::storage::{
     LogLine, MetricPoint, ProcSetting, ResultRecord, RunFilter, RunRecord, RunState, Storage, Versions,
 };
@@ -27,6 +29,8 @@ pub(super) struct Inner {
     pub(super) backend: Arc<dyn Backend>,
     pub(super) dispatch: Dispatch,
     pub(super) catalog: Catalog,
+    /// Requests for start-up that are being executed, by number.
+    pub(super) starting: Mutex<HashMap<u64, KillSwitch>>,
     limits: Limits,
 }
 
@@ -85,6 +89,7 @@ impl Runs {
             backend,
             dispatch: Dispatch::new(limits.running_instances),
             catalog: catalog.clone(),
+            starting: Mutex::default(),
             limits: limits.clone(),
         })))
     }
@@ -131,8 +136,9 @@ impl Runs {
         }
         let seed = *request.seed.get_or_insert_with(draw_seed);
         let json = |value: serde_json::Result<String>| value.map_err(|e| Error::Internal(e.to_string()));
+        let id = self.0.storage.next_run();
         let record = RunRecord {
-            id: RunId(0),
+            id,
             proc: resolved.proc.name.clone(),
             component: resolved.component.name.clone(),
             sha256: resolved.component.sha256.clone(),
@@ -152,8 +158,10 @@ impl Runs {
             error: None,
             instances: 0,
         };
-        let id = self.0.storage.create_run(&record)?;
-        let live = Live::new(RunRecord { id, ..record }, request, resolved, limits);
+        let mut write = self.0.storage.begin();
+        write.create_run(record.clone());
+        let live = Live::new(record, request, resolved, limits);
+        write.commit_later(live.warns("that the run is queued could not be stored"))?;
         self.0.dispatch.enqueue(&live, setting.max_concurrency);
         self.0.pump();
         Ok(id)
@@ -208,7 +216,7 @@ impl Runs {
     /// Runs, the newest first.
     pub fn list(&self, filter: &RunFilter) -> Result<Vec<RunRecord>> {
         // Stored records of runs that have not ended are behind.
-        let live = self.0.dispatch.all().into_iter().map(|live| live.status().run);
+        let live = self.0.dispatch.all().into_iter().map(|live| live.record());
         let mut live: Vec<RunRecord> = live.collect();
         if filter.state.is_none_or(RunState::is_final) {
             let mut runs = self.0.storage.runs(filter)?;
@@ -255,17 +263,13 @@ impl Runs {
     /// Waits until a run has ended, at most for `timeout`; how it stands then.
     pub fn wait(&self, id: RunId, timeout: Option<Duration>) -> Result<RunStatus> {
         let Some(live) = self.0.dispatch.find(id) else { return self.status(id) };
-        let until = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
-        let mut seen = 0;
-        loop {
-            let left = until.map(|until| until.saturating_duration_since(Instant::now()));
-            let (changes, ended) = live.wait_change(seen, left);
-            // A talkative run changes faster than this loop turns.
-            if ended || changes == seen || left.is_some_and(|left| left.is_zero()) {
-                return Ok(live.status());
-            }
-            seen = changes;
-        }
+        live.wait_end(timeout);
+        Ok(live.status())
+    }
+
+    /// Whether a run has ended, at most `timeout` from now.
+    pub fn wait_end(&self, id: RunId, timeout: Duration) -> bool {
+        self.0.dispatch.find(id).is_none_or(|live| live.wait_end(Some(timeout)))
     }
 
     /// Waits until something has changed since a call that answered `seen` (0 at
@@ -278,6 +282,11 @@ impl Runs {
             }
             None => Ok((seen.saturating_add(1), self.status(id)?)),
         }
+    }
+
+    /// How much of the log of a run that has not ended is kept in the end.
+    pub fn log_bounds(&self, id: RunId) -> Option<LogBounds> {
+        self.0.dispatch.find(id).map(|live| live.log_bounds())
     }
 
     /// Lines of a run's log with a `seq` greater than `after`, at most `limit`.
@@ -329,7 +338,9 @@ impl Runs {
                 let run = self.0.storage.run(*id)?;
                 return Err(Error::Invalid(format!("run {id} has ended already: {}", run.state)));
             };
-            self.kill_one(&live, by)?;
+            if live.kill(by.map(str::to_owned))? {
+                self.end_queued(&[live], by);
+            }
             return Ok(vec![*id]);
         }
         let mut chosen = self.0.dispatch.all();
@@ -339,31 +350,45 @@ impl Runs {
         });
         // What is queued from here on was not looked at, and is left alone.
         chosen.iter().try_for_each(|live| rights.run(&live.record()))?;
-        // Of several, those that are ending anyway are left alone.
-        Ok(chosen.iter().filter(|live| self.kill_one(live, by).is_ok()).map(|live| live.id).collect())
+        Ok(self.kill_all(chosen, by))
     }
 
-    /// Kills what runs and waits until all have ended.
-    pub fn close(&self) {
+    /// Ends runs, of which those that are ending anyway are left alone. Answers which.
+    fn kill_all(&self, mut runs: Vec<Arc<Live>>, by: Option<&str>) -> Vec<RunId> {
+        let mut queued = Vec::new();
+        // All are marked before the first is stored, so that none begins meanwhile.
+        runs.retain(|live| match live.kill(by.map(str::to_owned)) {
+            Ok(was_queued) => {
+                queued.extend(was_queued.then(|| Arc::clone(live)));
+                true
+            }
+            Err(_) => false,
+        });
+        self.end_queued(&queued, by);
+        runs.into_iter().map(|live| live.id).collect()
+    }
+
+    /// Kills what runs and waits, at most for `patience`, until all have ended.
+    /// Whether they have.
+    pub fn close(&self, patience: Duration) -> bool {
+        let until = Instant::now().checked_add(patience);
         loop {
             let mut live = self.0.dispatch.all();
             live.retain(|run| !run.has_ended());
-            let Some(first) = live.first() else { return };
-            for run in &live {
-                // One that is committing ends by itself.
-                drop(self.kill_one(run, Some("the end of its process")));
+            let Some(first) = live.first().cloned() else { return true };
+            // One that is committing ends by itself.
+            self.kill_all(live, Some("the end of its process"));
+            let left = until.map(|until| until.saturating_duration_since(Instant::now())).unwrap_or_default();
+            if !first.wait_end(Some(left.min(Duration::from_millis(100)))) && left.is_zero() {
+                return false;
             }
-            first.wait_change(u64::MAX, Some(Duration::from_millis(100)));
         }
     }
 
-    fn kill_one(&self, live: &Arc<Live>, by: Option<&str>) -> Result<()> {
-        let by = by.map(str::to_owned);
-        if live.kill(by.clone())? {
-            self.0.dispatch.leave(live.id);
-            commit::record_failure(&self.0, live, &Error::Killed { by });
-        }
-        Ok(())
+    /// Ends runs that were killed in the queue.
+    fn end_queued(&self, queued: &[Arc<Live>], by: Option<&str>) {
+        self.0.dispatch.leave(&queued.iter().map(|live| live.id).collect());
+        commit::record_failures(&self.0, queued, &Error::Killed { by: by.map(str::to_owned) });
     }
 }
 

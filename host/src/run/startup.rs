@@ -1,11 +1,21 @@
 //! Requests that are executed whenever a server opens the folder.
 
+use std::collections::HashMap;
+use std::sync::{MutexGuard, PoisonError};
+
 use super::history::now_us;
 use super::request::Request;
 use super::runs::Runs;
 use crate::base::{Error, Result, RunId};
 use crate::catalog::Rights;
+use crate::device::KillSwitch;
 use crate::storage::StartupRecord;
+
+/// Whether stored requests are still to be executed.
+pub type Wanted<'a> = dyn Fn() -> bool + Sync + 'a;
+
+/// Executes a stored request, until it is killed.
+pub type Execute<'a> = dyn Fn(Request, &KillSwitch) -> Result<RunId> + Sync + 'a;
 
 impl Runs {
     /// Stores a request; it is executed from the next time on. Refuses what could
@@ -30,7 +40,8 @@ impl Runs {
         self.storage().startups()
     }
 
-    /// Forgets a stored request; runs that it led to go on.
+    /// Forgets a stored request. What it is about to lead to is stopped; a run that
+    /// it led to goes on.
     pub fn remove_startup(&self, id: u64) -> Result<()> {
         let all = self.startups()?;
         if !all.iter().any(|startup| startup.id == id) {
@@ -39,7 +50,59 @@ impl Runs {
         }
         let mut write = self.storage().begin();
         write.delete_startup(id);
-        write.commit().map(drop)
+        write.commit()?;
+        if let Some(kill) = self.starting().get(&id) {
+            kill.kill("its cancellation".to_owned());
+        }
+        Ok(())
+    }
+
+    /// Executes all stored requests by `execute` and keeps what became of each, as
+    /// long as `is_wanted`. One that reads rows first, by a filter or a query, keeps
+    /// the others waiting no longer than it takes to begin.
+    pub fn start_up(&self, is_wanted: &Wanted<'_>, execute: &Execute<'_>) -> Result<()> {
+        let all = self.startups()?;
+        std::thread::scope(|scope| {
+            for startup in all {
+                if !is_wanted() {
+                    return;
+                }
+                let request = self.request_of(&startup);
+                let reads_first = request.as_ref().is_ok_and(Request::reads_first);
+                let start = move || self.start_one(&startup, request, (is_wanted, execute));
+                let thread = std::thread::Builder::new().name("quern-start-up".into());
+                match reads_first {
+                    // Without a thread it is as it was: executed at the next start.
+                    true => drop(thread.spawn_scoped(scope, start)),
+                    false => start(),
+                }
+            }
+        });
+        Ok(())
+    }
+
+    fn start_one(
+        &self,
+        startup: &StartupRecord,
+        request: Result<Request>,
+        (is_wanted, execute): (&Wanted<'_>, &Execute<'_>),
+    ) {
+        let kill = KillSwitch::new();
+        self.starting().insert(startup.id, kill.clone());
+        // One that was cancelled before it was entered here is not there any more.
+        let is_stored = |all: Vec<StartupRecord>| all.iter().any(|other| other.id == startup.id);
+        let outcome = self.startups().and_then(|all| match is_stored(all) {
+            true => self.check_user(startup).and(request).and_then(|request| execute(request, &kill)),
+            false => Err(Error::Killed { by: None }),
+        });
+        self.starting().remove(&startup.id);
+        if outcome.is_err() && !is_wanted() {
+            return;
+        }
+        let mut write = self.storage().begin();
+        write.note_startup(startup.id, outcome.map_err(|error| error.chain()));
+        // What cannot be noted is known by its run, or fails again the next time.
+        drop(write.commit());
     }
 
     /// Refuses a request of a user whose name another has taken since.
@@ -54,20 +117,15 @@ impl Runs {
         }
     }
 
-    /// Executes all stored requests by `execute` and keeps what became of each.
-    pub fn start_up(&self, execute: impl Fn(Request) -> Result<RunId>) -> Result<()> {
-        for mut startup in self.startups()? {
-            let request = serde_json::from_str::<Request>(&startup.request).map_err(|e| Error::Corrupt {
-                what: format!("request {} for start-up", startup.id),
-                reason: format!("it cannot be read ({e}); cancel it with `quern run kill --startup {}`", startup.id),
-            });
-            let outcome = self.check_user(&startup).and(request).and_then(&execute);
-            startup.last_error = outcome.as_ref().err().map(Error::chain);
-            startup.last_run = outcome.ok();
-            let mut write = self.storage().begin();
-            write.put_startup(startup);
-            write.commit()?;
-        }
-        Ok(())
+    fn request_of(&self, startup: &StartupRecord) -> Result<Request> {
+        serde_json::from_str::<Request>(&startup.request).map_err(|e| Error::Corrupt {
+            what: format!("request {} for start-up", startup.id),
+            reason: format!("it cannot be read ({e}); cancel it with `quern run kill --startup {}`", startup.id),
+        })
+    }
+
+    /// The requests that are being executed, by number.
+    fn starting(&self) -> MutexGuard<'_, HashMap<u64, KillSwitch>> {
+        self.0.starting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

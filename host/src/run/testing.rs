@@ -209,7 +209,7 @@ impl TestTables for Workshop {
 
 impl Drop for Workshop {
     fn drop(&mut self) {
-        self.runs.close();
+        self.runs.close(Duration::MAX);
     }
 }
 

@@ -44,6 +44,8 @@ pub struct Connection {
     options: Options,
     role: Role,
     link: Mutex<Link>,
+    /// This process as a holder that gave way to another, while clients still read.
+    former: Mutex<Option<Arc<Holder>>>,
     user: Option<String>,
 }
 
@@ -76,7 +78,14 @@ impl Connection {
         create_folder(folder)?;
         let folder = folder.canonicalize().map_err(|e| Error::io("open", folder, e))?;
         let link = open_link(&folder, options, role)?;
-        Ok(Self { folder, options: options.clone(), role, link: Mutex::new(link), user: None })
+        Ok(Self {
+            folder,
+            options: options.clone(),
+            role,
+            link: Mutex::new(link),
+            former: Mutex::default(),
+            user: None,
+        })
     }
 
     /// Becomes a client of a holder that outlives this process: of the one there
@@ -84,7 +93,7 @@ impl Connection {
     pub fn open_detached(folder: &Path, options: &Options) -> Result<Self> {
         create_folder(folder)?;
         let folder = folder.canonicalize().map_err(|e| Error::io("open", folder, e))?;
-        let remote = match dial(&folder, PATIENCE)? {
+        let remote = match dial(&folder, Role::Command)? {
             Some(found) => {
                 check_device(&folder, options, &found.hello)?;
                 found
@@ -92,7 +101,7 @@ impl Connection {
             None => start_background(&folder, options)?,
         };
         let link = Mutex::new(Link::Remote(Arc::new(remote)));
-        Ok(Self { folder, options: options.clone(), role: Role::Command, link, user: None })
+        Ok(Self { folder, options: options.clone(), role: Role::Command, link, former: Mutex::default(), user: None })
     }
 
     /// The same connection, asking as a user instead of the folder's owner.
@@ -145,15 +154,16 @@ impl Connection {
         let question = Question { request, body, watch: watch.clone(), user: self.user.clone() };
         loop {
             match self.link() {
+                Link::Local(holder) if holder.gave_way() => {
+                    self.open_again()?;
+                    *self.former.lock().unwrap_or_else(PoisonError::into_inner) = Some(holder);
+                }
                 Link::Local(holder) => return Ok(holder.call(question, sink)?),
                 Link::Closed => return Err(Error::Internal("the connection is closed".into()).into()),
-                Link::Remote(remote) => match remote.call(&self.folder, &question, sink)? {
+                Link::Remote(remote) => match remote.call((&self.folder, self.role), &question, sink)? {
                     Outcome::Reply(reply) => return Ok(reply),
                     // Perhaps it is now on us to hold the folder.
-                    Outcome::HolderLeft => {
-                        let link = open_link(&self.folder, &self.options, self.role)?;
-                        *self.link.lock().unwrap_or_else(PoisonError::into_inner) = link;
-                    }
+                    Outcome::HolderLeft => self.open_again()?,
                 },
             }
         }
@@ -162,11 +172,19 @@ impl Connection {
     /// Ends the connection. A holder stays until others no longer need it;
     /// `waiting` is asked meanwhile.
     pub fn close(&self, waiting: &mut dyn FnMut(&str) -> Patience) -> Result<()> {
+        let former = self.former.lock().unwrap_or_else(PoisonError::into_inner).take();
+        former.map(|holder| holder.close(waiting)).transpose()?;
         let mut link = self.link.lock().unwrap_or_else(PoisonError::into_inner);
         match std::mem::replace(&mut *link, Link::Closed) {
             Link::Local(holder) => holder.close(waiting),
             Link::Remote(_) | Link::Closed => Ok(()),
         }
+    }
+
+    fn open_again(&self) -> Result<()> {
+        let link = open_link(&self.folder, &self.options, self.role)?;
+        *self.link.lock().unwrap_or_else(PoisonError::into_inner) = link;
+        Ok(())
     }
 
     fn link(&self) -> Link {
@@ -175,7 +193,7 @@ impl Connection {
 }
 
 impl Remote {
-    fn call(&self, folder: &Path, question: &Question, sink: Sink<'_>) -> Result<Outcome, Failure> {
+    fn call(&self, (folder, role): (&Path, Role), question: &Question, sink: Sink<'_>) -> Result<Outcome, Failure> {
         let Question { request, body, watch, user } = question;
         let request = Box::new(request.clone());
         let header = match user {
@@ -185,7 +203,7 @@ impl Remote {
         let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).take();
         let mut stream = match idle {
             Some(stream) => stream,
-            None => match dial(folder, PATIENCE)? {
+            None => match dial(folder, role)? {
                 Some(again) if again.hello.pid == self.hello.pid => {
                     let stream = again.idle.into_inner().unwrap_or_else(PoisonError::into_inner);
                     let Some(stream) = stream else { return Ok(Outcome::HolderLeft) };
@@ -246,11 +264,13 @@ fn open_link(folder: &Path, options: &Options, role: Role) -> Result<Link> {
         if let Some(lock) = FolderLock::try_acquire(folder)? {
             return Ok(Link::Local(Arc::new(Holder::start(folder, lock, options, role)?)));
         }
-        match dial(folder, PATIENCE)? {
+        match dial(folder, role)? {
             // What takes long is better done by who asked for it than by a holder
             // who is about to leave, and would have to stay for us.
-            Some(remote) if remote.hello.role == Role::Brief && role != Role::Brief && started.elapsed() < PATIENCE => {
-            }
+            Some(remote)
+                if remote.hello.role == Role::Brief
+                    && matches!(role, Role::Command | Role::Server)
+                    && started.elapsed() < PATIENCE => {}
             Some(remote) => {
                 check_device(folder, options, &remote.hello)?;
                 return Ok(Link::Remote(Arc::new(remote)));
@@ -281,18 +301,19 @@ fn check_device(folder: &Path, options: &Options, holder: &Hello) -> Result<()> 
     )))
 }
 
-/// Connects and says hello. None where nobody listens; an error where the one
+/// Connects and says hello. None where nobody listens, or who listens leaves the
+/// folder to this role; an error where the one
 /// who listens does not answer in time or speaks another protocol.
-fn dial(folder: &Path, patience: Duration) -> Result<Option<Remote>> {
+fn dial(folder: &Path, role: Role) -> Result<Option<Remote>> {
     let (send, answer) = mpsc::channel();
     // In a thread, because connecting itself blocks when a stopped holder's
     // queue is full. A thread that is given up ends with the process.
     let dialling = folder.to_owned();
     let thread = std::thread::Builder::new().name("quern-dial".into()).spawn(move || {
-        let _ = send.send(greet(&dialling));
+        let _ = send.send(greet(&dialling, role));
     });
     thread.map_err(|e| Error::io("connect to the holder of", folder, e))?;
-    match answer.recv_timeout(patience) {
+    match answer.recv_timeout(PATIENCE) {
         Ok(Ok(Some((stream, hello)))) => {
             check_hello(folder, &hello)?;
             Ok(Some(Remote { hello, idle: Mutex::new(Some(stream)) }))
@@ -303,9 +324,9 @@ fn dial(folder: &Path, patience: Duration) -> Result<Option<Remote>> {
 }
 
 /// Connects and exchanges hellos.
-fn greet(folder: &Path) -> Result<Option<(UnixStream, Hello)>> {
+fn greet(folder: &Path, role: Role) -> Result<Option<(UnixStream, Hello)>> {
     let Ok(mut stream) = connect(folder) else { return Ok(None) };
-    if write_frame(&mut stream, &ToHolder::Hello(Hello::ours(Role::Brief, "")), &[]).is_err() {
+    if write_frame(&mut stream, &ToHolder::Hello(Hello::ours(role, "")), &[]).is_err() {
         return Ok(None);
     }
     match read_from_holder(&mut stream) {
@@ -344,7 +365,7 @@ fn start_background(folder: &Path, options: &Options) -> Result<Remote> {
     let mut child = command.spawn().map_err(|e| Error::io("start", &program, e))?;
     let started = Instant::now();
     loop {
-        if let Some(remote) = dial(folder, PATIENCE)? {
+        if let Some(remote) = dial(folder, Role::Command)? {
             return Ok(remote);
         }
         let ended = child.try_wait().ok().flatten();

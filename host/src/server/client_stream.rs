@@ -40,7 +40,8 @@ impl Departure {
         self.0.fetch_max(STOPS, Ordering::Relaxed);
     }
 
-    fn check(&self) -> Result<()> {
+    /// The error that ends what is done for others, when the holder leaves.
+    pub(super) fn check(&self) -> Result<()> {
         match self.0.load(Ordering::Relaxed) {
             STOPS => Err(Error::Invalid(format!(
                 "the statement was stopped, because process {}, which holds the folder, ends; ask again",

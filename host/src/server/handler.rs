@@ -9,7 +9,7 @@ use super::protocol::{Event, Reply, Request, ResultQuery, RunQuery};
 use super::view::{ComponentView, LogView, RunView, StartupView};
 use crate::base::{Error, Result, RunId};
 use crate::database::{Database, Import};
-use crate::run::{RunResults, RunStatus};
+use crate::run::{LogBounds, RunResults, RunStatus};
 use crate::sql::{Answer, Caller, Watch};
 use crate::storage::{ComponentRecord, RunFilter, RunRecord, Versions};
 
@@ -77,15 +77,14 @@ fn answer(database: &Database, question: Question, sink: Sink<'_>) -> Result<Rep
         }
         Request::Startups => startups(database, &caller),
         Request::RemoveStartup { id } => database.remove_startup(id).map(|()| Reply::Done),
-        Request::Follow { run, logs: true } => follow(database, run, Some(0), sink),
-        Request::Follow { run, logs: false } => follow(database, run, None, sink),
+        Request::Follow { run, logs: true } => follow(database, run, Logs::Told, sink),
+        Request::Follow { run, logs: false } => follow(database, run, Logs::Silent, sink),
         Request::Kill { target, by } => database.kill(&target, &by, &caller.rights).map(Reply::Killed),
         Request::Runs(query) => runs(database, &query, &caller),
         Request::Run { run } => run_reply(database, database.run(run)?),
         Request::Result(which) => result(database, &which, sink),
         Request::Logs { run } => {
-            let mut seen = 0;
-            pass_logs(database, run, &mut seen, sink)?;
+            pass_logs(database, run, sink)?;
             Ok(Reply::Done)
         }
         Request::Models => database.models(&caller.rights).map(Reply::Models),
@@ -153,28 +152,81 @@ fn follow_sweep(database: &Database, tag: &str, first: RunId, sink: Sink<'_>) ->
     }
 }
 
-/// Tells of a run until it ends; of its log after the line `logs`, if any.
-fn follow(database: &Database, run: RunId, mut logs: Option<u64>, sink: Sink<'_>) -> Result<Reply> {
+/// Tells of a run until it ends, and of its log. What changes faster than every
+/// [`PROGRESS_EVERY`] is told together.
+fn follow(database: &Database, run: RunId, logs: Logs, sink: Sink<'_>) -> Result<Reply> {
+    let mut log = LogFollower { run, seen: 0, told: LogBounds::default(), most: None, logs };
     let mut seen = 0;
     loop {
         let (now, status) = database.follow(run, seen, HEARTBEAT)?;
         seen = now;
-        if let Some(after) = &mut logs {
-            pass_logs(database, run, after, sink)?;
-        }
+        log.tell(database, sink)?;
         if status.run.state.is_final() {
             return run_reply(database, status);
         }
         sink(Event::Run(Box::new(RunView::new(status.run, status.instances))))?;
+        database.wait_end(run, PROGRESS_EVERY);
     }
 }
 
-/// Passes on the log lines after `seen`, which advances.
-fn pass_logs(database: &Database, run: RunId, seen: &mut u64, sink: Sink<'_>) -> Result<()> {
+/// Whether a follower wants to know what a run says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Logs {
+    Told,
+    Silent,
+}
+
+/// How far a follower has been told of a log. It is told of no more lines than the
+/// run's record keeps.
+struct LogFollower {
+    run: RunId,
+    seen: u64,
+    told: LogBounds,
+    /// What is kept, as far as that is known: of a run that has not ended.
+    most: Option<LogBounds>,
+    logs: Logs,
+}
+
+impl LogFollower {
+    /// Tells of the lines since the last time.
+    fn tell(&mut self, database: &Database, sink: Sink<'_>) -> Result<()> {
+        self.most = database.log_bounds(self.run).or(self.most);
+        while self.logs == Logs::Told {
+            let mut lines: Vec<LogView> =
+                database.logs(self.run, self.seen, LOG_LINES)?.into_iter().map(LogView::from).collect();
+            let Some(last) = lines.last().cloned() else { return Ok(()) };
+            self.seen = last.seq;
+            let fitting = lines.iter().take_while(|line| self.fits(line)).count();
+            if fitting < lines.len() {
+                self.logs = Logs::Silent;
+                lines.truncate(fitting);
+                let text = format!(
+                    "more was logged than is kept (limits log_lines and log_bytes); `quern run logs {}` shows the last \
+                     lines",
+                    self.run
+                );
+                lines.push(LogView { level: "warn".to_owned(), text, ..last });
+            }
+            sink(Event::Logs(lines))?;
+        }
+        Ok(())
+    }
+
+    /// Counts a line, if it is one of so many.
+    fn fits(&mut self, line: &LogView) -> bool {
+        self.told.lines += 1;
+        self.told.bytes += line.text.len() as u64;
+        self.most.is_none_or(|most| self.told.lines <= most.lines && self.told.bytes <= most.bytes)
+    }
+}
+
+/// Passes on the log lines that are kept.
+fn pass_logs(database: &Database, run: RunId, sink: Sink<'_>) -> Result<()> {
+    let mut seen = 0;
     loop {
-        let lines: Vec<LogView> = database.logs(run, *seen, LOG_LINES)?.into_iter().map(LogView::from).collect();
+        let lines: Vec<LogView> = database.logs(run, seen, LOG_LINES)?.into_iter().map(LogView::from).collect();
         let Some(last) = lines.last() else { return Ok(()) };
-        *seen = last.seq;
+        seen = last.seq;
         sink(Event::Logs(lines))?;
     }
 }

@@ -5,6 +5,9 @@
 //! So a client knows at once that somebody is there, even where opening takes
 //! long. The way out is the reverse: no new requests, those in flight end, the
 //! others are told goodbye, the database closes, the socket goes, the lock last.
+//!
+//! A holder that only asks ([`Role::Asking`]) is none whom runs of others would
+//! keep: to a client that wants to work it gives the lock, and reads on beside it.
 
 use std::collections::HashMap;
 use std::net::Shutdown;
@@ -25,6 +28,7 @@ use crate::base::{Error, Result};
 use crate::catalog::Rights;
 use crate::database::{Database, Options};
 use crate::run::Target;
+use crate::sql::Watch;
 
 /// Clients at one time; more are refused.
 const MAX_CLIENTS: usize = 64;
@@ -51,13 +55,11 @@ pub enum Patience {
 #[derive(Debug)]
 pub struct Holder {
     shared: Arc<Shared>,
-    /// None once it has left.
-    held: Mutex<Option<Held>>,
 }
 
-/// What is given back on the way out.
+/// What others find the folder held by.
 #[derive(Debug)]
-struct Held {
+struct Door {
     accepting: JoinHandle<()>,
     lock: FolderLock,
 }
@@ -71,6 +73,8 @@ struct Shared {
     state: Mutex<State>,
     changed: Condvar,
     departure: Arc<Departure>,
+    /// None once it was closed.
+    door: Mutex<Option<Door>>,
 }
 
 #[derive(Debug, Default)]
@@ -98,6 +102,7 @@ impl Holder {
             state: Mutex::default(),
             changed: Condvar::new(),
             departure: Arc::default(),
+            door: Mutex::default(),
         });
         let listener = listen(folder)?;
         let accepting = std::thread::Builder::new()
@@ -108,13 +113,14 @@ impl Holder {
             })
             .map_err(|e| Error::io("serve", folder, e))?;
         // From here on dropping `holder` undoes everything.
-        let holder = Self { shared, held: Mutex::new(Some(Held { accepting, lock })) };
+        *shared.door.lock().unwrap_or_else(PoisonError::into_inner) = Some(Door { accepting, lock });
+        let holder = Self { shared };
         let database = Database::open(folder, &options)?;
-        if role == Role::Server {
-            database.start_up()?;
-        }
         holder.shared.lock().database = Some(Arc::new(database));
         holder.shared.changed.notify_all();
+        if role == Role::Server {
+            start_up(&holder.shared)?;
+        }
         Ok(holder)
     }
 
@@ -122,6 +128,11 @@ impl Holder {
     pub(super) fn call(&self, question: Question, sink: Sink<'_>) -> Result<Reply> {
         let database = self.shared.lock().database.clone();
         handle(&*database.ok_or_else(left)?, question, sink)
+    }
+
+    /// Whether another process holds the folder now, because it wanted to work.
+    pub(super) fn gave_way(&self) -> bool {
+        self.shared.door.lock().unwrap_or_else(PoisonError::into_inner).is_none()
     }
 
     /// For how long nobody has asked anything and no run was active.
@@ -157,23 +168,18 @@ impl Holder {
             }
             std::thread::sleep(LOOK_EVERY);
         }
-        self.leave()
+        self.leave(stopped.map_or(GRACE, |since| GRACE.saturating_sub(since.elapsed())))
     }
 
-    /// The way out; does nothing the second time.
-    fn leave(&self) -> Result<()> {
-        let held = self.held.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let Some(Held { accepting, lock }) = held else { return Ok(()) };
+    /// The way out; does nothing the second time. Runs get `patience` to end.
+    fn leave(&self, patience: Duration) -> Result<()> {
+        let lock = self.shared.close_door();
         let (clients, quiet) = {
             let mut state = self.shared.lock();
             state.closing = true;
             (std::mem::take(&mut state.clients), state.in_flight == 0)
         };
         self.shared.changed.notify_all();
-        // Accepting ends when it next wakes up and sees that we are closing.
-        if connect(&self.shared.folder).is_ok() {
-            let _ = accepting.join();
-        }
         for mut client in clients.into_values() {
             let _ = client.set_write_timeout(Some(Duration::from_millis(100)));
             if quiet {
@@ -181,15 +187,21 @@ impl Holder {
             }
             let _ = client.shutdown(Shutdown::Both);
         }
-        let database = self.shared.lock().database.take();
+        let Some(database) = self.shared.lock().database.take() else { return Ok(()) };
         // Rows of one-shot inserts stay in the catalog, where more join them.
-        let closed = match (&database, self.shared.role) {
-            (Some(database), Role::Server) => database.close(),
+        let closed = match self.shared.role {
+            Role::Server => database.close(patience),
             _ => Ok(()),
         };
+        let left_behind = !quiet || database.active_runs() > 0;
         drop(database);
+        let Some(lock) = lock else { return closed };
         let _ = std::fs::remove_file(self.shared.folder.join(SOCKET_FILE));
-        drop(lock);
+        match left_behind {
+            // What still works may yet commit: the folder is free when this process has ended.
+            true => std::mem::forget(lock),
+            false => drop(lock),
+        }
         closed
     }
 }
@@ -197,13 +209,36 @@ impl Holder {
 impl Drop for Holder {
     fn drop(&mut self) {
         // There is nobody to tell any more; the folder is as after a crash, which it survives.
-        let _ = self.leave();
+        let _ = self.leave(GRACE);
     }
 }
 
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Lets nobody in any more, and answers the lock of the folder, once.
+    fn close_door(&self) -> Option<FolderLock> {
+        let Door { accepting, lock } = self.door.lock().unwrap_or_else(PoisonError::into_inner).take()?;
+        self.lock().closing = true;
+        self.changed.notify_all();
+        // Accepting ends when it next wakes up and sees that we are closing.
+        if connect(&self.folder).is_ok() {
+            let _ = accepting.join();
+        }
+        Some(lock)
+    }
+
+    /// Leaves the folder to somebody who wants to work in it. What was asked here is
+    /// still answered, from the snapshots that it reads.
+    fn hand_over(&self) {
+        // Not before it is open: opening writes.
+        drop(self.enter());
+        if let Some(lock) = self.close_door() {
+            let _ = std::fs::remove_file(self.folder.join(SOCKET_FILE));
+            drop(lock);
+        }
     }
 
     /// Begins to close and returns nothing, or says what this process is needed for.
@@ -220,6 +255,11 @@ impl Shared {
             (0, n) => format!("{} of other terminals", of(n, "request")),
             (n, _) => format!("{} that other terminals started", of(n, "run")),
         })
+    }
+
+    /// Whether the folder is left to somebody in this role.
+    fn gives_way_to(&self, role: Role) -> bool {
+        self.role == Role::Asking && role != Role::Asking
     }
 
     /// The database, as soon as it is open, for one request. None when closing.
@@ -253,6 +293,22 @@ impl Drop for InFlight<'_> {
         state.in_flight = state.in_flight.saturating_sub(1);
         state.last_used = Some(Instant::now());
     }
+}
+
+/// Executes what is stored for start-up, beside the requests of clients and as one
+/// of them: the way out stops it.
+fn start_up(shared: &Arc<Shared>) -> Result<()> {
+    let shared = Arc::clone(shared);
+    let folder = shared.folder.clone();
+    let work = move || {
+        let entered = shared.enter();
+        let Some(database) = entered.as_ref().and_then(|entered| entered.database.as_ref()) else { return };
+        let departure = Arc::clone(&shared.departure);
+        // What became of each request is stored; a list that cannot be read fails whoever asks for it.
+        drop(database.start_up(&Watch::new(move || departure.check())));
+    };
+    let thread = std::thread::Builder::new().name("quern-start-up".into());
+    thread.spawn(work).map(drop).map_err(|e| Error::io("serve", &folder, e))
 }
 
 /// Accepts clients until the holder closes.
@@ -307,6 +363,10 @@ fn serve_client(shared: &Shared, stream: UnixStream) -> Result<()> {
     stream.set_read_timeout(Some(HELLO_TIMEOUT)).map_err(io)?;
     let mut stream = ClientStream::new(stream, shared.departure.clone()).map_err(io)?;
     match read_frame(&mut stream)? {
+        Some((ToHolder::Hello(client), _)) if client.protocol == PROTOCOL && shared.gives_way_to(client.role) => {
+            shared.hand_over();
+            return Ok(());
+        }
         Some((ToHolder::Hello(_), _)) => {}
         _ => return Ok(()),
     }

@@ -20,7 +20,7 @@ use crate::sql::Done;
 use crate::storage::Versions;
 
 /// Version of this protocol. Both sides must speak the same.
-pub const PROTOCOL: u32 = 2;
+pub const PROTOCOL: u32 = 3;
 
 /// What each side says first.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,7 +31,7 @@ pub struct Hello {
     pub version: String,
     /// Its process.
     pub pid: u32,
-    /// What it is; of a client without meaning.
+    /// Why it holds the folder; of a client, why it would.
     pub role: Role,
     /// The device that the folder's columns and tensors are on; of a client empty.
     #[serde(default)]
@@ -50,6 +50,9 @@ impl Hello {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
+    /// For one command that changes nothing and starts nothing; it leaves the folder
+    /// to the first who does.
+    Asking,
     /// For one command that is usually over at once.
     Brief,
     /// For one command that may take long; it leaves when that is done.

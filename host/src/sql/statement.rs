@@ -18,6 +18,11 @@ impl Statement {
     pub fn is_query(&self) -> bool {
         matches!(self.0, Kind::Query(_) | Kind::Show(_))
     }
+
+    /// Whether it starts no run either, as a query of a proc's rows does.
+    pub fn only_asks(&self) -> bool {
+        self.is_query() && self.1.is_empty()
+    }
 }
 
 /// A proc that a query reads as a table.

@@ -9,3 +9,4 @@ CREATE TABLE quern_user(name TEXT PRIMARY KEY, is_role INTEGER NOT NULL, created
 CREATE TABLE quern_grant(grantee TEXT NOT NULL, privilege TEXT NOT NULL, kind TEXT NOT NULL, object TEXT NOT NULL, grantable INTEGER NOT NULL, grantor TEXT NOT NULL, PRIMARY KEY(grantee, privilege, kind, object)) WITHOUT ROWID;
 ALTER TABLE quern_run ADD COLUMN committing_us INTEGER;
 ALTER TABLE quern_run ADD COLUMN component_owner TEXT NOT NULL DEFAULT 'owner';
+ALTER TABLE quern_model ADD COLUMN table_id INTEGER;

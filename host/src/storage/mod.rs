@@ -55,7 +55,8 @@ pub use write::{AppendTo, Write};
 
 use crate::base::{Result, SnapshotId};
 use background::Background;
-use connections::{Connections, Writer};
+use commit::Turn;
+use connections::Connections;
 
 /// For how long files are kept that nothing names, which another process may be
 /// about to name, and files that others took the place of, which it may be reading.
@@ -172,6 +173,8 @@ impl Storage {
             // What cannot be merged stays as it is.
             drop(self.merge_files(&table.name));
         }
+        // What was handed in is in the journal before it is folded in.
+        commit::settle(self);
         let writer = self.writer();
         connections::sql(writer.connection().pragma_update(None, "wal_checkpoint", "truncate"))
     }
@@ -188,8 +191,10 @@ impl Storage {
         self.0.files.as_ref()
     }
 
-    fn writer(&self) -> Writer<'_> {
-        self.0.connections.writer()
+    /// Waits for the writing connection. Whoever gives it back commits what was
+    /// handed in meanwhile.
+    fn writer(&self) -> Turn<'_> {
+        Turn::wait(self)
     }
 
     /// [`Storage::read`], after all that was handed in by [`Write::commit_later`].

@@ -176,6 +176,12 @@ impl Snapshot {
 }
 
 impl TableState {
+    /// The snapshot of a state that was not the newest when it was read: newer rows
+    /// were there already, so that none extends it.
+    pub fn historic_at(&self) -> Option<SnapshotId> {
+        self.historic.then_some(self.read_at)
+    }
+
     /// Whether this state is `older` with rows added and nothing else: those
     /// have row ids from `older.next_row_id` on.
     pub fn extends(&self, older: &Self) -> bool {

@@ -209,9 +209,9 @@ impl Write {
     /// waiting or has begun. Whoever asks this storage for records sees them
     /// from now on; they survive the end of this process, and a power cut once
     /// any later [`Write::commit`] was answered. Does not wait for the disk; an
-    /// error that shows only later is not reported.
-    pub fn commit_later(self) -> Result<()> {
-        super::commit::commit_later(self)
+    /// error that shows only later is told to `lost`.
+    pub fn commit_later(self, lost: impl FnOnce(Error) + Send + 'static) -> Result<()> {
+        super::commit::commit_later(self, Box::new(lost))
     }
 
     /// Adds something to do in the transaction of the commit.

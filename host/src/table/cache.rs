@@ -54,6 +54,8 @@ struct Key {
     part: Part,
     /// Rows were only added since; gathered rows are of just this snapshot.
     since: SnapshotId,
+    /// Of an older state that was asked for later, which no other extends.
+    only: Option<SnapshotId>,
 }
 
 impl Tables {
@@ -176,6 +178,7 @@ impl Key {
             Part::Shard(_) | Part::InOrder => source.table.rewritten,
             Part::Gathered => source.table.version,
         };
-        Self { table: source.table.id, part: source.part, since }
+        let only = source.table.historic_at();
+        Self { table: source.table.id, part: source.part, since, only }
     }
 }

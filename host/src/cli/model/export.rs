@@ -89,12 +89,13 @@ fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
 /// A model and its file.
 pub(crate) fn fetch(context: &Context, model: ModelArgs) -> Result<(Model, Vec<u8>)> {
     let mut file = Vec::new();
-    let reply = context.connection()?.call(Request::ExportModel(model.into_ref()), Vec::new(), &mut |event| {
-        if let Event::Bytes(piece) = event {
-            file.extend_from_slice(&piece);
-        }
-        Ok(())
-    })?;
+    let reply =
+        context.asking_connection()?.call(Request::ExportModel(model.into_ref()), Vec::new(), &mut |event| {
+            if let Event::Bytes(piece) = event {
+                file.extend_from_slice(&piece);
+            }
+            Ok(())
+        })?;
     match reply {
         Reply::Models(models) => match models.into_iter().next() {
             Some(view) => Ok((view, file)),

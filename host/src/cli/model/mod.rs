@@ -36,7 +36,7 @@ impl ModelCommand {
 
 /// All models, oldest first.
 fn models(context: &Context) -> Result<Vec<Model>> {
-    match context.connection()?.call(Request::Models, Vec::new(), &mut |_| Ok(()))? {
+    match context.asking_connection()?.call(Request::Models, Vec::new(), &mut |_| Ok(()))? {
         Reply::Models(models) => Ok(models),
         other => Err(unexpected(&other)),
     }

@@ -31,7 +31,7 @@ impl List {
     pub(crate) fn run(self, context: &Context) -> Result<()> {
         let which = if self.versions { Versions::Kept } else { Versions::Active };
         let request = Request::Components { which };
-        let components = match context.connection()?.call(request, Vec::new(), &mut |_| Ok(()))? {
+        let components = match context.asking_connection()?.call(request, Vec::new(), &mut |_| Ok(()))? {
             Reply::Components(components) => components,
             other => return Err(unexpected(&other)),
         };

@@ -27,7 +27,7 @@ pub(crate) struct Show {
 impl Show {
     pub(crate) fn run(self, context: &Context) -> Result<()> {
         let request = Request::Component { name: self.name };
-        let components = match context.connection()?.call(request, Vec::new(), &mut |_| Ok(()))? {
+        let components = match context.asking_connection()?.call(request, Vec::new(), &mut |_| Ok(()))? {
             Reply::Components(components) => components,
             other => return Err(unexpected(&other)),
         };

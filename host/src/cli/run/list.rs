@@ -45,7 +45,7 @@ impl List {
         }
         let is_all = self.state.is_none() && self.proc.is_none() && self.tag.is_none();
         let query = RunQuery { state: self.state, proc: self.proc, tag: self.tag, limit: Some(self.limit) };
-        let runs = match context.connection()?.call(Request::Runs(query), Vec::new(), &mut |_| Ok(()))? {
+        let runs = match context.asking_connection()?.call(Request::Runs(query), Vec::new(), &mut |_| Ok(()))? {
             Reply::Runs(runs) => runs,
             other => return Err(unexpected(&other)),
         };
@@ -85,7 +85,7 @@ impl List {
 
 /// Lists what is executed whenever a server opens the folder.
 fn list_startups(context: &Context) -> Result<()> {
-    let stored = match context.connection()?.call(Request::Startups, Vec::new(), &mut |_| Ok(()))? {
+    let stored = match context.asking_connection()?.call(Request::Startups, Vec::new(), &mut |_| Ok(()))? {
         Reply::Startups(stored) => stored,
         other => return Err(unexpected(&other)),
     };

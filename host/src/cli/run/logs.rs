@@ -33,7 +33,7 @@ pub(crate) struct Logs {
 impl Logs {
     pub(crate) fn run(self, context: &Context) -> Result<()> {
         let run = RunId(self.run);
-        let connection = context.connection()?;
+        let connection = context.asking_connection()?;
         let request = match self.follow {
             true => Request::Follow { run, logs: true },
             false => Request::Logs { run },

@@ -39,7 +39,7 @@ impl RunResult {
     pub(crate) fn run(self, context: &Context) -> Result<()> {
         let mut bytes = Vec::new();
         let query = ResultQuery { run: RunId(self.run), name: self.name, shard: self.instance };
-        context.connection()?.call(Request::Result(query), Vec::new(), &mut |event| {
+        context.asking_connection()?.call(Request::Result(query), Vec::new(), &mut |event| {
             if let Event::Bytes(piece) = event {
                 bytes.extend(piece);
             }

@@ -29,7 +29,7 @@ pub(crate) struct Show {
 impl Show {
     pub(crate) fn run(self, context: &Context) -> Result<()> {
         let request = Request::Run { run: RunId(self.run) };
-        let run = match context.connection()?.call(request, Vec::new(), &mut |_| Ok(()))? {
+        let run = match context.asking_connection()?.call(request, Vec::new(), &mut |_| Ok(()))? {
             Reply::Run(run) => run,
             other => return Err(unexpected(&other)),
         };

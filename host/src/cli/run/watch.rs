@@ -45,7 +45,7 @@ impl Watch {
         let mut screen = Screen::new(context);
         let mut failed = None;
         let request = Request::Follow { run, logs: false };
-        let reply = context.connection()?.call(request, Vec::new(), &mut |event| {
+        let reply = context.asking_connection()?.call(request, Vec::new(), &mut |event| {
             if interrupt::asked() {
                 return Err(Error::Killed { by: None });
             }
@@ -72,7 +72,7 @@ impl Watch {
 fn newest(context: &Context) -> Result<RunId> {
     for state in [RunState::Running, RunState::Queued] {
         let query = RunQuery { state: Some(state.name().to_owned()), limit: Some(1), ..RunQuery::default() };
-        match context.connection()?.call(Request::Runs(query), Vec::new(), &mut |_| Ok(()))? {
+        match context.asking_connection()?.call(Request::Runs(query), Vec::new(), &mut |_| Ok(()))? {
             Reply::Runs(runs) => {
                 if let Some(run) = runs.first() {
                     return Ok(run.id);

@@ -125,9 +125,12 @@ fn execute(context: &Context, text: &str, format: RowFormat) -> Result<()> {
     if format == RowFormat::Arrow && statements.iter().filter(|statement| statement.is_query()).count() > 1 {
         bail!("an Arrow stream holds the rows of one query; execute the statements one by one, or use --format json");
     }
-    if statements.iter().any(|statement| !statement.is_query()) {
-        context.creating_connection(Role::Brief)?;
-    }
+    let only_asks = statements.iter().all(|statement| statement.only_asks());
+    match statements.iter().any(|statement| !statement.is_query()) {
+        true => context.creating_connection(Role::Brief)?,
+        false if only_asks => context.asking_connection()?,
+        false => context.connection()?,
+    };
     let answers = Answers::of(context, text)?;
     let mut out = std::io::BufWriter::new(std::io::stdout().lock());
     let brackets = format == RowFormat::Json && statements.len() > 1;

@@ -27,7 +27,7 @@ use super::{Storage, forms, inline};
 use crate::base::{Error, Result, Schema, Sharding, SnapshotId, TableId};
 
 pub(super) use append::{FileRow, insert_file, note_table_stats};
-pub(super) use queue::{Queue, commit, commit_later, settle};
+pub(super) use queue::{Queue, Turn, commit, commit_later, settle};
 
 /// A snapshot being written.
 pub(super) struct Commit<'a> {

@@ -3,9 +3,11 @@
 //! change in a savepoint of its own, so that one that fails leaves the others.
 //!
 //! Nobody is left behind: who hands in a change and finds the connection taken
-//! may go, because its holder looks at the queue again after giving it back.
+//! may go, because whoever has it, for a commit or for anything else, looks at
+//! the queue again after giving it back ([`Turn`]).
 
 use std::collections::VecDeque;
+use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -39,11 +41,27 @@ struct Waiting {
 /// Where the outcome goes; one that was never committed is told too.
 struct Answer {
     outcome: Outcome,
-    /// Counts what nobody waits for.
-    later: Option<Arc<AtomicUsize>>,
+    /// Of what nobody waits for.
+    later: Option<Later>,
 }
 
-type Outcome = Arc<Mutex<Option<Result<SnapshotId>>>>;
+/// What becomes of a change that nobody waits for.
+struct Later {
+    count: Arc<AtomicUsize>,
+    /// Is told why it was not committed, unless who handed it in was still there.
+    lost: Lost,
+}
+
+type Lost = Box<dyn FnOnce(Error) + Send>;
+
+type Outcome = Arc<Mutex<Slot>>;
+
+#[derive(Default)]
+struct Slot {
+    outcome: Option<Result<SnapshotId>>,
+    /// Nobody will look into it.
+    left: bool,
+}
 
 impl Queue {
     /// An empty one.
@@ -62,11 +80,12 @@ impl Queue {
     }
 
     /// Adds a change; answers where its outcome will be.
-    fn push(&self, write: Write, durability: Durability) -> Outcome {
+    fn push(&self, write: Write, lost: Option<Lost>) -> Outcome {
         let outcome = Outcome::default();
-        let later = (durability == Durability::Later).then(|| {
+        let durability = if lost.is_some() { Durability::Later } else { Durability::Synced };
+        let later = lost.map(|lost| {
             self.later.fetch_add(1, Ordering::AcqRel);
-            self.later.clone()
+            Later { count: self.later.clone(), lost }
         });
         let answer = Answer { outcome: outcome.clone(), later };
         self.waiting().push_back(Waiting { write, durability, answer });
@@ -90,21 +109,65 @@ impl Queue {
 
 impl Answer {
     fn give(&self, outcome: Result<SnapshotId>) {
-        self.outcome.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(outcome);
+        slot(&self.outcome).outcome.get_or_insert(outcome);
     }
 
     /// Whether no outcome was given yet.
     fn is_open(&self) -> bool {
-        self.outcome.lock().unwrap_or_else(PoisonError::into_inner).is_none()
+        slot(&self.outcome).outcome.is_none()
     }
 }
 
 impl Drop for Answer {
     fn drop(&mut self) {
         self.give(Err(Error::Internal("a change was dropped before it was committed".into())));
-        if let Some(later) = self.later.take() {
-            later.fetch_sub(1, Ordering::AcqRel);
+        if let Some(Later { count, lost }) = self.later.take() {
+            count.fetch_sub(1, Ordering::AcqRel);
+            let mut slot = slot(&self.outcome);
+            // Who has not left finds the outcome.
+            let outcome = if slot.left { slot.outcome.take() } else { None };
+            drop(slot);
+            if let Some(Err(error)) = outcome {
+                lost(error);
+            }
         }
+    }
+}
+
+/// The writing connection, held. Given back, it is used once more for what was
+/// handed in meanwhile.
+pub(in crate::storage) struct Turn<'a> {
+    /// Given back before `_after` is.
+    writer: Writer<'a>,
+    _after: After<'a>,
+}
+
+struct After<'a>(&'a Storage);
+
+impl<'a> Turn<'a> {
+    /// Waits for the connection.
+    pub(in crate::storage) fn wait(storage: &'a Storage) -> Self {
+        Self { writer: storage.0.connections.writer(), _after: After(storage) }
+    }
+}
+
+impl<'a> Deref for Turn<'a> {
+    type Target = Writer<'a>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.writer
+    }
+}
+
+impl DerefMut for Turn<'_> {
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        &mut self.writer
+    }
+}
+
+impl Drop for After<'_> {
+    fn drop(&mut self) {
+        help(self.0);
     }
 }
 
@@ -113,7 +176,7 @@ pub(in crate::storage) fn commit(mut write: Write) -> Result<SnapshotId> {
     let storage = write.storage.clone();
     write.sync_folders()?;
     let grown = grown(&write);
-    let outcome = storage.0.queue.push(write, Durability::Synced);
+    let outcome = storage.0.queue.push(write, None);
     let mut writer = storage.writer();
     let answer = loop {
         if let Some(answer) = take(&outcome) {
@@ -122,7 +185,6 @@ pub(in crate::storage) fn commit(mut write: Write) -> Result<SnapshotId> {
         commit_waiting(&storage, &mut writer);
     };
     drop(writer);
-    help(&storage);
     if answer.is_ok() {
         storage.tidy_later(grown);
     }
@@ -130,12 +192,14 @@ pub(in crate::storage) fn commit(mut write: Write) -> Result<SnapshotId> {
 }
 
 /// See [`Write::commit_later`].
-pub(in crate::storage) fn commit_later(mut write: Write) -> Result<()> {
+pub(in crate::storage) fn commit_later(mut write: Write, lost: Lost) -> Result<()> {
     let storage = write.storage.clone();
     write.sync_folders()?;
-    let outcome = storage.0.queue.push(write, Durability::Later);
+    let outcome = storage.0.queue.push(write, Some(lost));
     help(&storage);
-    take(&outcome).unwrap_or(Ok(SnapshotId(0))).map(drop)
+    let mut slot = slot(&outcome);
+    slot.left = slot.outcome.is_none();
+    slot.outcome.take().unwrap_or(Ok(SnapshotId(0))).map(drop)
 }
 
 /// Waits until everything is committed that was handed in to be later.
@@ -143,8 +207,6 @@ pub(in crate::storage) fn settle(storage: &Storage) {
     if storage.0.queue.later.load(Ordering::Acquire) > 0 {
         let mut writer = storage.writer();
         commit_waiting(storage, &mut writer);
-        drop(writer);
-        help(storage);
     }
 }
 
@@ -157,7 +219,11 @@ fn help(storage: &Storage) {
 }
 
 fn take(outcome: &Outcome) -> Option<Result<SnapshotId>> {
-    outcome.lock().unwrap_or_else(PoisonError::into_inner).take()
+    slot(outcome).outcome.take()
+}
+
+fn slot(outcome: &Outcome) -> MutexGuard<'_, Slot> {
+    outcome.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Existing tables that a change adds rows to.

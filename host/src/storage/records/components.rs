@@ -65,6 +65,27 @@ pub struct ProcSetting {
     pub limits: LimitChanges,
 }
 
+impl ProcSetting {
+    fn from_row(row: &Row<'_>) -> rusqlite::Result<Self> {
+        let max_concurrency = row.get::<_, Option<U>>(2)?.map(|instances| instances.0);
+        // Settings that cannot be read, of another version, are as good as none.
+        let limits = serde_json::from_str(&row.get::<_, String>(3)?).unwrap_or_default();
+        Ok(Self { component: row.get(0)?, proc: row.get(1)?, max_concurrency, limits })
+    }
+
+    /// What is set for a proc; nothing is set where no record is.
+    fn read(connection: &Connection, component: &str, proc: &str) -> Result<Self> {
+        let text = "SELECT component, proc, max_concurrency, limits FROM quern_proc WHERE component = ?1 AND proc = ?2";
+        let found = sql(connection.query_row(text, [component, proc], Self::from_row).optional())?;
+        Ok(found.unwrap_or_else(|| Self {
+            component: component.to_owned(),
+            proc: proc.to_owned(),
+            max_concurrency: None,
+            limits: LimitChanges::new(),
+        }))
+    }
+}
+
 const COLUMNS: &str = "name, version, sha256, size_bytes, created_us, active, procs";
 
 impl Write {
@@ -134,9 +155,18 @@ impl Write {
         });
     }
 
-    /// Sets something for one proc of a component, in place of what was set before.
-    pub fn put_proc_setting(&mut self, setting: ProcSetting) {
+    /// Changes what is set for one proc of a component, as it is when this is
+    /// committed; an error of `change` fails the commit.
+    pub fn change_proc_setting(
+        &mut self,
+        component: &str,
+        proc: &str,
+        change: impl Fn(&mut ProcSetting) -> Result<()> + Send + 'static,
+    ) {
+        let (component, proc) = (component.to_owned(), proc.to_owned());
         self.record(move |connection| {
+            let mut setting = ProcSetting::read(connection, &component, &proc)?;
+            change(&mut setting)?;
             let text =
                 "INSERT OR REPLACE INTO quern_proc (component, proc, max_concurrency, limits) VALUES (?1, ?2, ?3, ?4)";
             let limits = serde_json::to_string(&setting.limits).map_err(|e| Error::Internal(e.to_string()))?;
@@ -181,17 +211,17 @@ impl Storage {
         })
     }
 
+    /// What is set for a proc; nothing is set where no record is.
+    pub fn proc_setting(&self, component: &str, proc: &str) -> Result<ProcSetting> {
+        self.read(|connection| ProcSetting::read(connection, component, proc))
+    }
+
     /// What is set for procs, by component and proc.
     pub fn proc_settings(&self) -> Result<Vec<ProcSetting>> {
         self.read(|connection| {
             let text = "SELECT component, proc, max_concurrency, limits FROM quern_proc ORDER BY component, proc";
             let mut statement = sql(connection.prepare(text))?;
-            let rows = statement.query_map([], |row| {
-                let max_concurrency = row.get::<_, Option<U>>(2)?.map(|instances| instances.0);
-                // Settings that cannot be read, of another version, are as good as none.
-                let limits = serde_json::from_str(&row.get::<_, String>(3)?).unwrap_or_default();
-                Ok(ProcSetting { component: row.get(0)?, proc: row.get(1)?, max_concurrency, limits })
-            });
+            let rows = statement.query_map([], ProcSetting::from_row);
             sql(sql(rows)?.collect())
         })
     }

@@ -43,14 +43,17 @@ impl ModelRecord {
 const COLUMNS: &str = "model_id, table_name, name, sha256, size_bytes, created_us, run_id";
 
 impl Write {
-    /// Notes the checksum of a model whose row is appended by the same `Write`.
+    /// Notes the checksum of a model whose row is appended by the same `Write`, to
+    /// the table that has the name then.
     pub fn put_model(&mut self, model: ModelRecord) {
         self.record(move |connection| {
             let (size, run) = (U(model.size_bytes), model.run.map(|run| U(run.0)));
-            sql(connection.execute(
-                &format!("INSERT OR REPLACE INTO quern_model ({COLUMNS}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)"),
-                params![model.id, model.table, model.name, model.sha256, size, model.created_us, run],
-            ))
+            let text = format!(
+                "INSERT OR REPLACE INTO quern_model ({COLUMNS}, table_id) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, (SELECT \
+                 table_id FROM ducklake_table WHERE table_name = ?2 AND end_snapshot IS NULL))"
+            );
+            sql(connection
+                .execute(&text, params![model.id, model.table, model.name, model.sha256, size, model.created_us, run]))
             .map(drop)
         });
     }
@@ -76,10 +79,16 @@ impl Storage {
         })
     }
 
-    /// All models that runs saved, oldest first.
+    /// All models that runs saved to tables which are there, oldest first. Those
+    /// of tables that were dropped are known by their ids only: older snapshots
+    /// still have them.
     pub fn models(&self) -> Result<Vec<ModelRecord>> {
         self.read(|connection| {
-            let text = format!("SELECT {COLUMNS} FROM quern_model ORDER BY created_us, model_id");
+            let text = format!(
+                "SELECT {COLUMNS} FROM quern_model m WHERE EXISTS (SELECT 1 FROM ducklake_table t WHERE t.end_snapshot \
+                 IS NULL AND t.table_name = m.table_name AND t.table_id = coalesce(m.table_id, t.table_id)) \
+                 ORDER BY created_us, model_id"
+            );
             let mut statement = sql(connection.prepare(&text))?;
             let rows = sql(statement.query_map([], ModelRecord::from_row))?;
             sql(rows.collect())

@@ -59,7 +59,7 @@ impl std::str::FromStr for RunState {
 /// One run.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RunRecord {
-    /// Its number; [`Storage::create_run`] gives it.
+    /// Its number; [`Storage::next_run`] gives it.
     pub id: RunId,
     /// The proc.
     pub proc: String,
@@ -177,6 +177,24 @@ fn instance_from_row(row: &Row<'_>) -> rusqlite::Result<InstanceRecord> {
 }
 
 impl Write {
+    /// Writes the record of a new run, whose number is from [`Storage::next_run`].
+    pub fn create_run(&mut self, run: RunRecord) {
+        let id = run.id;
+        self.record(move |connection| {
+            let text = "UPDATE quern_counter SET value = max(value, ?1) WHERE name = 'run'";
+            sql(connection.execute(text, [U(id.0)])).map(drop)
+        });
+        self.put_run(run);
+    }
+
+    /// Notes when a run ended, once that is known.
+    pub fn set_finished(&mut self, run: RunId, finished_us: i64) {
+        self.record(move |connection| {
+            let text = "UPDATE quern_run SET finished_us = ?2 WHERE run_id = ?1";
+            sql(connection.execute(text, params![U(run.0), finished_us])).map(drop)
+        });
+    }
+
     /// Writes a run's record over the one of the same number.
     pub fn put_run(&mut self, run: RunRecord) {
         self.record(move |connection| {
@@ -246,19 +264,10 @@ impl Write {
 }
 
 impl Storage {
-    /// Gives a new run its number, `run.id` is ignored, and hands in its record
-    /// as [`Write::commit_later`] does. One process at a time may do this: the
-    /// one that holds the folder.
-    pub fn create_run(&self, run: &RunRecord) -> Result<RunId> {
-        let id = self.0.queue.next_run();
-        let mut write = self.begin();
-        write.record(move |connection| {
-            let text = "UPDATE quern_counter SET value = max(value, ?1) WHERE name = 'run'";
-            sql(connection.execute(text, [U(id.0)])).map(drop)
-        });
-        write.put_run(RunRecord { id, ..run.clone() });
-        write.commit_later()?;
-        Ok(id)
+    /// A number for a new run. One process at a time may ask: the one that holds
+    /// the folder. With [`Write::create_run`] it is never given again.
+    pub fn next_run(&self) -> RunId {
+        self.0.queue.next_run()
     }
 
     /// One run.

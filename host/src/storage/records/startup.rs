@@ -29,21 +29,12 @@ pub struct StartupRecord {
 }
 
 impl Write {
-    /// Writes a stored request over the one of the same number.
-    pub fn put_startup(&mut self, startup: StartupRecord) {
+    /// Notes what a stored request led to; nothing where it was cancelled meanwhile.
+    pub fn note_startup(&mut self, id: u64, outcome: std::result::Result<RunId, String>) {
         self.record(move |connection| {
-            let run = startup.last_run.map(|run| U(run.0));
-            let values = params![
-                U(startup.id),
-                startup.proc,
-                startup.request,
-                startup.user,
-                startup.created_us,
-                run,
-                startup.last_error
-            ];
-            let text = "INSERT OR REPLACE INTO quern_startup VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
-            sql(connection.execute(text, values)).map(drop)
+            let (run, error) = (outcome.as_ref().ok().map(|run| U(run.0)), outcome.as_ref().err());
+            let text = "UPDATE quern_startup SET last_run = ?2, last_error = ?3 WHERE startup_id = ?1";
+            sql(connection.execute(text, params![U(id), run, error])).map(drop)
         });
     }
 
