@@ -252,11 +252,15 @@ impl Shared {
 
     /// Queues a job; it is dropped when the device is gone.
     pub(super) fn post(&self, job: Job) -> Result<()> {
-        let jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner);
-        match jobs.as_ref().map(|jobs| jobs.send(job)) {
-            Some(Ok(())) => Ok(()),
-            Some(Err(_)) | None => Err(self.gone()),
-        }
+        let refused = {
+            let jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner);
+            match jobs.as_ref() {
+                Some(jobs) => jobs.send(job).err().map(|refused| refused.0),
+                None => Some(job),
+            }
+        };
+        // Dropped here, not under the lock: what a job holds posts others when it is dropped.
+        if refused.is_some() { Err(self.gone()) } else { Ok(()) }
     }
 
     /// Why no call can be made any more.
