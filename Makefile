@@ -24,10 +24,22 @@ help: ## List these commands
 demo: build procs install ## Ingest MNIST, train, infer and evaluate in ./demo-data
 	@$(QUERN) --data $(DEMO_DATA) demo mnist --files tests/data/mnist --component udfs/mnist/mnist.wasm
 
+# With REQUIRE_CUDA=1 a machine must have a GPU, and tests that it has are not left out.
+REQUIRE_CUDA ?=
+export REQUIRE_CUDA
 .PHONY: test
-test: build procs python ## Run every test (TEST=name: those whose name matches)
+test: $(if $(filter 1,$(REQUIRE_CUDA)),gpu) build procs python nvrtc ## Run every test (TEST=name: those whose name matches)
 	cargo test --quiet -p quern-tests -- $(TEST)
 	cargo test --quiet -p quern-udf -p mnist -p sum-of-squares -- $(TEST)
+
+SANITIZERS ?= memcheck initcheck racecheck synccheck
+.PHONY: test-gpu
+test-gpu: gpu-tools ## Every test on this machine's GPU, then under compute-sanitizer
+	$(MAKE) test REQUIRE_CUDA=1
+	for tool in $(SANITIZERS); do \
+	  PATH="$$PATH:/usr/local/cuda/bin" REQUIRE_CUDA=1 QUERN_SANITIZER=$$tool \
+	    cargo test --quiet -p quern-tests -- on_real_gpu --test-threads=1; \
+	done
 
 .PHONY: lint
 lint: machine ## Formatting and clippy, as CI runs them
@@ -41,7 +53,7 @@ bench: guest ## Time training, inference, ingest, host calls and replay (BENCH=n
 # Tests whose full size asserts times, so nothing may run beside them.
 TIMED := run::kills run::crowds run::ensembles
 .PHONY: soak
-soak: build procs python ## The long runs at full size: first, one by one, those that assert times
+soak: build procs python nvrtc ## The long runs at full size: first, one by one, those that assert times
 	QUERN_SOAK=1 cargo test --quiet -p quern-tests -- --nocapture --test-threads=1 $(or $(TEST),$(TIMED))
 	$(if $(TEST),,QUERN_SOAK=1 cargo test --quiet -p quern-tests -- --nocapture $(TIMED:%=--skip %))
 
@@ -75,6 +87,18 @@ guest: machine
 .PHONY: python
 python:
 	@setup/python.sh
+
+.PHONY: gpu
+gpu:
+	@setup/gpu.sh
+
+.PHONY: gpu-tools
+gpu-tools:
+	@setup/gpu.sh sanitizer
+
+.PHONY: nvrtc
+nvrtc: python
+	@setup/nvrtc.sh
 
 .PHONY: clean
 clean: ## Remove what the demo made (not the shared cache)

@@ -67,25 +67,17 @@ impl Fake {
     /// function, with a closure that captures nothing; the child is told to execute
     /// just this function, once for each call with another GPU.
     pub(crate) fn run<F: Fn()>(self, test: F) {
-        let closure = std::any::type_name::<F>();
-        let (_, path) = closure.split_once("::").unwrap();
-        let name = path.split("::{{closure}}").next().unwrap();
-        let this = format!("{name} {self:?}");
-        match std::env::var(CHILD_VARIABLE) {
-            Ok(child) if child == this => test(),
-            Ok(_) => {}
-            Err(_) => self.run_child(name, &this),
-        }
+        in_child(&format!("{self:?}"), |command| self.prepare(command), test);
     }
 
-    fn run_child(self, name: &str, this: &str) {
-        let mut command = Command::new(std::env::current_exe().unwrap());
-        command.args([name, "--exact", "--nocapture", "--test-threads=1"]).env(CHILD_VARIABLE, this);
-        self.prepare(&mut command);
-        let output = command.output().unwrap();
-        let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
-        assert!(text.contains("running 1 test"), "{this} was not executed:\n{text}");
-        assert!(output.status.success(), "{this} failed:\n{text}");
+    /// The same. Every text that was compiled meanwhile is written into `texts`, a
+    /// folder; where kernels were kept before is not looked at.
+    pub(crate) fn run_recorded<F: Fn()>(self, texts: &Path, test: F) {
+        let prepare = |command: &mut Command| {
+            self.prepare(command);
+            command.env("QUERN_FAKE_TEXTS", texts).env("XDG_CACHE_HOME", texts);
+        };
+        in_child(&format!("recorded {self:?}"), prepare, test);
     }
 
     /// Sets the environment in which a process finds this GPU.
@@ -166,6 +158,28 @@ impl Fake {
         command.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("cuda/fake").join(source)).arg("-ldl");
         let output = command.output().unwrap_or_else(|e| panic!("g++ is needed for the fake GPU: {e}"));
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+}
+
+/// Executes `test` in a child process with the environment that `prepare` sets. `of`
+/// tells it from other children of the same test.
+pub(crate) fn in_child<F: Fn()>(of: &str, prepare: impl FnOnce(&mut Command), test: F) {
+    let closure = std::any::type_name::<F>();
+    let (_, path) = closure.split_once("::").unwrap();
+    let name = path.split("::{{closure}}").next().unwrap();
+    let this = format!("{name} {of}");
+    match std::env::var(CHILD_VARIABLE) {
+        Ok(child) if child == this => test(),
+        Ok(_) => {}
+        Err(_) => {
+            let mut command = Command::new(std::env::current_exe().unwrap());
+            command.args([name, "--exact", "--nocapture", "--test-threads=1"]).env(CHILD_VARIABLE, &this);
+            prepare(&mut command);
+            let output = command.output().unwrap();
+            let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+            assert!(text.contains("running 1 test"), "{this} was not executed:\n{text}");
+            assert!(output.status.success(), "{this} failed:\n{text}");
+        }
     }
 }
 

@@ -11,5 +11,7 @@ mod choosing;
 mod faults;
 mod kernels;
 mod memory;
+mod nvrtc;
 mod probing;
+pub(crate) mod real;
 mod runs;

@@ -1,63 +1,46 @@
-//! The tests of operations, gradients and random numbers once more, on CUDA: the
-//! fake GPU of `tests/cuda` executes the kernels, also with threads in other orders
-//! and under sanitizers.
+//! What the processor and CUDA must agree in, and the kernels of a training on the
+//! fake GPU of `tests/cuda`, with threads in other orders and under sanitizers.
 
 use quern::base::DType;
-use quern::device::Device;
 use quern::tensor::{Activation, Adam, Mode, Session, Variable};
 
-use super::support::{Array, Dice, begin_on, executor, processor, settings};
-use super::{gradients, operations, random};
+use super::conformance::begin;
+use super::support::{Array, Dice, executor, processor, settings};
+use super::{operations, random};
 use crate::cuda::bench::{Check, Fake};
 
-/// From now on the tests of this process are about the GPU.
-fn begin() {
-    begin_on(Device::cuda_with(0, 2, 1 << 30).unwrap());
+pub(super) fn random_numbers_are_those_of_the_processor() {
+    for dtype in [DType::F16, DType::BF16, DType::F32, DType::F64] {
+        let draw = |s: &mut Session| {
+            let normals = s.random_normal(dtype, &[10_001], 0.5, 2.0).unwrap();
+            let uniforms = s.random_uniform(dtype, &[10_001], -1.0, 3.0).unwrap();
+            let order = s.random_permutation(10_001).unwrap();
+            [normals, uniforms, order].map(|drawn| s.read(&drawn).unwrap())
+        };
+        let mut both = [executor(), processor()].map(|e| Session::new(e, settings(Mode::Planned)));
+        let [here, there] = both.each_mut().map(draw);
+        assert!(here == there, "{dtype}: other bits");
+    }
 }
 
-#[test]
-fn operations_on_cuda_equal_the_reference() {
-    Fake::PLAIN.run(|| {
-        begin();
-        operations::elementwise_operations_equal_the_reference();
-        operations::shaped_operations_equal_the_reference();
-        operations::windows_equal_the_reference();
-        operations::indices_of_every_integer_type_pick_what_the_reference_picks();
-        operations::labels_outside_the_classes_make_cross_entropy_nan();
-        operations::casts_truncate_and_saturate_between_all_pairs_of_types();
-        operations::sources_yield_what_they_say();
-        operations::nan_survives_relu_maximum_and_reduce_max();
-        operations::exponentials_of_large_numbers_overflow_and_vanish_as_they_should();
-    });
+pub(super) fn training_has_the_losses_of_the_processor() {
+    let mut s = Session::new(executor(), settings(Mode::Planned));
+    let losses = train(&mut s, 100);
+    assert!(s.stats().replays > 90, "{:?}", s.stats());
+    let wanted = train(&mut Session::new(processor(), settings(Mode::Planned)), 100);
+    assert!(wanted[99] < wanted[0] / 2.0, "it learns: {wanted:?}");
+    assert_losses(&losses, &wanted);
 }
 
-#[test]
-fn gradients_on_cuda_equal_finite_differences() {
-    Fake::PLAIN.run(|| {
-        begin();
-        gradients::gradients_equal_finite_differences();
-    });
-}
-
-#[test]
-fn random_numbers_on_cuda_are_those_of_the_processor() {
-    Fake::PLAIN.run(|| {
-        begin();
-        random::uniforms_are_words_of_philox_by_block_call_and_stream();
-        random::permutation_is_the_order_of_keys();
-        random::shards_draw_different_numbers_and_seeds_repeat_them();
-        for dtype in [DType::F16, DType::BF16, DType::F32, DType::F64] {
-            let draw = |s: &mut Session| {
-                let normals = s.random_normal(dtype, &[10_001], 0.5, 2.0).unwrap();
-                let uniforms = s.random_uniform(dtype, &[10_001], -1.0, 3.0).unwrap();
-                let order = s.random_permutation(10_001).unwrap();
-                [normals, uniforms, order].map(|drawn| s.read(&drawn).unwrap())
-            };
-            let mut both = [executor(), processor()].map(|e| Session::new(e, settings(Mode::Planned)));
-            let [gpu, cpu] = both.each_mut().map(draw);
-            assert!(gpu == cpu, "{dtype}: other bits");
-        }
-    });
+pub(super) fn an_index_outside_is_an_error_that_names_it() {
+    for mode in [Mode::Planned, Mode::Unplanned] {
+        let mut s = Session::new(executor(), settings(mode));
+        let x = Dice::new(1).array(&[4, 2]).tensor(&mut s, DType::F32);
+        let indices = Array::new(&[3], vec![1.0, 9.0, 12.0]).tensor(&mut s, DType::I16);
+        let picked = s.gather(&x, 0, &indices).unwrap();
+        let error = s.read(&picked).unwrap_err().to_string();
+        assert_eq!(error, "gather: index 9 at position 1; the axis has 4 elements");
+    }
 }
 
 #[test]
@@ -77,34 +60,6 @@ fn kernels_need_no_order_of_threads_and_stay_in_their_memory() {
             random::permutation_is_the_order_of_keys();
         });
     }
-}
-
-#[test]
-fn training_on_cuda_has_the_losses_of_the_processor() {
-    Fake::PLAIN.run(|| {
-        begin();
-        let mut s = Session::new(executor(), settings(Mode::Planned));
-        let losses = train(&mut s, 100);
-        assert!(s.stats().replays > 90, "{:?}", s.stats());
-        let wanted = train(&mut Session::new(processor(), settings(Mode::Planned)), 100);
-        assert!(wanted[99] < wanted[0] / 2.0, "it learns: {wanted:?}");
-        assert_losses(&losses, &wanted);
-    });
-}
-
-#[test]
-fn an_index_outside_is_an_error_that_names_it_on_cuda() {
-    Fake::PLAIN.run(|| {
-        begin();
-        for mode in [Mode::Planned, Mode::Unplanned] {
-            let mut s = Session::new(executor(), settings(mode));
-            let x = Dice::new(1).array(&[4, 2]).tensor(&mut s, DType::F32);
-            let indices = Array::new(&[3], vec![1.0, 9.0, 12.0]).tensor(&mut s, DType::I16);
-            let picked = s.gather(&x, 0, &indices).unwrap();
-            let error = s.read(&picked).unwrap_err().to_string();
-            assert_eq!(error, "gather: index 9 at position 1; the axis has 4 elements");
-        }
-    });
 }
 
 fn assert_losses(losses: &[f64], wanted: &[f64]) {

@@ -115,7 +115,6 @@ fn loss_at(function: Function, values: &[Array]) -> f64 {
     s.item(&loss).unwrap()
 }
 
-#[test]
 pub(super) fn gradients_equal_finite_differences() {
     const STEP: f64 = 1e-6;
     // All cases are one program, so that a device compiles kernels for it once.
@@ -160,7 +159,6 @@ pub(super) fn gradients_equal_finite_differences() {
     }
 }
 
-#[test]
 pub(super) fn a_variable_the_loss_does_not_depend_on_gets_zeros() {
     let mut s = session(Mode::Planned);
     let one = s.full(DType::F32, &[2], 1.0).unwrap();
@@ -173,7 +171,6 @@ pub(super) fn a_variable_the_loss_does_not_depend_on_gets_zeros() {
     assert_eq!(Array::of(&mut s, &gradients[1]).data, [0.0, 0.0]);
 }
 
-#[test]
 pub(super) fn gradients_may_be_taken_twice_and_after_a_flush() {
     let mut s = session(Mode::Planned);
     let start = Dice::new(1).array(&[3]).tensor(&mut s, DType::F64);
@@ -192,7 +189,7 @@ pub(super) fn gradients_may_be_taken_twice_and_after_a_flush() {
 }
 
 #[test]
-pub(super) fn gradients_need_a_float_scalar() {
+fn gradients_need_a_float_scalar() {
     let mut s = session(Mode::Planned);
     let one = s.full(DType::F32, &[2], 1.0).unwrap();
     let x = s.variable(&one).unwrap();

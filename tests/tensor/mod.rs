@@ -1,7 +1,9 @@
 //! The tensor layer, through its public interface.
 
+mod conformance;
 mod cuda;
 mod gradients;
+mod indices;
 mod learning;
 mod memory;
 mod mistakes;
@@ -12,3 +14,5 @@ mod random;
 mod reference;
 mod support;
 mod values;
+
+pub(crate) use conformance::all_on_fake;

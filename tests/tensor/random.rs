@@ -25,7 +25,7 @@ fn seeded(seed: u64, stream: u64) -> Session {
 }
 
 #[test]
-pub(super) fn reference_generator_yields_the_published_vectors() {
+fn reference_generator_yields_the_published_vectors() {
     assert_eq!(philox([0; 4], [0; 2]), [0x6627_e8d5, 0xe169_c58d, 0xbc57_ac4c, 0x9b00_dbd8]);
     assert_eq!(
         philox([0x243f_6a88, 0x85a3_08d3, 0x1319_8a2e, 0x0370_7344], [0xa409_3822, 0x299f_31d0]),
@@ -33,7 +33,6 @@ pub(super) fn reference_generator_yields_the_published_vectors() {
     );
 }
 
-#[test]
 pub(super) fn uniforms_are_words_of_philox_by_block_call_and_stream() {
     let (seed, stream) = (0x0123_4567_89ab_cdef, 5);
     let mut s = seeded(seed, stream);
@@ -47,7 +46,6 @@ pub(super) fn uniforms_are_words_of_philox_by_block_call_and_stream() {
     }
 }
 
-#[test]
 pub(super) fn uniforms_stay_below_the_upper_end_in_every_type() {
     let mut s = session(Mode::Planned);
     for dtype in [DType::F16, DType::BF16, DType::F32] {
@@ -59,7 +57,6 @@ pub(super) fn uniforms_stay_below_the_upper_end_in_every_type() {
     }
 }
 
-#[test]
 pub(super) fn normals_follow_box_and_muller() {
     let mut s = seeded(3, 0);
     let z = s.random_normal(DType::F64, &[200_001], 2.0, 0.5).unwrap();
@@ -83,7 +80,6 @@ pub(super) fn normals_follow_box_and_muller() {
     }
 }
 
-#[test]
 pub(super) fn permutations_hold_every_number_once_and_differ_by_call() {
     let mut s = session(Mode::Planned);
     for count in [0usize, 1, 2, 63, 64, 1000, 60_000] {
@@ -96,7 +92,6 @@ pub(super) fn permutations_hold_every_number_once_and_differ_by_call() {
     }
 }
 
-#[test]
 pub(super) fn permutation_is_the_order_of_keys() {
     let mut s = seeded(11, 2);
     let order = s.random_permutation(500).unwrap();
@@ -110,7 +105,6 @@ pub(super) fn permutation_is_the_order_of_keys() {
     assert_eq!(Array::of(&mut s, &order).data, keys.iter().map(|k| k.1).collect::<Vec<_>>());
 }
 
-#[test]
 pub(super) fn shards_draw_different_numbers_and_seeds_repeat_them() {
     let draw = |seed, stream| {
         let mut s = seeded(seed, stream);

@@ -3,10 +3,12 @@
 // text is compiled once.
 //
 // The environment of bench.rs: QUERN_FAKE_SHIM is the folder of shim.h,
-// QUERN_FAKE_FLAGS are further options of g++.
+// QUERN_FAKE_FLAGS are further options of g++, QUERN_FAKE_TEXTS, if it is set, is a
+// folder into which every text is written.
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
+#include <atomic>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -67,11 +69,13 @@ API int nvrtcCompileProgram(void* q, int n, const char* const* options) {
   for (int i = 0; i < n; i++) if (strncmp(options[i], "--", 2)) { p.log = "option " + std::string(options[i]); return INVALID_OPTION; }
   std::string folder = env("QUERN_FAKE_KERNELS");
   if (folder.empty()) { p.log = "QUERN_FAKE_KERNELS is not set"; return INVALID_PROGRAM; }
+  if (!env("QUERN_FAKE_TEXTS").empty()) write_all(env("QUERN_FAKE_TEXTS") + "/" + hash(p.text) + ".cu", p.text);
   std::string shim_text = read_all(env("QUERN_FAKE_SHIM") + "/shim.h");
   std::string kept = folder + "/" + hash(p.text + shim_text + env("QUERN_FAKE_FLAGS"));
   std::string library = read_all(kept + ".so");
   if (library.empty()) {
-    std::string path = kept + "-" + std::to_string(getpid());
+    static std::atomic<int> n_compiled{0};
+    std::string path = kept + "-" + std::to_string(getpid()) + "-" + std::to_string(n_compiled++);
     bool compiled = compile(p, path);
     library = compiled ? read_all(path + ".so") : "";
     if (compiled) rename((path + ".so").c_str(), (kept + ".so").c_str());

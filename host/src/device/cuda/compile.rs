@@ -12,6 +12,7 @@ use cudarc::nvrtc::result::{self, NvrtcError};
 use cudarc::nvrtc::sys;
 use sha2::{Digest, Sha256};
 
+use super::launch::Module;
 use super::libraries::{self, Library};
 use crate::base::{Error, Result};
 
@@ -45,20 +46,41 @@ impl Compiled {
     }
 }
 
-/// The kernels of `text` for a device of that capability, from the cache or compiled.
-pub(super) fn cached(name: &str, text: &str, capability: (u32, u32)) -> Result<Compiled> {
+/// A module compiled for devices of one kind.
+#[derive(Clone, Debug)]
+pub struct Image {
+    /// What a device loads.
+    pub bytes: Vec<u8>,
+    /// What the compiler remarked.
+    pub log: String,
+}
+
+/// Compiles a module for devices of that capability, with `options` of NVRTC besides
+/// the usual ones. This needs no device, looks into no cache and leaves nothing there.
+pub fn compile(module: &Module, capability: (u32, u32), options: &[&str]) -> Result<Image> {
     libraries::open(Library::Nvrtc).map_err(|missing| Error::Unsupported(missing.to_string()))?;
-    let arch = format!("sm_{}{}", capability.0, capability.1);
-    let file = cache_folder().map(|folder| folder.join(file_name(text, &arch)));
+    translate(module, &arch(capability), options)
+}
+
+/// The kernels of a module for a device of that capability, from the cache or compiled.
+pub(super) fn cached(module: &Module, capability: (u32, u32)) -> Result<Compiled> {
+    libraries::open(Library::Nvrtc).map_err(|missing| Error::Unsupported(missing.to_string()))?;
+    let arch = arch(capability);
+    let file = cache_folder().map(|folder| folder.join(file_name(module.text(), &arch)));
     if let Some(image) = file.as_deref().and_then(read) {
         return Ok(Compiled { image, was_cached: true, file });
     }
-    let image = compile(name, text, &arch)?;
+    let image = translate(module, &arch, &[])?.bytes;
     if let Some(file) = &file {
         // Without the file it is only compiled again.
         let _ = write(file, &image);
     }
     Ok(Compiled { image, was_cached: false, file })
+}
+
+/// What NVRTC calls devices of that capability.
+fn arch((major, minor): (u32, u32)) -> String {
+    format!("sm_{major}{minor}")
 }
 
 /// What a text is called in the cache.
@@ -90,33 +112,35 @@ impl Drop for Program {
     }
 }
 
-/// Compiles a text.
-fn compile(name: &str, text: &str, arch: &str) -> Result<Vec<u8>> {
+/// Compiles a module.
+fn translate(module: &Module, arch: &str, further: &[&str]) -> Result<Image> {
+    let name = module.name();
     let zero = |_| Error::Internal(format!("the text of kernels `{name}` holds a zero"));
     let told = |error: NvrtcError| Error::library(format!("kernels `{name}` cannot be compiled for {arch}"), error);
     // Both must outlive the program.
     let (source, c_name) = (
-        CString::new(format!("{PREAMBLE}\n#line 1 \"{name}\"\n{text}")).map_err(zero)?,
+        CString::new(format!("{PREAMBLE}\n#line 1 \"{name}\"\n{}", module.text())).map_err(zero)?,
         CString::new(name).map_err(zero)?,
     );
     let program = Program(result::create_program(&source, Some(&c_name)).map_err(told)?);
     let mut options = vec![format!("--gpu-architecture={arch}")];
-    options.extend(OPTIONS.map(str::to_owned));
+    options.extend(OPTIONS.iter().chain(further).map(|option| (*option).to_owned()));
     // SAFETY: the program was just made.
-    if let Err(error) = unsafe { result::compile_program(program.0, &options) } {
-        // SAFETY: as above.
-        let log = unsafe { result::get_program_log(program.0) }.map_err(told)?;
-        // SAFETY: the log ends with a zero.
-        let log = unsafe { CStr::from_ptr(log.as_ptr()) }.to_string_lossy().into_owned();
+    let compiled = unsafe { result::compile_program(program.0, &options) };
+    // SAFETY: as above.
+    let log = unsafe { result::get_program_log(program.0) }.map_err(told)?;
+    // SAFETY: the log ends with a zero.
+    let log = unsafe { CStr::from_ptr(log.as_ptr()) }.to_string_lossy().into_owned();
+    if let Err(error) = compiled {
         return Err(Error::library(format!("kernels `{name}` do not compile for {arch} ({error:?})"), log));
     }
     let mut size_bytes = 0;
     // SAFETY: the program was compiled; the vector has the size that it tells.
     unsafe {
         sys::nvrtcGetCUBINSize(program.0, &raw mut size_bytes).result().map_err(told)?;
-        let mut image = vec![0u8; size_bytes];
-        sys::nvrtcGetCUBIN(program.0, image.as_mut_ptr().cast()).result().map_err(told)?;
-        Ok(image)
+        let mut bytes = vec![0u8; size_bytes];
+        sys::nvrtcGetCUBIN(program.0, bytes.as_mut_ptr().cast()).result().map_err(told)?;
+        Ok(Image { bytes, log })
     }
 }
 

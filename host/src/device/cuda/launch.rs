@@ -173,7 +173,7 @@ impl Gpu {
 
     /// Loads a module, compiled anew where what the cache holds is refused.
     fn load(&self, module: &Module) -> Result<sys::CUmodule> {
-        let compiled = compile::cached(&module.name, &module.text, self.info.capability)?;
+        let compiled = compile::cached(module, self.info.capability)?;
         let load = |image: &[u8]| {
             // SAFETY: an image of NVRTC, which the driver checks.
             self.told("cuModuleLoadData", unsafe { result::module::load_data(image.as_ptr().cast()) })
@@ -181,7 +181,7 @@ impl Gpu {
         match load(&compiled.image) {
             Err(error) if compiled.was_cached && !self.shared.is_lost() => {
                 compiled.forget();
-                let fresh = compile::cached(&module.name, &module.text, self.info.capability)?;
+                let fresh = compile::cached(module, self.info.capability)?;
                 if fresh.was_cached { Err(error) } else { load(&fresh.image) }
             }
             answer => answer,

@@ -22,6 +22,7 @@ mod owner;
 mod probe;
 mod staging;
 
+pub use compile::{Image, compile};
 pub use cublas::{Compute, Gemm, Stored};
 pub use gpu::{Gpu, Mark};
 pub use graph::Graph;

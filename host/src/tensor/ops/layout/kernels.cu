@@ -1,14 +1,17 @@
 // Moves. U is an unsigned integer of the size of what is moved: an element, or
 // several neighbours at once.
 
-// Fills y in order, reading x along `strides`.
+// Fills y in order, reading x along `strides`. The loop over dimensions is unrolled, so
+// that which one is read is known: else all are copied to memory of the thread first.
 template <class U> DEVICE void transpose(const U* x, U* y, u64 n, u64 rank, const Dims& shape, const Dims& strides) {
   for (u64 i = FIRST; i < n; i += ALL_THREADS) {
     u64 rest = i, at = 0;
-    for (u64 d = rank; d-- > 0;) {
-      at += rest % shape.n[d] * strides.n[d];
-      rest /= shape.n[d];
-    }
+#pragma unroll
+    for (int d = 7; d >= 0; d--)
+      if (d < rank) {
+        at += rest % shape.n[d] * strides.n[d];
+        rest /= shape.n[d];
+      }
     y[i] = x[at];
   }
 }
