@@ -186,3 +186,65 @@ fn every_operation_on_tensors_says_its_shapes() {
     }
     assert!(wrong.is_empty(), "no shapes, as `[m, n] → [n, m]`:\n{}", wrong.join("\n"));
 }
+
+/// Variables of the environment that a text names; those that only tests pass to
+/// their own child processes are left out.
+fn variables(text: &str) -> std::collections::BTreeSet<String> {
+    let name = |rest: &str| -> String {
+        rest.chars().take_while(|c| c.is_ascii_uppercase() || c.is_ascii_digit() || *c == '_').collect()
+    };
+    let prefix = concat!("QUERN", "_");
+    let names = text.split(prefix).skip(1).map(name).filter(|name| !name.is_empty());
+    let of_tests = |name: &String| ["TEST_", "FAKE_", "SHIM"].iter().any(|start| name.starts_with(start));
+    names.filter(|name| !of_tests(name)).map(|name| format!("{prefix}{name}")).collect()
+}
+
+#[test]
+fn the_readme_lists_every_variable_of_the_environment_that_something_reads() {
+    let readme = std::fs::read_to_string(root().join("README.md")).unwrap();
+    let table = readme.split("\n## Environment\n").nth(1).unwrap().split("\n## ").next().unwrap();
+    let mut files: Vec<PathBuf> =
+        ["host", "udf-sdk", "tests"].iter().flat_map(|p| files_under(&root().join(p), "rs")).collect();
+    files.extend(files_under(&root().join("setup"), "sh"));
+    files.extend([root().join("Makefile"), root().join(".ci/run")]);
+    let read = files.iter().flat_map(|file| variables(&std::fs::read_to_string(file).unwrap())).collect();
+    assert_eq!(variables(table), read);
+}
+
+/// The parameters of each function that `text` declares.
+fn parameters(text: &str) -> impl Iterator<Item = &str> {
+    let declared = text.split("fn ").skip(1).filter(|rest| rest.starts_with(|c: char| c.is_ascii_lowercase()));
+    declared.filter_map(|rest| {
+        let open = rest.find(['(', '{', ';'])?;
+        let inside = rest.get(open..)?.strip_prefix('(')?;
+        let mut depth = 1;
+        let close = inside.find(|c| {
+            depth += i32::from(c == '(') - i32::from(c == ')');
+            depth == 0
+        });
+        inside.get(..close?)
+    })
+}
+
+/// A `bool` that needs no other name: the word of a column, in WIT and Arrow as well.
+const BOOL_PARAMETERS: [&str; 1] = ["nullable: bool"];
+
+#[test]
+fn a_call_says_what_true_means() {
+    let mut wrong = Vec::new();
+    for (path, text) in sources() {
+        // Signatures of `interfaces` are those of WIT.
+        if !["host/src", "udf-sdk/src"].iter().any(|part| path.starts_with(part))
+            || path.starts_with("host/src/proc/interfaces")
+        {
+            continue;
+        }
+        for list in parameters(&text) {
+            let left = BOOL_PARAMETERS.iter().fold(list.to_owned(), |left, known| left.replace(known, ""));
+            if left.contains(": bool") {
+                wrong.push(format!("{}: {}", path.display(), list.split_whitespace().collect::<Vec<_>>().join(" ")));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "parameters of type bool; use an enum or two functions:\n{}", wrong.join("\n"));
+}

@@ -7,7 +7,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 
 use quern::base::{RunId, Sharding};
 use quern::catalog::{Activation, Change, Created, Declarations, Grant, NewComponent, Object, Privilege, ProcChange};
-use quern::catalog::{Rights, Users};
+use quern::catalog::{Rights, UserKind, Users};
 use quern::run::{Made, Request, Target, check_request, check_startup};
 use quern::storage::RunState;
 
@@ -41,7 +41,7 @@ impl Shared {
         folder.catalog.set_max_concurrency("square", "square", Some(1)).unwrap();
         let shared = Self { folder, go, began };
         for user in ["ana", "bob"] {
-            shared.users(|users| users.create(user, false, 0));
+            shared.users(|users| users.create(UserKind::User, user, 0));
         }
         shared.grant(Privilege::Execute, Object::Function("square".into()));
         shared.grant(Privilege::Select, Object::Table("t".into()));
@@ -264,7 +264,7 @@ fn who_takes_the_name_of_a_user_has_no_right_to_its_runs_and_requests() {
     let rights = Rights::of(storage, Some("bob")).unwrap();
     let startup = runs.add_startup(Request::new("prices.fit"), &rights).unwrap();
     shared.users(|users| users.remove("bob"));
-    shared.users(|users| users.create("bob", false, i64::MAX));
+    shared.users(|users| users.create(UserKind::User, "bob", i64::MAX));
     let bob = Rights::of(storage, Some("bob")).unwrap();
     let refused = "user `bob` may not look at or kill run 1, which an earlier user of that name asked for; \
                    this allows it: GRANT ADMIN ON FUNCTION prices.fit TO bob";

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::support::create_run;
 use quern::base::RunId;
 use quern::catalog::{Activation, Catalog, Declarations, Grant, NewComponent, Object, Privilege, ProcChange, Rights};
-use quern::catalog::{ProcSpec, Users};
+use quern::catalog::{ProcSpec, UserKind, Users};
 use quern::database::Options;
 use quern::server::{Connection, Reply, Request, Role, RunQuery};
 use quern::storage::{Disk, RunRecord, RunState, Storage};
@@ -23,7 +23,7 @@ impl Shared {
         let storage = Storage::open(folder.path(), Arc::new(Disk)).unwrap();
         let owner = Rights::owner();
         for user in ["ana", "bob"] {
-            Users::new(&storage, &owner).create(user, false, 0).unwrap();
+            Users::new(&storage, &owner).create(UserKind::User, user, 0).unwrap();
         }
         prepare(&storage);
         Self { folder }

@@ -14,6 +14,6 @@ pub use declarations::{Declarations, MODEL_COLUMNS};
 pub use grants::{Grant, Object, Privilege, Rights};
 pub use resolve::{Resolved, at_version};
 pub use spec::{Mode, ProcSpec};
-pub use users::Users;
+pub use users::{UserKind, Users};
 
 use declarations::check_word;

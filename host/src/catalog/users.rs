@@ -4,6 +4,25 @@ use super::grants::{Grant, OWNER, Object, Rights, find, record};
 use crate::base::{Error, Result, check_name};
 use crate::storage::{GrantRecord, Storage, UserRecord};
 
+/// Who acts, or a name for what several may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UserKind {
+    /// Acts.
+    User,
+    /// Has members.
+    Role,
+}
+
+impl UserKind {
+    /// In words.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::User => "user",
+            Self::Role => "role",
+        }
+    }
+}
+
 /// Users, roles and grants of one folder, as they are changed.
 pub struct Users<'a> {
     storage: &'a Storage,
@@ -17,7 +36,7 @@ impl<'a> Users<'a> {
     }
 
     /// Adds a user or a role.
-    pub fn create(&self, name: &str, is_role: bool, now_us: i64) -> Result<()> {
+    pub fn create(&self, kind: UserKind, name: &str, now_us: i64) -> Result<()> {
         self.rights.folder("create users and roles")?;
         check_name("user", name)?;
         if name == OWNER {
@@ -27,7 +46,7 @@ impl<'a> Users<'a> {
             return Err(Error::Exists { kind: "user or role", name: name.to_owned() });
         }
         let mut write = self.storage.begin();
-        write.put_user(UserRecord { name: name.to_owned(), is_role, created_us: now_us });
+        write.put_user(UserRecord { name: name.to_owned(), is_role: kind == UserKind::Role, created_us: now_us });
         write.commit().map(drop)
     }
 

@@ -45,7 +45,8 @@ impl std::str::FromStr for LimitArg {
     }
 }
 
-/// The same for the creation of a component and for a folder, which more limits are of.
+/// A limit that may be set while a component is created or a folder is held: there
+/// are more of them than a run has.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct CreationLimitArg(pub(crate) LimitArg);
 

@@ -132,19 +132,21 @@ impl Context {
         self.connection_as(Role::Asking)
     }
 
-    /// The connection there is, to be used from another thread.
+    /// The connection to the folder's holder, shared with another thread.
     pub(crate) fn shared_connection(&self) -> Result<Arc<Connection>> {
         self.connection()?;
         self.connection.get().cloned().context("the connection is gone")
     }
 
-    /// The same; where this process becomes the holder, it is so in this role.
+    /// The connection to the folder's holder. Where this process becomes the holder, it
+    /// is so in this role; a folder that is missing is an error.
     /// The first call decides.
     pub(crate) fn connection_as(&self, role: Role) -> Result<&Connection> {
         self.connect(role, Missing::Refuse)
     }
 
-    /// The same, for what writes; the folder is created where it is missing.
+    /// The connection to the folder's holder, for what writes: a folder that is missing
+    /// is created.
     pub(crate) fn creating_connection(&self, role: Role) -> Result<&Connection> {
         self.connect(role, Missing::Create)
     }
@@ -228,7 +230,10 @@ impl Context {
 
     /// A progress bar for work that may take longer than a second.
     pub(crate) fn progress(&self, label: &str) -> Progress {
-        Progress::new(self.err_terminal && !self.quiet, self.err, label)
+        match self.err_terminal && !self.quiet {
+            true => Progress::new(self.err, label),
+            false => Progress::hidden(self.err, label),
+        }
     }
 
     /// Writes a result.

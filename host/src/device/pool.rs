@@ -24,6 +24,13 @@ const KEPT_BLOCK_BYTES: usize = 64 << 20;
 /// How many kept blocks of a size are looked through for one of the same owner.
 const LOOKED_AT: usize = 16;
 
+/// What a block shall hold that comes fresh from its device.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Contents {
+    Zeros,
+    Any,
+}
+
 /// Freed blocks by size.
 #[derive(Debug)]
 pub struct Pool {
@@ -112,18 +119,19 @@ impl Pool {
         let source = self.source()?;
         match self.reuse(size_bytes, owner) {
             Some(kept) => self.block(kept.start, size_bytes, owner, (kept.source, !owner.may_see(kept.last))),
-            None => self.fresh(size_bytes, owner, source, !owner.may_see(Owner::WRITER)),
+            None if owner.may_see(Owner::WRITER) => self.fresh(size_bytes, owner, source, Contents::Any),
+            None => self.fresh(size_bytes, owner, source, Contents::Zeros),
         }
     }
 
     /// A block of zeros.
     pub fn take_zeroed(&self, size_bytes: usize, owner: Owner) -> Result<Arc<Block>> {
-        self.fresh(size_class(size_bytes), owner, self.source()?, true)
+        self.fresh(size_class(size_bytes), owner, self.source()?, Contents::Zeros)
     }
 
     /// Memory that was not kept. The host's holds zeros.
-    fn fresh(&self, size_bytes: usize, owner: Owner, source: Source, is_wiped: bool) -> Result<Arc<Block>> {
-        let is_wiped = is_wiped && matches!(source, Source::Cuda(_));
+    fn fresh(&self, size_bytes: usize, owner: Owner, source: Source, contents: Contents) -> Result<Arc<Block>> {
+        let is_wiped = contents == Contents::Zeros && matches!(source, Source::Cuda(_));
         let start = match &source {
             Source::Host => source.obtain(size_bytes)?,
             Source::Cuda(cuda) => self.obtain_within(size_bytes, cuda, &source)?,

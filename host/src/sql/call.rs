@@ -40,7 +40,7 @@ impl Planned {
             _ => None,
         };
         let schema = only_output(&proc, paired.as_ref())?;
-        Ok(Self { name: call.name.clone(), request, schema: sql_schema(&schema, false) })
+        Ok(Self { name: call.name.clone(), request, schema: sql_schema(&schema) })
     }
 
     pub(super) fn name(&self) -> &str {

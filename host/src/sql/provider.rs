@@ -63,7 +63,7 @@ impl View {
     }
 
     /// The table `name`, or at an older state `name@n`.
-    fn table(&self, name: &str) -> Result<StoredTable> {
+    fn table(&self, name: &str) -> Result<Readable> {
         let at = name.rsplit_once(AT).and_then(|(name, version)| Some((name, SnapshotId(version.parse().ok()?))));
         let (snapshot, name) = match at {
             Some((name, version)) if self.snapshot.table(&format!("{name}{AT}{version}")).is_err() => {
@@ -77,7 +77,10 @@ impl View {
         })?;
         self.may_read(&table)?;
         let row_ids = self.row_ids_of.as_deref() == Some(name);
-        Ok(StoredTable { schema: sql_schema(&table.schema, row_ids), view: self.clone(), snapshot, table })
+        let schema = if row_ids { with_row_ids(&table.schema) } else { sql_schema(&table.schema) };
+        let shard = self.only_shard.as_ref().filter(|(name, _)| *name == table.name).map(|(_, shard)| *shard);
+        let source = Source::Table { storage: self.storage.clone(), snapshot, table, shard };
+        Ok(Readable { schema, kind: TableType::Base, source })
     }
 }
 
@@ -129,8 +132,19 @@ pub(super) fn in_quotes(error: Error, name: &str, snapshot: &Snapshot) -> Error 
 }
 
 /// The columns as SQL sees them: uuid and ipv4 are text that remembers its type.
-pub(super) fn sql_schema(schema: &Schema, row_ids: bool) -> SchemaRef {
-    let mut fields: Vec<Field> = schema
+pub(super) fn sql_schema(schema: &Schema) -> SchemaRef {
+    Arc::new(ArrowSchema::new(fields(schema)))
+}
+
+/// The columns as SQL sees them, and the number of each row.
+fn with_row_ids(schema: &Schema) -> SchemaRef {
+    let mut fields = fields(schema);
+    fields.push(Field::new(ROW_ID_COLUMN, DataType::UInt64, false));
+    Arc::new(ArrowSchema::new(fields))
+}
+
+fn fields(schema: &Schema) -> Vec<Field> {
+    schema
         .columns()
         .iter()
         .map(|column| {
@@ -144,11 +158,7 @@ pub(super) fn sql_schema(schema: &Schema, row_ids: bool) -> SchemaRef {
                 false => field,
             }
         })
-        .collect();
-    if row_ids {
-        fields.push(Field::new(ROW_ID_COLUMN, DataType::UInt64, false));
-    }
-    Arc::new(ArrowSchema::new(fields))
+        .collect()
 }
 
 /// The columns of a table as rows: name, type, whether values may lack.
@@ -207,7 +217,9 @@ impl SchemaProvider for Tables {
     async fn table(&self, name: &str) -> DataFusionResult<Option<Arc<dyn TableProvider>>> {
         if let Some(call) = self.0.calls.iter().find(|call| call.name == name) {
             let planned = call::Planned::new(&self.0, call).map_err(|e| DataFusionError::External(Box::new(e)))?;
-            return Ok(Some(Arc::new(ProcTable { view: self.0.clone(), planned })));
+            let schema = planned.schema.clone();
+            let source = Source::Proc { view: self.0.clone(), planned: Box::new(planned) };
+            return Ok(Some(Arc::new(Readable { schema, kind: TableType::Temporary, source })));
         }
         match self.0.table(name) {
             Ok(table) => Ok(Some(Arc::new(table))),
@@ -234,7 +246,8 @@ impl SchemaProvider for SystemTables {
 
     async fn table(&self, name: &str) -> DataFusionResult<Option<Arc<dyn TableProvider>>> {
         let Ok(kind) = system::Table::named(name) else { return Ok(None) };
-        Ok(Some(Arc::new(SystemTable { schema: kind.schema(), view: self.0.clone(), kind })))
+        let source = Source::System { view: self.0.clone(), kind };
+        Ok(Some(Arc::new(Readable { schema: kind.schema(), kind: TableType::View, source })))
     }
 
     fn table_exist(&self, name: &str) -> bool {
@@ -242,23 +255,23 @@ impl SchemaProvider for SystemTables {
     }
 }
 
-/// A table at a snapshot.
+/// A table of either schema, or the rows that a proc makes: what DataFusion asks of
+/// it and where its rows come from.
 #[derive(Debug)]
-struct StoredTable {
-    view: View,
-    snapshot: Arc<Snapshot>,
-    table: Arc<TableState>,
+struct Readable {
     schema: SchemaRef,
+    kind: TableType,
+    source: Source,
 }
 
 #[async_trait]
-impl TableProvider for StoredTable {
+impl TableProvider for Readable {
     fn schema(&self) -> SchemaRef {
         self.schema.clone()
     }
 
     fn table_type(&self) -> TableType {
-        TableType::Base
+        self.kind
     }
 
     async fn scan(
@@ -268,71 +281,6 @@ impl TableProvider for StoredTable {
         _: &[Expr],
         limit: Option<usize>,
     ) -> DataFusionResult<Arc<dyn ExecutionPlan>> {
-        let source = Source::Table {
-            storage: self.view.storage.clone(),
-            snapshot: self.snapshot.clone(),
-            table: self.table.clone(),
-            shard: self.view.only_shard.as_ref().filter(|(name, _)| *name == self.table.name).map(|(_, shard)| *shard),
-        };
-        ScanExec::plan(source, &self.schema, projection, limit)
-    }
-}
-
-/// The rows that a proc makes.
-#[derive(Debug)]
-struct ProcTable {
-    view: View,
-    planned: call::Planned,
-}
-
-#[async_trait]
-impl TableProvider for ProcTable {
-    fn schema(&self) -> SchemaRef {
-        self.planned.schema.clone()
-    }
-
-    fn table_type(&self) -> TableType {
-        TableType::Temporary
-    }
-
-    async fn scan(
-        &self,
-        _: &dyn CatalogSession,
-        projection: Option<&Vec<usize>>,
-        _: &[Expr],
-        limit: Option<usize>,
-    ) -> DataFusionResult<Arc<dyn ExecutionPlan>> {
-        let source = Source::Proc { view: self.view.clone(), planned: Box::new(self.planned.clone()) };
-        ScanExec::plan(source, &self.planned.schema, projection, limit)
-    }
-}
-
-/// A system table.
-#[derive(Debug)]
-struct SystemTable {
-    view: View,
-    kind: system::Table,
-    schema: SchemaRef,
-}
-
-#[async_trait]
-impl TableProvider for SystemTable {
-    fn schema(&self) -> SchemaRef {
-        self.schema.clone()
-    }
-
-    fn table_type(&self) -> TableType {
-        TableType::View
-    }
-
-    async fn scan(
-        &self,
-        _: &dyn CatalogSession,
-        projection: Option<&Vec<usize>>,
-        _: &[Expr],
-        limit: Option<usize>,
-    ) -> DataFusionResult<Arc<dyn ExecutionPlan>> {
-        let source = Source::System { view: self.view.clone(), kind: self.kind };
-        ScanExec::plan(source, &self.schema, projection, limit)
+        ScanExec::plan(self.source.clone(), &self.schema, projection, limit)
     }
 }

@@ -28,7 +28,7 @@ use crate::storage::{ScanOptions, Snapshot, Storage, TableState};
 const AHEAD: usize = 2;
 
 /// Where rows come from.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub(super) enum Source {
     Table { storage: Storage, snapshot: Arc<Snapshot>, table: Arc<TableState>, shard: Option<u32> },
     System { view: View, kind: system::Table },

@@ -6,7 +6,7 @@ use std::sync::Arc;
 pub(super) use datafusion::sql::parser::Statement as Planned;
 
 use crate::base::{Schema, Sharding};
-use crate::catalog::Privilege;
+use crate::catalog::{Privilege, UserKind};
 use crate::run::Bytes;
 
 /// One statement.
@@ -197,23 +197,6 @@ pub(super) enum ExecuteInput {
     Table(TableName, Option<Vec<String>>),
     /// What a query gives.
     Query(Box<Planned>),
-}
-
-/// Who acts, or a name for what several may do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum UserKind {
-    User,
-    Role,
-}
-
-impl UserKind {
-    /// In words.
-    pub(super) fn word(self) -> &'static str {
-        match self {
-            Self::User => "user",
-            Self::Role => "role",
-        }
-    }
 }
 
 /// `GRANT` and `REVOKE`.

@@ -37,21 +37,23 @@ pub(super) struct TableRow {
 const TIME_US: &str = "CAST(strftime('%s', substr(snapshot_time, 1, 19)) AS INTEGER) * 1000000 + \
 CAST(substr(replace(substr(snapshot_time, 21), '+', '000000'), 1, 6) AS INTEGER)";
 
-fn head(row: &Row<'_>, historic: bool) -> rusqlite::Result<Head> {
-    Ok(Head { id: SnapshotId(row.get::<_, U>(0)?.0), time_us: row.get::<_, Option<i64>>(1)?.unwrap_or(0), historic })
+/// A snapshot of the past.
+fn head(row: &Row<'_>) -> rusqlite::Result<Head> {
+    let time_us = row.get::<_, Option<i64>>(1)?.unwrap_or(0);
+    Ok(Head { id: SnapshotId(row.get::<_, U>(0)?.0), time_us, historic: true })
 }
 
 /// The newest snapshot.
 pub(super) fn newest(connection: &Connection) -> Result<Head> {
     let text = format!("SELECT snapshot_id, {TIME_US} FROM ducklake_snapshot ORDER BY snapshot_id DESC LIMIT 1");
-    sql(connection.query_row(&text, [], |row| head(row, false)).optional())?
+    sql(connection.query_row(&text, [], |row| Ok(Head { historic: false, ..head(row)? })).optional())?
         .ok_or_else(|| Error::Corrupt { what: "catalog.sqlite".into(), reason: "it holds no snapshot".into() })
 }
 
 /// The snapshot of that number.
 pub(super) fn at(connection: &Connection, id: SnapshotId) -> Result<Head> {
     let text = format!("SELECT snapshot_id, {TIME_US} FROM ducklake_snapshot WHERE snapshot_id = ?1");
-    sql(connection.query_row(&text, [U(id.0)], |row| head(row, true)).optional())?
+    sql(connection.query_row(&text, [U(id.0)], head).optional())?
         .ok_or_else(|| Error::not_found("snapshot", &id.to_string(), None, [""; 0]))
 }
 
@@ -62,9 +64,17 @@ pub(super) fn history(connection: &Connection) -> Result<Vec<SnapshotInfo>> {
         ducklake_snapshot s LEFT JOIN ducklake_snapshot_changes c USING (snapshot_id) ORDER BY s.snapshot_id"
     );
     collect(connection, &text, [], |row| {
-        let Head { id, time_us, .. } = head(row, true)?;
+        let Head { id, time_us, .. } = head(row)?;
         Ok(SnapshotInfo { id, time_us, changes: row.get(2)?, author: row.get(3)?, message: row.get(4)? })
     })
+}
+
+/// Who made a snapshot.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Author {
+    /// This program, moving rows: each is in its shard and in its order as before.
+    Ourselves,
+    Anyone,
 }
 
 /// For each table the last snapshots that changed it, from the words of
@@ -85,21 +95,21 @@ impl ChangeLog {
             Ok((row.get(0)?, row.get(1)?, row.get(2)?))
         })?;
         for (id, words, moved) in rows {
-            log.note(SnapshotId(id.0), &words, moved);
+            let by = if moved { Author::Ourselves } else { Author::Anyone };
+            log.note(SnapshotId(id.0), &words, by);
         }
         Ok(log)
     }
 
     /// Notes words such as `inserted_into_table:3,inlined_delete:4`. Names in
-    /// quotes may hold anything, also commas, and are passed over. `moved`: by
-    /// ourselves, so that each row is in its shard and in its order as before.
-    fn note(&mut self, id: SnapshotId, words: &str, moved: bool) {
+    /// quotes may hold anything, also commas, and are passed over.
+    fn note(&mut self, id: SnapshotId, words: &str, by: Author) {
         for word in words.split(',') {
             let Some((kind, table)) = word.split_once(':') else { continue };
             let Ok(table) = table.parse() else { continue };
             let (version, rewritten) = self.0.entry(TableId(table)).or_insert((id, id));
             *version = id;
-            if !moved && !matches!(kind, "inserted_into_table" | "inlined_insert") {
+            if by == Author::Anyone && !matches!(kind, "inserted_into_table" | "inlined_insert") {
                 *rewritten = id;
             }
         }

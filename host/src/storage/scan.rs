@@ -179,7 +179,7 @@ impl Scan {
                 Some(Source::Inlined { batch, row_ids }) => {
                     let columns = self.plan.columns.iter().filter_map(|(position, ..)| batch.columns().get(*position));
                     let part = Part { columns: columns.cloned().collect(), row_ids, since: None, keep: None };
-                    let batch = self.plan.finish(part, true)?;
+                    let batch = self.plan.finish(self.plan.only_shard(part)?)?;
                     if batch.num_rows() > 0 {
                         return Ok(Some(batch));
                     }
@@ -251,28 +251,32 @@ impl Plan {
         })
     }
 
-    /// The wanted rows and columns of a part. `by_row`: the part names no
-    /// shard, each row's own is looked at.
-    fn finish(&self, part: Part, by_row: bool) -> Result<RecordBatch> {
+    /// Of a part that names no shard, the rows whose own is the wanted one.
+    fn only_shard(&self, mut part: Part) -> Result<Part> {
+        let Some(shard) = self.shard else { return Ok(part) };
+        let rows = part.row_ids.len();
+        let homes = match &self.keys {
+            Some(keys) => {
+                let keys: Vec<ArrayRef> = keys.iter().filter_map(|key| part.columns.get(*key)).cloned().collect();
+                shards::by_key(&keys, rows, self.shards)?
+            }
+            None => part.row_ids.values().iter().map(|id| shards::by_row_id(*id, self.shards)).collect(),
+        };
+        let keep = part.keep.get_or_insert_with(|| vec![true; rows]);
+        for (keep, home) in keep.iter_mut().zip(homes) {
+            *keep &= home == shard;
+        }
+        Ok(part)
+    }
+
+    /// The wanted rows and columns of a part.
+    fn finish(&self, part: Part) -> Result<RecordBatch> {
         let Part { mut columns, row_ids, since, mut keep } = part;
         let rows = row_ids.len();
         if row_ids.values().iter().any(|id| *id < self.from_row_id) {
             let keep = keep.get_or_insert_with(|| vec![true; rows]);
             for (keep, id) in keep.iter_mut().zip(row_ids.values()) {
                 *keep &= *id >= self.from_row_id;
-            }
-        }
-        if let Some(shard) = self.shard.filter(|_| by_row) {
-            let homes = match &self.keys {
-                Some(keys) => {
-                    let keys: Vec<ArrayRef> = keys.iter().filter_map(|key| columns.get(*key)).cloned().collect();
-                    shards::by_key(&keys, rows, self.shards)?
-                }
-                None => row_ids.values().iter().map(|id| shards::by_row_id(*id, self.shards)).collect(),
-            };
-            let keep = keep.get_or_insert_with(|| vec![true; rows]);
-            for (keep, home) in keep.iter_mut().zip(homes) {
-                *keep &= home == shard;
             }
         }
         columns.truncate(self.n_out);
@@ -372,7 +376,8 @@ impl FileScan {
             Ok(array)
         });
         let columns = columns.collect::<Result<_>>()?;
-        plan.finish(Part { columns, row_ids, since, keep }, self.by_row).map(Some)
+        let part = Part { columns, row_ids, since, keep };
+        plan.finish(if self.by_row { plan.only_shard(part)? } else { part }).map(Some)
     }
 
     /// A column of numbers that DuckLake adds to some files.

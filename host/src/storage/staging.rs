@@ -278,7 +278,11 @@ impl Sink {
     fn create(write: &mut Write, shape: &Shape) -> Result<Self> {
         let storage = write.storage.clone();
         create_folders(storage.files(), &shape.folder).map_err(|e| Error::io("create", &shape.folder, e))?;
-        write.writing_in(&shape.folder, shape.has_files);
+        match shape.has_files {
+            true => write.writing_in(&shape.folder),
+            // One without named files may be new itself.
+            false => write.writing_in_new(&shape.folder),
+        }
         let path = new_path(&shape.folder);
         write.making(path.clone());
         let writer = FileWriter::create(storage.files(), &path, shape.stored.clone(), row_bytes(&shape.schema))?;

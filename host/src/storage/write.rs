@@ -228,13 +228,14 @@ impl Write {
         self.made.push(path);
     }
 
-    /// Notes a folder that files are made in. One without named files may be
-    /// new itself.
-    pub(super) fn writing_in(&mut self, folder: &Path, has_files: bool) {
+    /// Notes a folder that files are made in, and that it is durable itself.
+    pub(super) fn writing_in(&mut self, folder: &Path) {
         self.folders.insert(folder.to_owned());
-        if let Some(parent) = folder.parent().filter(|_| !has_files) {
-            self.folders.insert(parent.to_owned());
-        }
+    }
+
+    /// Notes a folder that files are made in, and that may be new itself.
+    pub(super) fn writing_in_new(&mut self, folder: &Path) {
+        self.folders.extend([folder, folder.parent().unwrap_or(folder)].map(Path::to_owned));
     }
 
     /// Makes the names of all staged files durable.

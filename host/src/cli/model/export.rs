@@ -1,15 +1,15 @@
 //! `quern model export`: a model as a safetensors file.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::{Result, bail};
 use clap::Args;
 
-use crate::base::Error;
 use crate::cli::context::Context;
 use crate::cli::output::bytes;
 use crate::cli::report::unexpected;
 use crate::database::{Model, ModelRef};
+use crate::proc::build::write_whole;
 use crate::server::{Event, Reply, Request};
 
 const EXAMPLES: &str = "\
@@ -67,23 +67,6 @@ impl Export {
             self.file.display()
         ))?)
     }
-}
-
-/// Writes a file under another name first, so that nobody ever sees half of it.
-fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
-    if std::fs::metadata(path).is_ok_and(|there| !there.is_file()) {
-        let message = format!("{} is a folder or a device; name a file to write", path.display());
-        return Err(Error::Invalid(message).into());
-    }
-    let mut name = path.as_os_str().to_owned();
-    name.push(".part");
-    let part = PathBuf::from(name);
-    let written = std::fs::write(&part, bytes).and_then(|()| std::fs::rename(&part, path));
-    if written.is_err() {
-        // What is left of it is of no use.
-        let _ = std::fs::remove_file(&part);
-    }
-    Ok(written.map_err(|e| Error::io("write", path, e))?)
 }
 
 /// A model and its file.

@@ -24,17 +24,23 @@ pub(crate) struct Progress {
 }
 
 impl Progress {
-    /// A bar that appears after a second, if `visible`.
-    pub(crate) fn new(visible: bool, paint: Paint, label: impl Into<String>) -> Self {
+    /// A bar that appears after a second.
+    pub(crate) fn new(paint: Paint, label: impl Into<String>) -> Self {
+        let mut progress = Self::hidden(paint, label);
+        progress.shown_after = Some(PATIENCE);
+        progress
+    }
+
+    /// One that nobody sees.
+    pub(crate) fn hidden(paint: Paint, label: impl Into<String>) -> Self {
         let bar = ProgressBar::with_draw_target(Some(STEPS), ProgressDrawTarget::hidden());
         bar.set_prefix(label.into());
-        let progress =
-            Self { bar, shown_after: visible.then_some(PATIENCE), started: Instant::now(), known: false, paint };
+        let progress = Self { bar, shown_after: None, started: Instant::now(), known: false, paint };
         progress.bar.set_style(progress.style());
         progress
     }
 
-    /// The same, but appearing at once: for steps announced to someone watching.
+    /// A bar that appears at once: for steps announced to someone watching.
     #[must_use]
     pub(crate) fn at_once(mut self) -> Self {
         self.shown_after = self.shown_after.map(|_| Duration::ZERO);

@@ -47,7 +47,7 @@ impl Waiting {
         if !self.visible {
             return;
         }
-        let bar = self.bar.get_or_insert_with(|| Progress::new(true, self.paint, "executing"));
+        let bar = self.bar.get_or_insert_with(|| Progress::new(self.paint, "executing"));
         let Some(run) = self.run else { return bar.set(None, "") };
         if self.asked.elapsed() < ASK_EVERY {
             return;

@@ -117,11 +117,19 @@ fn target_folder(folder: &Path) -> PathBuf {
     set(TARGET_VARIABLE).map(PathBuf::from).or_else(|| set("HOME").map(cache)).unwrap_or_else(|| folder.join("target"))
 }
 
-/// Replaces `path` in one step, so that nobody reads half a component.
-fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
+/// Replaces the file at `path` in one step, so that nobody reads half of it.
+pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
+    if std::fs::metadata(path).is_ok_and(|there| !there.is_file()) {
+        let message = format!("{} is a folder or a device; name a file to write", path.display());
+        return Err(Error::Invalid(message));
+    }
     let mut name = path.as_os_str().to_owned();
     name.push(".part");
     let part = PathBuf::from(name);
-    std::fs::write(&part, bytes).map_err(|e| Error::io("write", &part, e))?;
-    std::fs::rename(&part, path).map_err(|e| Error::io("replace", path, e))
+    let written = std::fs::write(&part, bytes).and_then(|()| std::fs::rename(&part, path));
+    if written.is_err() {
+        // What is left of it is of no use.
+        let _ = std::fs::remove_file(&part);
+    }
+    written.map_err(|e| Error::io("write", path, e))
 }

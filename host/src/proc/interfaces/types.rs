@@ -33,20 +33,25 @@ impl From<Unavailable> for HostError {
     }
 }
 
-/// The same for interfaces that answer with plain errors.
+/// An error as a guest is told it, for interfaces that answer with plain errors; the
+/// outer error stops the guest.
 pub(super) fn guest_error(error: Error) -> wasmtime::Result<GuestError> {
-    match HostError::from(error) {
-        HostError::Mistake(error) => Ok(error),
-        HostError::Stop(error) => Err(error),
+    HostError::from(error).told()
+}
+
+impl HostError {
+    /// What the guest is told; the outer error stops it.
+    pub(super) fn told(self) -> wasmtime::Result<GuestError> {
+        match self {
+            Self::Mistake(error) => Ok(error),
+            Self::Stop(error) => Err(error),
+        }
     }
 }
 
 impl types::Host for State {
     fn convert_error(&mut self, error: HostError) -> wasmtime::Result<GuestError> {
-        match error {
-            HostError::Mistake(error) => Ok(error),
-            HostError::Stop(error) => Err(error),
-        }
+        error.told()
     }
 }
 

@@ -48,8 +48,13 @@ impl Content {
 
     /// Bytes that can be looked at without taking them; empty at the end.
     pub(super) fn peek(&mut self) -> Result<&[u8]> {
-        let (path, compressed) = (&self.path, self.compressed);
-        self.reader.fill_buf().map_err(|e| failed(path, compressed, e))
+        let (path, failed) = (&self.path, self.failed());
+        self.reader.fill_buf().map_err(|e| failed(path, e))
+    }
+
+    /// The error of a failed read of this file.
+    fn failed(&self) -> Failed {
+        if self.compressed { failed_unpacking } else { |path, error| Error::io("read", path, error) }
     }
 
     /// Takes `n` of the bytes that [`Self::peek`] gave.
@@ -67,7 +72,7 @@ impl Content {
                 Ok(0) => break,
                 Ok(n) => done += n,
                 Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
-                Err(e) => return Err(failed(&self.path, self.compressed, e)),
+                Err(e) => return Err(self.failed()(&self.path, e)),
             }
         }
         Ok(done)
@@ -129,12 +134,13 @@ pub(super) fn corrupt(path: &Path, reason: impl Into<String>) -> Error {
     Error::Corrupt { what: path.display().to_string(), reason: reason.into() }
 }
 
-/// A failed read: damage of the envelope, or the operating system's answer.
-fn failed(path: &Path, compressed: bool, error: std::io::Error) -> Error {
+/// What makes an error of a failed read.
+type Failed = fn(&Path, std::io::Error) -> Error;
+
+/// A failed read of a compressed file: damage of the envelope, or the operating
+/// system's answer.
+fn failed_unpacking(path: &Path, error: std::io::Error) -> Error {
     use std::io::ErrorKind;
-    if !compressed {
-        return Error::io("read", path, error);
-    }
     match error.kind() {
         ErrorKind::UnexpectedEof => corrupt(path, "the gzip data ends early; the file is truncated, fetch it again"),
         ErrorKind::InvalidData | ErrorKind::InvalidInput => {

@@ -9,7 +9,7 @@ use super::{
     unexpected, whole_number, word_at,
 };
 use crate::base::{Column, ColumnType, Error, Result, Schema, Sharding};
-use crate::sql::statement::{Absent, CreateTable};
+use crate::sql::statement::{Absent, CreateFunction, CreateTable};
 
 /// Words that end the type of a column.
 const CONSTRAINTS: [&str; 9] =
@@ -20,11 +20,12 @@ pub(super) fn create(parser: &mut DFParser<'_>) -> Result<Kind> {
     expect_word(&mut parser.parser, "CREATE")?;
     let or_replace = take_words(&mut parser.parser, &["OR", "REPLACE"]);
     if take_word(&mut parser.parser, "FUNCTION") {
-        return function::create(&mut parser.parser, or_replace);
+        let create = function::create(&mut parser.parser)?;
+        return Ok(Kind::CreateFunction(CreateFunction { or_replace, ..create }));
     }
-    let replicated = take_word(&mut parser.parser, "REPLICATED");
+    let sharding = take_word(&mut parser.parser, "REPLICATED").then_some(Sharding::Replicated);
     if take_word(&mut parser.parser, "TABLE") {
-        return create_table(parser, or_replace, replicated);
+        return Ok(Kind::CreateTable(CreateTable { or_replace, ..create_table(parser, sharding)? }));
     }
     if let Some((kind, name)) = super::grants::user(&mut parser.parser)? {
         return Ok(Kind::CreateUser { kind, name });
@@ -39,17 +40,17 @@ pub(super) fn create(parser: &mut DFParser<'_>) -> Result<Kind> {
     }
 }
 
-/// `CREATE [OR REPLACE] [REPLICATED] TABLE [IF NOT EXISTS] t (…) …`.
-fn create_table(parser: &mut DFParser<'_>, or_replace: bool, replicated: bool) -> Result<Kind> {
+/// `[IF NOT EXISTS] t (…) …`, what follows `CREATE [OR REPLACE] [REPLICATED] TABLE`.
+fn create_table(parser: &mut DFParser<'_>, sharding: Option<Sharding>) -> Result<CreateTable> {
     let if_not_exists = take_words(&mut parser.parser, &["IF", "NOT", "EXISTS"]);
     let mut create = CreateTable {
         table: table_name(&mut parser.parser)?,
         schema: None,
         query: None,
-        sharding: replicated.then_some(Sharding::Replicated),
+        sharding,
         shards: None,
         if_not_exists,
-        or_replace,
+        or_replace: false,
     };
     if parser.parser.peek_token_ref().token == Token::LParen {
         create.schema = Some(columns(&mut parser.parser, &mut create.sharding)?);
@@ -65,7 +66,7 @@ fn create_table(parser: &mut DFParser<'_>, or_replace: bool, replicated: bool) -
     if create.schema.is_none() && create.query.is_none() {
         return Err(unexpected(&parser.parser.peek_token(), "columns in parentheses, or AS and a query"));
     }
-    Ok(Kind::CreateTable(create))
+    Ok(create)
 }
 
 /// `SHARD BY (…)`, `REPLICATED`, `SHARDS n`, in any order.

@@ -45,9 +45,14 @@ fn name_or_all(parser: &mut Parser<'_>) -> Result<Option<String>> {
     name(parser).map(Some)
 }
 
-/// What follows `SHOW FUNCTION` or `DESCRIBE FUNCTION`.
-pub(super) fn show(parser: &mut Parser<'_>, describe: bool) -> Result<Show> {
-    if !describe && take_word(parser, "STATUS") {
+/// What follows `DESCRIBE FUNCTION`.
+pub(super) fn describe(parser: &mut Parser<'_>) -> Result<Show> {
+    name_or_all(parser).map(Show::Function)
+}
+
+/// What follows `SHOW FUNCTION`.
+pub(super) fn show(parser: &mut Parser<'_>) -> Result<Show> {
+    if take_word(parser, "STATUS") {
         let verbose = take_word(parser, "VERBOSE");
         let run = match take_word(parser, "FOR") {
             true => Some(whole_number(parser, "the number of a run")?),
@@ -55,12 +60,11 @@ pub(super) fn show(parser: &mut Parser<'_>, describe: bool) -> Result<Show> {
         };
         return Ok(Show::FunctionStatus { verbose, run });
     }
-    let name = name_or_all(parser)?;
-    Ok(if describe { Show::Function(name) } else { Show::Functions(name) })
+    name_or_all(parser).map(Show::Functions)
 }
 
 /// What follows `CREATE [OR REPLACE] FUNCTION`.
-pub(super) fn create(parser: &mut Parser<'_>, or_replace: bool) -> Result<Kind> {
+pub(super) fn create(parser: &mut Parser<'_>) -> Result<CreateFunction> {
     let name = name(parser)?;
     let (mut files, mut options) = (Vec::new(), Vec::new());
     loop {
@@ -87,7 +91,7 @@ pub(super) fn create(parser: &mut Parser<'_>, or_replace: bool) -> Result<Kind> 
     }
     match files.len() {
         0 => Err(unexpected(&parser.peek_token(), "FILE PATHS 'component.wasm'")),
-        1 => Ok(Kind::CreateFunction(CreateFunction { name, files, or_replace, options })),
+        1 => Ok(CreateFunction { name, files, or_replace: false, options }),
         n => Err(Error::Invalid(format!("a component is one file, {n} are named"))),
     }
 }

@@ -5,8 +5,8 @@ use datafusion::sql::sqlparser::tokenizer::Token;
 
 use super::{Kind, expect_word, function, identifier, table_name, take_word, take_words, unexpected, word_at};
 use crate::base::Result;
-use crate::catalog::Privilege;
-use crate::sql::statement::{GrantOn, GrantStatement, Grants, Show, UserKind};
+use crate::catalog::{Privilege, UserKind};
+use crate::sql::statement::{GrantOn, GrantStatement, Grants, Show};
 
 /// Privileges on tables.
 const ON_TABLES: [Privilege; 4] = [Privilege::Select, Privilege::Insert, Privilege::Update, Privilege::Delete];

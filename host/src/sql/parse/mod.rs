@@ -174,8 +174,9 @@ fn show(parser: &mut Parser<'_>) -> Result<Kind> {
     }
     let is_function = take_word(parser, "FUNCTION") || take_word(parser, "FUNCTIONS");
     let show = match (describe, is_function) {
-        (_, true) => function::show(parser, describe)?,
-        (true, _) => {
+        (true, true) => function::describe(parser)?,
+        (false, true) => function::show(parser)?,
+        (true, false) => {
             take_word(parser, "TABLE");
             Show::Columns(table_name(parser)?)
         }

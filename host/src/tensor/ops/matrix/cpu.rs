@@ -39,6 +39,13 @@ struct Strided<T> {
     column: isize,
 }
 
+impl<T> Strided<T> {
+    /// The same elements with rows and columns swapped.
+    fn transposed(self) -> Self {
+        Self { ptr: self.ptr, row: self.column, column: self.row }
+    }
+}
+
 /// One product `[m, k] × [k, n]` into a row-major `[m, n]`.
 #[derive(Clone, Copy)]
 struct Product<T> {
@@ -128,10 +135,9 @@ fn through_f32<T: Element<Work = f32>>(
     Ok(())
 }
 
-/// The last two extents of a matrix, and its view with them swapped if so asked.
-fn strided<T>(ptr: *const T, columns: usize, swapped: bool) -> Strided<T> {
-    let columns = columns as isize;
-    if swapped { Strided { ptr, row: 1, column: columns } } else { Strided { ptr, row: columns, column: 1 } }
+/// A matrix that lies row by row.
+fn row_major<T>(ptr: *const T, columns: usize) -> Strided<T> {
+    Strided { ptr, row: columns as isize, column: 1 }
 }
 
 fn matmul_in<T: Panel>(
@@ -160,12 +166,13 @@ fn matmul_in<T: Panel>(
             at_b += rest % batch[i] * strides_b[i];
             rest /= batch[i];
         }
+        let (a, b) = (row_major(a[at_a * a0 * a1..].as_ptr(), a1), row_major(b[at_b * b0 * b1..].as_ptr(), b1));
         Product {
             m,
             k,
             n,
-            a: strided(a[at_a * a0 * a1..].as_ptr(), a1, transposed.a),
-            b: strided(b[at_b * b0 * b1..].as_ptr(), b1, transposed.b),
+            a: if transposed.a { a.transposed() } else { a },
+            b: if transposed.b { b.transposed() } else { b },
             out: all.0.wrapping_add(index * m * n),
             bias: std::ptr::null(),
             activation: Activation::None,
@@ -196,7 +203,7 @@ fn linear_in<T: Panel>(
     let (&[m, n], &[_, k]) = (&*call.output(0).shape, &*call.input(0).shape) else {
         return Err(Error::Internal("linear on shapes that are not matrices".to_owned()));
     };
-    let (a, b) = (strided(x.as_ptr(), k, false), strided(w.as_ptr(), n, false));
+    let (a, b) = (row_major(x.as_ptr(), k), row_major(w.as_ptr(), n));
     Product { m, k, n, a, b, out, bias, activation }.run(call.lanes)
 }
 
