@@ -136,7 +136,7 @@ fn deleted_versions_leave_nothing_but_their_number() {
     );
     catalog.drop_version("mnist", 1).unwrap();
     assert_eq!(catalog.bytes(&old).unwrap(), b"a1", "runs that use it go on");
-    catalog.sweep().unwrap();
+    catalog.remove_leftovers().unwrap();
     assert!(catalog.bytes(&old).is_err());
     assert_eq!(message(catalog.drop_version("mnist", 1)), "component `mnist` has no version 1; it has 2");
     assert_eq!(catalog.create(&new("mnist", &procs, "a1")).unwrap().version, 3);

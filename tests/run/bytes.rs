@@ -172,6 +172,6 @@ fn only_the_newest_checkpoints_stay_and_files_without_a_record_go_at_open() {
     keep(2, "a", 200, CheckpointBounds { per_name: 2, bytes: 100 });
     assert_eq!((kept(), files()), (vec![of(2, "a", 200)], 1));
     std::fs::write(database.storage.folder().join("checkpoints/9-0-x.safetensors"), "left").unwrap();
-    database.storage.sweep_checkpoints().unwrap();
+    database.storage.remove_orphaned_checkpoints().unwrap();
     assert_eq!(files(), 1);
 }

@@ -167,8 +167,8 @@ impl Catalog {
     }
 
     /// Frees what only deleted versions use. To be called before runs execute.
-    pub fn sweep(&self) -> Result<()> {
-        self.storage.sweep_components()
+    pub fn remove_leftovers(&self) -> Result<()> {
+        self.storage.remove_unused_components()
     }
 
     /// The active versions, by name.

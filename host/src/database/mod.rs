@@ -58,7 +58,7 @@ impl Database {
         let storage = Storage::open(folder, Arc::new(Disk))?;
         let tables = Tables::new(storage.clone(), device.clone());
         let catalog = Catalog::new(storage.clone());
-        catalog.sweep()?;
+        catalog.remove_leftovers()?;
         let code = CodeCache::of_user();
         let backend = LocalThreads::new(&storage, &tables, Executor::new(device.clone()), code.clone())?;
         let runs = Runs::open(&storage, &catalog, Arc::new(backend), &limits)?;

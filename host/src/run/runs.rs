@@ -83,7 +83,7 @@ impl Runs {
         }
         let snapshot = storage.snapshot()?;
         drop_tables(storage, snapshot.tables().map(|table| table.name.as_str()).filter(|name| is_temporary(name)))?;
-        storage.sweep_checkpoints()?;
+        storage.remove_orphaned_checkpoints()?;
         Ok(Self(Arc::new(Inner {
             storage: storage.clone(),
             backend,

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::testing::{Workshop, sweep};
+use super::testing::{Workshop, remove_leftovers};
 use crate::base::{Limits, Result};
 use crate::catalog::NewComponent;
 use crate::device::{Choice, KillSwitch};
@@ -60,7 +60,7 @@ impl Suite {
         ended: &mut dyn FnMut(&TestReport),
     ) -> Result<SuiteReport> {
         let clock = Instant::now();
-        sweep();
+        remove_leftovers();
         let (found, component) = inspect_tests(&self.name, bytes, &Limits::default(), CodeCache::of_user().as_ref())?;
         let executor = Executor::new(self.device.device(self.cores)?);
         let limits =

@@ -217,7 +217,7 @@ impl Drop for Workshop {
 struct Folder(PathBuf);
 
 /// Removes what tests left whose process was killed: folders in memory cost memory.
-pub(super) fn sweep() {
+pub(super) fn remove_leftovers() {
     for place in [PathBuf::from(MEMORY), std::env::temp_dir()] {
         let Ok(entries) = std::fs::read_dir(place) else { continue };
         for entry in entries.filter_map(std::result::Result::ok) {
@@ -249,7 +249,7 @@ impl Folder {
 
 impl Drop for Folder {
     fn drop(&mut self) {
-        // What stays behind is small, and swept by the system.
+        // What stays behind is small, and the system removes it.
         let _ = std::fs::remove_dir_all(&self.0);
     }
 }

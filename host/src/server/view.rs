@@ -169,7 +169,7 @@ pub struct RunView {
     /// When all its instances had completed and their rows began to be written.
     #[serde(default)]
     pub committing_us: Option<i64>,
-    /// When it ended.
+    /// When it ended: where it completed, when its commit was durable.
     pub finished_us: Option<i64>,
     /// Why it ended without completing.
     pub error: Option<String>,

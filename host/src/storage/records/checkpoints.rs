@@ -147,7 +147,7 @@ impl Storage {
 
     /// Removes files that no record names: what a crash left. Only while nobody
     /// keeps checkpoints.
-    pub fn sweep_checkpoints(&self) -> Result<()> {
+    pub fn remove_orphaned_checkpoints(&self) -> Result<()> {
         let folder = self.folder().join(FOLDER);
         let entries = match std::fs::read_dir(&folder) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),

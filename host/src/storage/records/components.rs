@@ -227,7 +227,7 @@ impl Storage {
     }
 
     /// Removes the bytes that only deleted versions have. No run may execute.
-    pub fn sweep_components(&self) -> Result<()> {
+    pub fn remove_unused_components(&self) -> Result<()> {
         let unused = "sha256 NOT IN (SELECT sha256 FROM quern_component WHERE NOT deleted)";
         let found: bool = self.read(|connection| {
             let text = format!("SELECT EXISTS (SELECT 1 FROM quern_component_bytes WHERE {unused})");
