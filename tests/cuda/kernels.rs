@@ -232,3 +232,33 @@ fn compiled_kernels_are_kept_for_the_next_process() {
         assert_eq!(std::fs::read(&path).unwrap(), whole);
     });
 }
+
+#[test]
+fn the_device_does_other_work_while_kernels_are_compiled() {
+    Fake::PLAIN.run(|| {
+        let folder = tempfile::tempdir().unwrap();
+        // SAFETY: this process has no other thread that reads the environment.
+        unsafe {
+            std::env::set_var("XDG_CACHE_HOME", folder.path());
+            std::env::set_var("QUERN_FAKE_KERNELS", folder.path());
+        }
+        let cuda = Cuda::open(0).unwrap();
+        let module = sums();
+        assert!(!cuda.has(&module));
+        std::thread::scope(|scope| {
+            let compiling = scope.spawn(|| cuda.compile(&module).unwrap());
+            let mut n_answers = 0;
+            while !compiling.is_finished() {
+                assert!(!cuda.has(&module));
+                cuda.run(|gpu| gpu.synchronise()).unwrap();
+                n_answers += 1;
+            }
+            assert!(n_answers > 10, "{n_answers} while g++ compiled");
+        });
+        // It is compiled, and loaded when it is first asked for, also without a cache.
+        std::fs::remove_dir_all(folder.path().join("quern")).unwrap();
+        cuda.run(|gpu| gpu.kernel(&module, "row_sums")).unwrap();
+        assert!(cuda.has(&module));
+        assert!(!folder.path().join("quern").exists(), "it was compiled once");
+    });
+}

@@ -29,6 +29,7 @@ const OTHERS: u32 = 0o077;
 const CHECKSUM_BYTES: usize = 32;
 
 /// Compiled kernels.
+#[derive(Debug)]
 pub(super) struct Compiled {
     /// What the driver loads.
     pub(super) image: Vec<u8>,

@@ -4,8 +4,8 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::ffi::{CString, c_void};
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use cudarc::driver::result;
 use cudarc::driver::sys;
@@ -13,6 +13,7 @@ use sha2::{Digest, Sha256};
 
 use super::compile;
 use super::gpu::Gpu;
+use super::owner::Cuda;
 use crate::base::{Error, Result};
 
 /// Dynamic shared memory that a kernel has without being asked for more.
@@ -122,6 +123,53 @@ impl Grid {
     }
 }
 
+/// How far a module is.
+#[derive(Default)]
+pub(super) enum Stage {
+    /// A text.
+    #[default]
+    Text,
+    /// Compiled by [`Cuda::compile`], for the device's thread to load.
+    Compiled(compile::Compiled),
+    /// On the device.
+    Loaded,
+}
+
+/// The modules of a device, wherever they are used. Who holds a stage compiles.
+#[derive(Default)]
+pub(super) struct Stages(Mutex<HashMap<[u8; 32], Arc<Mutex<Stage>>>>);
+
+impl Stages {
+    fn of(&self, module: &Module) -> Arc<Mutex<Stage>> {
+        let mut stages = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        stages.entry(module.key).or_default().clone()
+    }
+}
+
+fn locked(stage: &Mutex<Stage>) -> MutexGuard<'_, Stage> {
+    stage.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Cuda {
+    /// Whether a module is on the device.
+    pub fn has(&self, module: &Module) -> bool {
+        // While it is compiled it is not there.
+        self.shared.stages.of(module).try_lock().is_ok_and(|stage| matches!(*stage, Stage::Loaded))
+    }
+
+    /// Compiles a module on the calling thread, so that [`Gpu::kernel`] need not on the
+    /// device's, which others wait for meanwhile.
+    pub fn compile(&self, module: &Module) -> Result<()> {
+        self.check()?;
+        let stage = self.shared.stages.of(module);
+        let mut stage = locked(&stage);
+        if matches!(*stage, Stage::Text) {
+            *stage = Stage::Compiled(compile::cached(module, self.info().capability)?);
+        }
+        Ok(())
+    }
+}
+
 /// The modules that are on a device.
 #[derive(Default)]
 pub(super) struct Modules {
@@ -173,19 +221,26 @@ impl Gpu {
 
     /// Loads a module, compiled anew where what the cache holds is refused.
     fn load(&self, module: &Module) -> Result<sys::CUmodule> {
-        let compiled = compile::cached(module, self.info.capability)?;
+        let stage = self.shared.stages.of(module);
+        let mut stage = locked(&stage);
+        let compiled = match std::mem::take(&mut *stage) {
+            Stage::Compiled(compiled) => compiled,
+            Stage::Text | Stage::Loaded => compile::cached(module, self.info.capability)?,
+        };
         let load = |image: &[u8]| {
             // SAFETY: an image of NVRTC, which the driver checks.
             self.told("cuModuleLoadData", unsafe { result::module::load_data(image.as_ptr().cast()) })
         };
-        match load(&compiled.image) {
+        let loaded = match load(&compiled.image) {
             Err(error) if compiled.was_cached && !self.shared.is_lost() => {
                 compiled.forget();
                 let fresh = compile::cached(module, self.info.capability)?;
                 if fresh.was_cached { Err(error) } else { load(&fresh.image) }
             }
             answer => answer,
-        }
+        }?;
+        *stage = Stage::Loaded;
+        Ok(loaded)
     }
 
     /// Executes a kernel.

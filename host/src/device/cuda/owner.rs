@@ -14,12 +14,13 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
 use super::gpu::Gpu;
+use super::launch::Stages;
 use super::probe::{Absent, Info, probe};
 use crate::base::{Error, Result};
 
 /// A GPU that is open.
 pub struct Cuda {
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
     info: Info,
 }
 
@@ -39,6 +40,7 @@ pub(super) struct Shared {
     ended: Mutex<bool>,
     has_ended: Condvar,
     pub(super) counts: Counts,
+    pub(super) stages: Stages,
 }
 
 /// Counters behind [`Copies`].
@@ -110,6 +112,7 @@ impl Cuda {
             ended: Mutex::new(false),
             has_ended: Condvar::new(),
             counts: Counts::default(),
+            stages: Stages::default(),
         });
         let (opened, answer) = channel();
         let (of_thread, of_device) = (Arc::clone(&shared), info.clone());

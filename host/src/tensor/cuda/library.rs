@@ -36,6 +36,11 @@ impl Named {
         Self(Arc::new(Entry { module: module.clone(), name: name.to_owned() }))
     }
 
+    /// The text that it is in.
+    pub(crate) fn module(&self) -> &Arc<Module> {
+        &self.0.module
+    }
+
     /// The kernel on a device, which compiles it when it is first asked for.
     pub(crate) fn resolve(&self, gpu: &Gpu) -> Result<Kernel> {
         gpu.kernel(&self.0.module, &self.0.name)

@@ -1,12 +1,14 @@
 //! One device, with its kernels, that executes what was recorded.
 
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use super::library::Library;
 use super::recorder::{Command, REPORT_BYTES, Recorder, Report};
 use crate::base::{Error, Result};
-use crate::device::cuda::Cuda;
+use crate::device::cuda::{Cuda, Module};
 use crate::device::{Block, Owner, Pool, Quota};
 use crate::tensor::call::Operands;
 use crate::tensor::op::Op;
@@ -16,6 +18,9 @@ use crate::tensor::team::Lanes;
 /// Commands the device is given before it is waited for, so that a kill or a deadline
 /// finds little on its way.
 const UNATTENDED: usize = 64;
+
+/// How often whoever waits for kernels to be compiled looks at the kill switch.
+const LOOK_EVERY: Duration = Duration::from_millis(5);
 
 /// Parameters of one operation at most.
 const MAX_PARAMS: usize = 6;
@@ -160,6 +165,7 @@ impl Machine {
         lanes: &Lanes,
     ) -> Result<()> {
         let cuda = self.cuda()?;
+        compile(cuda, commands, lanes)?;
         let mut found = vec![0u64; reports.len() * REPORT_BYTES / 8];
         cuda.run(|gpu| {
             if !params.is_empty() {
@@ -195,5 +201,31 @@ impl Machine {
         let _charge = quota.charge(needs.size_bytes() as u64)?;
         let block = pool.take(needs.size_bytes(), owner)?;
         self.execute(Workspace::new(block.as_ptr() as u64, needs), single.params, lanes, record)
+    }
+}
+
+/// Has the kernels compiled that the device does not have yet, on a thread for this: not
+/// the device's, which other runs need meanwhile, and a kill does not wait for it.
+fn compile(cuda: &Arc<Cuda>, commands: &[Command], lanes: &Lanes) -> Result<()> {
+    let new: Vec<Arc<Module>> =
+        commands.iter().filter_map(Command::module).filter(|module| !cuda.has(module)).cloned().collect();
+    if new.is_empty() {
+        return Ok(());
+    }
+    let (done, compiled) = channel();
+    let for_device = Arc::clone(cuda);
+    let work = move || {
+        let _ = done.send(new.iter().try_for_each(|module| for_device.compile(module)));
+    };
+    let thread = std::thread::Builder::new().name("compile".to_owned()).spawn(work);
+    thread.map_err(|e| Error::library("cannot start a thread", e))?;
+    loop {
+        match compiled.recv_timeout(LOOK_EVERY) {
+            Ok(result) => return result,
+            Err(RecvTimeoutError::Timeout) => lanes.check()?,
+            Err(RecvTimeoutError::Disconnected) => {
+                return Err(Error::Internal("kernels could not be compiled: the compiler ended".to_owned()));
+            }
+        }
     }
 }

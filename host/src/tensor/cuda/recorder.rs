@@ -1,10 +1,12 @@
 //! What operations write down for the device.
 
+use std::sync::Arc;
+
 use super::library::{Family, Library, Named};
 use super::machine::Workspace;
 use super::{tag, type_name};
 use crate::base::{DType, Error, Result};
-use crate::device::cuda::{self, Compute, Gemm, Gpu, Stored};
+use crate::device::cuda::{self, Compute, Gemm, Gpu, Module, Stored};
 use crate::tensor::call::View;
 use crate::tensor::ops::elementwise::Fused;
 use crate::tensor::ops::matrix::Transposed;
@@ -252,6 +254,14 @@ impl<'a> Recorder<'a> {
 }
 
 impl Command {
+    /// The text of its kernel.
+    pub(crate) fn module(&self) -> Option<&Arc<Module>> {
+        match self {
+            Self::Launch { kernel, .. } => Some(kernel.module()),
+            Self::Product(_) | Self::Copy { .. } | Self::Zero { .. } => None,
+        }
+    }
+
     /// Has the device do it, after all that it was told before.
     pub(crate) fn play(&self, gpu: &Gpu) -> Result<()> {
         match self {
