@@ -32,9 +32,9 @@ fn a_component_made_by_hand_can_be_executed() {
     trial.run().result.unwrap();
     let named = call(SET_RESULT, &[NAME, 3, NAME, 3, ANSWER]);
     let run = [named, vec![Instruction::I32Const(ANSWER)]].concat();
-    let outcome = Trial::new(&Raw { run, ..Raw::default() }.component(), "raw").run();
-    outcome.result.unwrap();
-    assert_eq!(outcome.results, [("raw".to_owned(), "raw".to_owned())]);
+    let trial = Trial::new(&Raw { run, ..Raw::default() }.component(), "raw");
+    trial.run().result.unwrap();
+    assert_eq!(trial.results(), [("raw".to_owned(), "raw".to_owned())]);
 }
 
 #[test]

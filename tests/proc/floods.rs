@@ -95,18 +95,20 @@ fn handles_that_are_not_the_guest_s_stop_it() {
 
 #[test]
 fn a_guest_sees_no_table_that_it_was_not_given() {
-    let outcome = Trial::new(component("tests/proc/guest"), "mistakes").run();
-    outcome.result.unwrap();
-    assert_eq!(outcome.results, [("inputs".to_owned(), "not one".to_owned())]);
+    let trial = Trial::new(component("tests/proc/guest"), "mistakes");
+    trial.run().result.unwrap();
+    assert_eq!(trial.results(), [("inputs".to_owned(), "not one".to_owned())]);
 }
 
 #[test]
 fn names_and_texts_are_never_more_than_texts() {
-    let outcome = trial("injects").run();
+    let trial = trial("injects");
+    let outcome = trial.run();
     outcome.result.unwrap();
+    let results = trial.results();
     let sql = "'; DROP TABLE quern_run; --".to_owned();
-    assert_eq!(outcome.results[0], (sql.clone(), sql.clone()));
-    assert_eq!(outcome.results[3], ("escapes".to_owned(), "\u{1b}[2J".to_owned()));
+    assert_eq!(results[0], (sql.clone(), sql.clone()));
+    assert_eq!(results[3], ("escapes".to_owned(), "\u{1b}[2J".to_owned()));
     assert_eq!(outcome.saved_models[0].name, sql);
 }
 

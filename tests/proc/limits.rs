@@ -14,10 +14,9 @@ fn trial(proc: &str) -> Trial {
 #[test]
 fn a_guest_is_told_about_its_run() {
     let trial = trial("says").param("name", "ada");
-    let outcome = trial.run();
-    outcome.result.unwrap();
-    let results: Vec<(&str, &str)> = outcome.results.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
-    assert_eq!(*trial.journal.results.lock().unwrap(), outcome.results);
+    trial.run().result.unwrap();
+    let results = trial.results();
+    let results: Vec<(&str, &str)> = results.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
     assert_eq!(
         results,
         [("params", "greeting=hello name=ada"), ("missing", "None"), ("run", "7 0/1 1"), ("cancelled", "false")]
@@ -113,7 +112,7 @@ fn a_name_of_a_megabyte_is_refused_without_repeating_it() {
 
 #[test]
 fn a_guest_that_is_refused_memory_may_go_on() {
-    let outcome = trial("spares_memory").run();
-    outcome.result.unwrap();
-    assert_eq!(outcome.results, [("refused".to_owned(), "true".to_owned())]);
+    let trial = trial("spares_memory");
+    trial.run().result.unwrap();
+    assert_eq!(trial.results(), [("refused".to_owned(), "true".to_owned())]);
 }

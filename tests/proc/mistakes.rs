@@ -94,12 +94,12 @@ fn mistakes_of_a_guest_are_answered_and_it_goes_on() {
     let outcome = trial.run();
     outcome.result.unwrap();
     let short = |answer: &str| answer.trim_start_matches("ErrorCode::").to_owned();
-    let answers: BTreeMap<&str, String> = outcome.results.iter().map(|(k, v)| (k.as_str(), short(v))).collect();
+    let answers: BTreeMap<String, String> = trial.results().into_iter().map(|(k, v)| (k, short(&v))).collect();
     for (mistake, expected) in ANSWERS {
-        assert_eq!(answers[mistake], *expected, "{mistake}");
+        assert_eq!(answers[*mistake], *expected, "{mistake}");
     }
     for (mistake, kind) in KINDS {
-        assert!(answers[mistake].starts_with(&format!("{kind}: ")), "{mistake}: {}", answers[mistake]);
+        assert!(answers[*mistake].starts_with(&format!("{kind}: ")), "{mistake}: {}", answers[*mistake]);
     }
     assert_eq!(answers.len(), ANSWERS.len() + KINDS.len());
     works_normally();
@@ -107,8 +107,9 @@ fn mistakes_of_a_guest_are_answered_and_it_goes_on() {
 
 #[test]
 fn a_run_whose_device_program_failed_cannot_complete() {
-    let outcome = Trial::new(component("tests/proc/guest"), "gathers_outside").run();
-    let answers: Vec<&str> = outcome.results.iter().map(|(_, answer)| answer.as_str()).collect();
+    let trial = Trial::new(component("tests/proc/guest"), "gathers_outside");
+    let outcome = trial.run();
+    let answers: Vec<String> = trial.results().into_iter().map(|(_, answer)| answer).collect();
     assert!(answers[0].starts_with("ErrorCode::OutOfRange: gather: index 9"), "{answers:?}");
     assert_eq!(answers[0], answers[1]);
     assert_eq!(format!("ErrorCode::OutOfRange: {}", outcome.result.unwrap_err()), answers[0]);

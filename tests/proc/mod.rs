@@ -8,6 +8,7 @@ mod inspecting;
 mod limits;
 mod mistakes;
 mod models;
+mod pooled;
 mod raw;
 mod sequences;
 mod training;

@@ -14,22 +14,24 @@ use crate::support::instance::Trial;
 use crate::support::python;
 
 fn learn() -> InstanceOutcome {
-    let outcome = Trial::new(component("tests/proc/guest"), "learn").param("steps", "10").run();
+    succeeded(&Trial::new(component("tests/proc/guest"), "learn").param("steps", "10")).0
+}
+
+/// What it left, and its results.
+fn succeeded(trial: &Trial) -> (InstanceOutcome, BTreeMap<String, String>) {
+    let outcome = trial.run();
     assert!(outcome.result.is_ok(), "{:?}", outcome.result);
-    outcome
+    (outcome, trial.results().into_iter().collect())
 }
 
 fn recall(kept: &TableView, id: &str, name: &str) -> Trial {
     Trial::new(component("tests/proc/guest"), "recall").input("kept", kept.clone()).param("id", id).param("name", name)
 }
 
-fn results(outcome: &InstanceOutcome) -> BTreeMap<&str, &str> {
-    outcome.results.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect()
-}
-
 #[test]
 fn a_saved_model_is_a_row_with_its_metadata() {
-    let mut outcome = learn();
+    let trial = Trial::new(component("tests/proc/guest"), "learn").param("steps", "10");
+    let (mut outcome, results) = succeeded(&trial);
     let saved = outcome.saved_models.remove(0);
     assert_eq!((saved.output.as_str(), saved.name.as_str()), ("kept", "tiny"));
     let batch = outcome.outputs.remove(0).1.into_batches().unwrap().remove(0);
@@ -37,7 +39,7 @@ fn a_saved_model_is_a_row_with_its_metadata() {
     let file = batch.column_by_name("model").unwrap().as_binary::<i64>().value(0);
     assert_eq!(file.len() as u64, saved.size_bytes);
     let loss = batch.column_by_name("loss").unwrap().as_primitive::<Float64Type>().value(0);
-    assert_eq!(loss.to_string(), results(&outcome)["loss"]);
+    assert_eq!(loss.to_string(), results["loss"]);
     let id = batch.column_by_name("id").unwrap().as_fixed_size_binary().value(0);
     assert_eq!(uuid::Uuid::from_slice(id).unwrap().to_string(), saved.id);
     let date = batch.column_by_name("date_time_created").unwrap().as_primitive::<TimestampMicrosecondType>().value(0);
@@ -56,10 +58,9 @@ fn a_model_is_found_as_newest_by_id_and_by_name() {
     let saved = outcome.saved_models.remove(0);
     let kept = database.commit("kept", outcome.outputs.remove(0).1);
     for (id, name) in [("", ""), (saved.id.as_str(), ""), ("", "tiny")] {
-        let found = recall(&kept, id, name).run();
-        assert!(found.result.is_ok(), "{:?}", found.result);
-        let found = results(&found);
-        assert_eq!((found["id"], found["name"], found["tensors"]), (saved.id.as_str(), "tiny", "w1 b1 w2 b2"));
+        let (_, found) = succeeded(&recall(&kept, id, name));
+        let told = ["id", "name", "tensors"].map(|name| found[name].as_str());
+        assert_eq!(told, [saved.id.as_str(), "tiny", "w1 b1 w2 b2"]);
         assert!(found["metadata"].starts_with("[(\"loss\", \""), "{}", found["metadata"]);
         assert!(found["metadata"].ends_with("(\"made by\", \"learn\")]"), "{}", found["metadata"]);
         assert_eq!(found["w3"], "no tensor `w3` in model `tiny` (w1, b1, w2, b2); did you mean `w1`?");
@@ -79,8 +80,7 @@ fn training_on_a_loaded_model_leaves_it_unchanged() {
     let database = Database::new();
     let kept = database.commit("kept", learn().outputs.remove(0).1);
     let trial = recall(&kept, "", "");
-    let (first, again) = (trial.run(), trial.run());
-    let (first, again) = (results(&first), results(&again));
+    let ((_, first), (_, again)) = (succeeded(&trial), succeeded(&trial));
     assert_eq!(first["before"], first["after"]);
     assert_ne!(first["before"], first["trained"]);
     assert_eq!(first["before"], again["before"]);

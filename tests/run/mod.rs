@@ -10,6 +10,7 @@ mod failing;
 mod fixture;
 mod guests;
 mod kills;
+mod large;
 mod lifecycle;
 mod limits;
 mod policies;

@@ -121,6 +121,11 @@ impl Trial {
         })
     }
 
+    /// Results that are text, in the order they were first set.
+    pub(crate) fn results(&self) -> Vec<(String, String)> {
+        self.journal.results.lock().unwrap().clone()
+    }
+
     /// The message of its failure.
     pub(crate) fn failure(&self) -> String {
         self.run().result.expect_err("it should fail").chain()

@@ -11,6 +11,7 @@ pub(crate) struct Journal {
     pub(crate) status: Mutex<(String, Option<f32>)>,
     pub(crate) lines: Mutex<Vec<(LogLevel, String)>>,
     pub(crate) metrics: Mutex<Vec<(String, u64, f64)>>,
+    /// Results that are text, in the order they were first set.
     pub(crate) results: Mutex<Vec<(String, String)>>,
     pub(crate) binary_results: Mutex<Vec<(String, Vec<u8>)>>,
     /// Checkpoints by name, oldest first; those of the run that is resumed are looked up here too.
@@ -31,7 +32,11 @@ impl Observer for Journal {
     }
 
     fn result(&self, name: &str, value: &str) {
-        self.results.lock().unwrap().push((name.to_owned(), value.to_owned()));
+        let mut results = self.results.lock().unwrap();
+        match results.iter_mut().find(|(known, _)| known == name) {
+            Some((_, old)) => value.clone_into(old),
+            None => results.push((name.to_owned(), value.to_owned())),
+        }
     }
 
     fn binary_result(&self, name: &str, value: &[u8]) {

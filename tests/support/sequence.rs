@@ -65,7 +65,7 @@ fn executed(data: &[u8], mode: Mode) -> (Vec<(String, String)>, Option<String>, 
     let rows = outcome.outputs.remove(0).1.into_batches().unwrap();
     let error = outcome.result.err().map(|error| comparable(&error.chain()));
     assert!(!error.as_ref().is_some_and(|e| e.contains("internal fault")), "{error:?}: {}", hex(data));
-    let results = outcome.results.into_iter().map(|(name, text)| (name, comparable(&text)));
+    let results = trial.results().into_iter().map(|(name, text)| (name, comparable(&text)));
     (results.collect(), error, rows)
 }
 

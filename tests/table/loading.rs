@@ -131,18 +131,18 @@ fn any_range_of_rows_reads_back_in_arrow_layout() {
     folder.create("t", Sharding::Random, 1);
     folder.append("t", AppendTo::Shard(0), &rows(1..12));
     let view = folder.view("t", Shards::All);
-    let texts = view.column(2).unwrap().read(3, 3).unwrap();
+    let texts = view.column(2).unwrap().read(3, 3, &KillSwitch::new()).unwrap();
     assert_eq!(texts.values, b"row 4row 6");
     assert_eq!(texts.validity, Some(vec![0b101]));
     let ends: Vec<u8> = [0i64, 5, 5, 10].iter().flat_map(|end| end.to_le_bytes()).collect();
     assert_eq!(texts.offsets, Some(ends));
-    let pixels = view.column(4).unwrap().read(9, 2).unwrap();
+    let pixels = view.column(4).unwrap().read(9, 2, &KillSwitch::new()).unwrap();
     assert_eq!((pixels.values, pixels.validity, pixels.offsets), (vec![10, 11, 12, 13, 11, 12, 13, 14], None, None));
-    let present = view.column(1).unwrap().read(0, 2).unwrap();
+    let present = view.column(1).unwrap().read(0, 2, &KillSwitch::new()).unwrap();
     assert_eq!((present.values, present.validity), (vec![0, 1], None));
-    let outside = view.column(0).unwrap().read(10, 2).unwrap_err();
+    let outside = view.column(0).unwrap().read(10, 2, &KillSwitch::new()).unwrap_err();
     assert_eq!(outside.to_string(), "rows 10 to 10 + 2 lie outside a column of 11 rows");
-    assert!(view.column(0).unwrap().read(u64::MAX, 2).is_err());
+    assert!(view.column(0).unwrap().read(u64::MAX, 2, &KillSwitch::new()).is_err());
 }
 
 #[test]
@@ -274,5 +274,19 @@ fn an_older_snapshot_that_is_asked_for_later_shows_its_own_rows_and_leaves_other
         let seen = ids_of(&view);
         let now = ids_of(&folder.view("t", shards));
         assert_eq!((seen.len(), now.len()), if shards == Shards::One(0) { (2, 6) } else { (4, 8) }, "{shards:?}");
+    }
+}
+
+#[test]
+fn a_kill_ends_a_copy_of_rows() {
+    let folder = Folder::new();
+    folder.create("t", Sharding::Random, 1);
+    folder.append("t", AppendTo::Shard(0), &rows(0..10));
+    let view = folder.view("t", Shards::All);
+    let thrown = KillSwitch::new();
+    thrown.kill("the test".to_owned());
+    for column in 0..5 {
+        let told = view.column(column).unwrap().read(0, 10, &thrown).unwrap_err().to_string();
+        assert_eq!(told, "the run was killed by the test");
     }
 }

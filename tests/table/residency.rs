@@ -4,7 +4,7 @@ use quern::base::Sharding;
 use quern::storage::AppendTo;
 use quern::table::Shards;
 
-use super::fixture::{Folder, ids_of, row};
+use super::fixture::{Folder, Row, ids_of, row};
 
 /// Tables `names` of 1,000 rows each on a device of so much memory.
 fn folder(memory_bytes: u64, names: &[&str]) -> Folder {
@@ -71,4 +71,21 @@ fn memory_of_stale_rows_returns_when_the_last_view_of_them_goes() {
     drop(old);
     ids_of(&folder.view("a", Shards::All));
     assert!(folder.tables.resident_bytes() <= one);
+}
+
+#[test]
+fn text_counts_with_the_bytes_it_has() {
+    let folder = Folder::with_memory(200_000);
+    folder.create("a", Sharding::Random, 1);
+    folder.create("b", Sharding::Random, 1);
+    let rows = |bytes: usize| [Row { text: Some("x".repeat(bytes)), ..row(1) }];
+    folder.append("a", AppendTo::Shard(0), &rows(100_000));
+    folder.append("b", AppendTo::Shard(0), &rows(150_000));
+    let (a, b) = (folder.view("a", Shards::All), folder.view("b", Shards::All));
+    a.column(2).unwrap();
+    let told = b.column(2).unwrap_err().to_string();
+    assert!(told.starts_with("limit `device memory`: ") && told.contains(" asked, 200000 bytes allowed"), "{told}");
+    drop(a);
+    assert_eq!(b.column(2).unwrap().row_bytes(0).unwrap().len(), 150_000);
+    assert!(folder.tables.resident_bytes() < 200_000 + 65_536, "{}", folder.tables.resident_bytes());
 }

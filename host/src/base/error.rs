@@ -224,6 +224,15 @@ impl std::fmt::Display for ErrorCode {
 }
 
 impl Error {
+    /// The same about `what`, where it says that a component cannot be used.
+    #[must_use]
+    pub fn of_component(self, what: &str) -> Self {
+        match self {
+            Self::Component { reason, .. } => Self::Component { what: what.to_owned(), reason },
+            other => other,
+        }
+    }
+
     /// A missing name, with the closest of `candidates` as a suggestion.
     pub fn not_found<S: AsRef<str>>(
         kind: &'static str,

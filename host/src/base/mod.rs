@@ -3,6 +3,7 @@
 
 mod column_type;
 mod config;
+mod digest;
 mod dtype;
 mod error;
 mod ids;
@@ -11,6 +12,7 @@ mod schema;
 
 pub use column_type::ColumnType;
 pub use config::{DEFAULT_FOLDER, FOLDER_VARIABLE, data_folder};
+pub use digest::{sha256_hex, sha256_hex_while};
 pub use dtype::DType;
 pub use error::{Error, ErrorCode, Result, closest};
 pub use ids::{RunId, SnapshotId, TableId};

@@ -5,10 +5,9 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::datatypes::{DataType, TimestampMicrosecondType, UInt64Type};
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
 use super::Database;
-use crate::base::{ColumnType, Error, Result, RunId};
+use crate::base::{ColumnType, Error, Result, RunId, sha256_hex};
 use crate::catalog::{MODEL_COLUMNS, Privilege, Rights};
 use crate::storage::{ScanOptions, Snapshot, TableState};
 
@@ -66,7 +65,7 @@ impl Database {
         let Some(file) = file else {
             return Err(Error::Corrupt { what: format!("model {}", model.id), reason: "its row has no file".into() });
         };
-        let sha256: String = Sha256::digest(&file).iter().map(|byte| format!("{byte:02x}")).collect();
+        let sha256 = sha256_hex(&file);
         match &model.sha256 {
             Some(kept) if *kept != sha256 => Err(Error::Corrupt {
                 what: format!("model {} in table `{}`", model.id, table.name),

@@ -8,7 +8,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::compile::{INTERFACES, TESTING, TESTS, check_magic, own_name, unusable};
+use super::compile::{INTERFACES, check_magic, is_of_tests, own_name, unusable};
 use super::engine::{Code, CodeCache, Component, Engine};
 use super::sandbox::{self, Phase, State};
 use super::{TestComponent, trap};
@@ -75,7 +75,7 @@ pub fn inspect(
     cache: Option<&CodeCache>,
 ) -> Result<Inspection> {
     let (found, _) = inspect_any(engine, what, bytes, limits, cache)?;
-    let of_tests = |name: &&String| [TESTING, TESTS].iter().any(|own| own_name(name) == Some(own));
+    let of_tests = |name: &&String| is_of_tests(name);
     let (imported, exported) = (found.imports.iter().find(of_tests), found.exports.iter().find(of_tests));
     let has = match (imported, exported) {
         (None, None) => return Ok(found),
@@ -94,10 +94,7 @@ pub fn inspect_tests(
     cache: Option<&CodeCache>,
 ) -> Result<(Inspection, TestComponent)> {
     let (found, component) = inspect_any(Engine::get()?, what, bytes, limits, cache)?;
-    let component = TestComponent::new(component).map_err(|error| match error {
-        Error::Component { reason, .. } => Error::Component { what: what.to_owned(), reason },
-        other => other,
-    })?;
+    let component = TestComponent::new(component).map_err(|error| error.of_component(what))?;
     Ok((found, component))
 }
 
@@ -112,10 +109,7 @@ fn inspect_any(
     if size_bytes > limits.component_bytes {
         return Err(Limits::exceeded("component_bytes", size_bytes, limits.component_bytes));
     }
-    let named = |error: Error| match error {
-        Error::Component { reason, .. } => Error::Component { what: what.to_owned(), reason },
-        other => other,
-    };
+    let named = |error: Error| error.of_component(what);
     check_magic(bytes).map_err(named)?;
     let component = engine.compile(bytes, limits, cache).map_err(named)?;
     let begun = Instant::now();
@@ -166,7 +160,7 @@ fn describe(engine: &Engine, component: &Component, limits: &Limits) -> Result<V
         .instantiate(&mut store)
         .and_then(|instance| instance.quern_udf_entry().call_describe(&mut store));
     let refused = store.data().refused.as_ref().map(|reason| format!("`declare` refused: {reason}"));
-    called.map_err(|error| match trap::explain(error, store.data(), "describe", None) {
+    called.map_err(|error| match trap::explain(error, store.data_mut(), "describe", None) {
         Error::Trap { reason, .. } => {
             unusable(&refused.clone().unwrap_or_else(|| format!("`describe` stopped: {reason}")))
         }

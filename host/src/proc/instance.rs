@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use wasmtime::Store;
 
 use super::handles::{Budget, Handles};
-use super::interfaces::{ColumnHandle, ModelHandle, TableHandle, TapeHandle, VariableHandle, code_from_guest};
+use super::interfaces::{ColumnHandle, ModelHandle, TableHandle, TapeHandle, VariableHandle};
 use super::job::{Checkpoints, InstanceJob, InstanceOutcome, ModelChecksums, Observer, SavedModel};
 use super::model_cache::ModelCache;
 use super::receipt::{Moved, Receipt};
@@ -31,11 +31,10 @@ pub(super) struct Run {
     pub(super) binary_params: Vec<(String, Arc<[u8]>)>,
     pub(super) kill: KillSwitch,
     pub(super) observer: Arc<dyn Observer>,
-    pub(super) results: Vec<(String, String)>,
+    /// Sizes of the results' values, in bytes.
+    pub(super) results: BTreeMap<String, u64>,
     /// Bytes of the names and values of all results.
     pub(super) results_bytes: u64,
-    /// Sizes of binary results, in bytes.
-    pub(super) binary_results: BTreeMap<String, u64>,
     pub(super) metric_points: u64,
 
     pub(super) inputs: Vec<(String, TableView)>,
@@ -82,9 +81,8 @@ impl Run {
             binary_params: job.binary_params,
             kill: job.kill,
             observer: job.observer,
-            results: Vec::new(),
+            results: BTreeMap::new(),
             results_bytes: 0,
-            binary_results: BTreeMap::new(),
             metric_points: 0,
             inputs: job.inputs,
             outputs: job.outputs,
@@ -130,13 +128,7 @@ pub fn instance(job: InstanceJob) -> InstanceOutcome {
 }
 
 fn failed(error: Error) -> InstanceOutcome {
-    InstanceOutcome {
-        result: Err(error),
-        outputs: Vec::new(),
-        results: Vec::new(),
-        saved_models: Vec::new(),
-        receipt: Receipt::default(),
-    }
+    InstanceOutcome { result: Err(error), outputs: Vec::new(), saved_models: Vec::new(), receipt: Receipt::default() }
 }
 
 fn execute(job: InstanceJob) -> InstanceOutcome {
@@ -154,7 +146,7 @@ fn execute(job: InstanceJob) -> InstanceOutcome {
 
     let mut times = Times::default();
     let result = call(&component, &proc, &mut store, &mut times)
-        .unwrap_or_else(|error| Err(trap::explain(error, store.data(), &proc, kill.check().err())));
+        .unwrap_or_else(|error| Err(trap::explain(error, store.data_mut(), &proc, kill.check().err())));
     drop(ticking);
     let state = store.into_data();
     let Phase::Run(run) = state.phase else {
@@ -204,7 +196,7 @@ fn call(
     let limits = &store.data().limits;
     Ok(returned.map_err(|error| Error::Proc {
         proc: proc.to_owned(),
-        code: code_from_guest(error.code),
+        code: error.code.into(),
         message: text::one_line(&error.message, limits),
     }))
 }
@@ -245,7 +237,7 @@ fn finish(mut run: Run, result: Result<()>, measured: &Measured) -> InstanceOutc
         replays: stats.replays,
         device: run.executor.device().name.clone(),
     };
-    InstanceOutcome { result, outputs: run.outputs, results: run.results, saved_models: run.saved_models, receipt }
+    InstanceOutcome { result, outputs: run.outputs, saved_models: run.saved_models, receipt }
 }
 
 fn ms(time: Duration) -> f64 {

@@ -71,8 +71,6 @@ pub struct InstanceOutcome {
     pub result: Result<()>,
     /// The outputs in declared order, with the rows that were made.
     pub outputs: Vec<(String, OutputTable)>,
-    /// Results that are text by name, in the order they were first set.
-    pub results: Vec<(String, String)>,
     /// Models that the outputs hold; their checksums are to be kept at commit.
     pub saved_models: Vec<SavedModel>,
     /// What was used.

@@ -21,14 +21,20 @@ mod interfaces;
 mod job;
 mod model_cache;
 mod model_file;
+mod models;
 mod receipt;
+mod recent;
+mod results;
 mod sandbox;
+mod tables;
 pub mod template;
 mod testing;
 mod text;
 mod trap;
 
-pub use compile::{ChildLimits, PROGRAM_VARIABLE, Place, SUBCOMMAND, compile_component, compile_with_this_program};
+pub use compile::{
+    ChildLimits, CodeSource, PROGRAM_VARIABLE, SUBCOMMAND, compile_component, compile_with_this_program,
+};
 pub use create::{Creating, Creation, Purpose};
 pub use engine::{Bounds, Code, CodeCache, Component, Engine, MAX_INSTANCES};
 pub use inspect::{Capabilities, Inspection, inspect, inspect_tests};

@@ -2,19 +2,17 @@
 //! key is the sha256 of the file, so a model can only be found by who has read
 //! its bytes from a table first.
 
-use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::engine::sha256_hex;
 use super::model_file::ModelFile;
-use crate::base::{DType, Error, Result};
-use crate::device::{Buffer, Device};
+use super::recent::Recent;
+use crate::base::{DType, Error, Result, sha256_hex_while};
+use crate::device::{Buffer, Device, KillSwitch};
 
 /// Bounded: the models that were not used for longest leave first.
 pub struct ModelCache {
     device: Device,
-    capacity_bytes: u64,
-    kept: Mutex<Kept>,
+    kept: Mutex<Recent<CachedModel>>,
 }
 
 /// A model on the device.
@@ -34,42 +32,42 @@ pub(super) struct CachedTensor {
     pub(super) data: Buffer,
 }
 
-#[derive(Default)]
-struct Kept {
-    models: HashMap<String, (Arc<CachedModel>, u64)>,
-    clock: u64,
-    used_bytes: u64,
-}
-
 impl ModelCache {
     /// An empty cache of models on `device`, of at most `capacity_bytes`.
     pub fn new(device: Device, capacity_bytes: u64) -> Self {
-        Self { device, capacity_bytes, kept: Mutex::default() }
+        Self { device, kept: Mutex::new(Recent::new(capacity_bytes)) }
     }
 
     /// The model whose file is `bytes`, called `what` in errors. `expected` is
     /// the sha256 that was recorded when it was saved. The second value is the
     /// number of bytes that were copied to the device for it.
-    pub(super) fn load(&self, what: &str, bytes: &[u8], expected: Option<&str>) -> Result<(Arc<CachedModel>, u64)> {
-        let sha256 = sha256_hex(bytes);
+    pub(super) fn load(
+        &self,
+        what: &str,
+        bytes: &[u8],
+        expected: Option<&str>,
+        kill: &KillSwitch,
+    ) -> Result<(Arc<CachedModel>, u64)> {
+        let sha256 = sha256_hex_while(bytes, || kill.check())?;
         if let Some(expected) = expected.filter(|expected| **expected != sha256) {
             return Err(Error::Corrupt {
                 what: what.to_owned(),
                 reason: format!("its stored bytes have sha256 {sha256}, {expected} was saved; save the model again"),
             });
         }
-        if let Some(model) = self.kept().get(&sha256) {
+        if let Some(model) = self.kept().get(&sha256).filter(|model| !model.is_lost()) {
             return Ok((model, 0));
         }
-        let model = Arc::new(self.place(what, bytes)?);
-        self.kept().put(sha256, &model, self.capacity_bytes);
+        let model = Arc::new(self.place(what, bytes, kill)?);
+        self.kept().put(&sha256, &model, model.size_bytes);
         let copied_bytes = model.size_bytes;
         Ok((model, copied_bytes))
     }
 
-    fn place(&self, what: &str, bytes: &[u8]) -> Result<CachedModel> {
+    fn place(&self, what: &str, bytes: &[u8], kill: &KillSwitch) -> Result<CachedModel> {
         let file = ModelFile::read(what, bytes)?;
         let tensors = file.names().iter().zip(file.tensors()).map(|(name, tensor)| {
+            kill.check()?;
             let (dtype, shape, data) = tensor?;
             let data = match dtype {
                 // The device computes with 0 and 1 only, a file may hold anything.
@@ -86,7 +84,7 @@ impl ModelCache {
         Ok(CachedModel { metadata: file.metadata().to_vec(), tensors, size_bytes })
     }
 
-    fn kept(&self) -> std::sync::MutexGuard<'_, Kept> {
+    fn kept(&self) -> std::sync::MutexGuard<'_, Recent<CachedModel>> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -95,41 +93,5 @@ impl CachedModel {
     /// Whether it was lost with its device.
     fn is_lost(&self) -> bool {
         self.tensors.iter().any(|tensor| tensor.data.block().check().is_err())
-    }
-}
-
-impl Kept {
-    fn get(&mut self, sha256: &str) -> Option<Arc<CachedModel>> {
-        self.clock += 1;
-        let (model, used) = self.models.get_mut(sha256)?;
-        *used = self.clock;
-        let model = model.clone();
-        if model.is_lost() {
-            self.remove(sha256);
-            return None;
-        }
-        Some(model)
-    }
-
-    fn put(&mut self, sha256: String, model: &Arc<CachedModel>, capacity_bytes: u64) {
-        self.clock += 1;
-        if model.size_bytes > capacity_bytes {
-            return;
-        }
-        while self.used_bytes + model.size_bytes > capacity_bytes {
-            let Some(oldest) = self.models.iter().min_by_key(|(_, (_, used))| *used).map(|(key, _)| key.clone()) else {
-                break;
-            };
-            self.remove(&oldest);
-        }
-        self.remove(&sha256);
-        self.used_bytes += model.size_bytes;
-        self.models.insert(sha256, (model.clone(), self.clock));
-    }
-
-    fn remove(&mut self, sha256: &str) {
-        if let Some((model, _)) = self.models.remove(sha256) {
-            self.used_bytes -= model.size_bytes;
-        }
     }
 }

@@ -12,10 +12,14 @@ use safetensors::{Dtype, SafeTensors};
 use serde_json::{Map, Value, json};
 
 use crate::base::{DType, Error, Result};
+use crate::device::KillSwitch;
 
 /// Metadata key that keeps the order of `save`, since the file's order is by
 /// alignment.
 const ORDER_KEY: &str = "quern.tensors";
+
+/// Bytes that are copied between two looks at the kill switch.
+const PIECE_BYTES: usize = 4 << 20;
 
 /// One tensor of a model.
 #[derive(Clone, Copy, Debug)]
@@ -40,8 +44,13 @@ pub(super) struct ModelFile<'a> {
 }
 
 impl<'a> ModelFile<'a> {
-    /// The bytes of a file with these tensors. Refuses names that occur twice.
-    pub(super) fn write(tensors: &[ModelTensor<'_>], metadata: &[(String, String)]) -> Result<Vec<u8>> {
+    /// The bytes of a file with these tensors, unless `kill` is thrown meanwhile.
+    /// Refuses names that occur twice.
+    pub(super) fn write(
+        tensors: &[ModelTensor<'_>],
+        metadata: &[(String, String)],
+        kill: &KillSwitch,
+    ) -> Result<Vec<u8>> {
         let names: Vec<&str> = tensors.iter().map(|tensor| tensor.name).collect();
         let mut about = Map::from_iter([(ORDER_KEY.to_owned(), json!(json!(names).to_string()))]);
         for (key, value) in metadata {
@@ -71,7 +80,10 @@ impl<'a> ModelFile<'a> {
         let mut file = Vec::with_capacity(8 + header.len() + end);
         file.extend_from_slice(&(header.len() as u64).to_le_bytes());
         file.extend_from_slice(&header);
-        placed.iter().for_each(|tensor| file.extend_from_slice(tensor.data));
+        for piece in placed.iter().flat_map(|tensor| tensor.data.chunks(PIECE_BYTES)) {
+            kill.check()?;
+            file.extend_from_slice(piece);
+        }
         Ok(file)
     }
 

@@ -128,55 +128,69 @@ pub(super) fn store(
     store
 }
 
-/// Counts the memory of a guest, all its memories together.
+/// Counts the memory of a guest, all its memories together, and its tables.
 pub(super) struct Meter {
-    bytes: u64,
-    allowed_bytes: u64,
-    table_elements: u64,
-    allowed_elements: u64,
-    /// Most bytes at one time.
+    memory: Budget,
+    elements: Budget,
+    /// Most bytes of memory at one time.
     pub(super) peak_bytes: u64,
-    /// The limit of the last refused growth and the size it would have led to;
-    /// forgotten when the guest logs an error, since it then went on.
-    pub(super) denied: Option<(&'static str, u64)>,
+    /// Why the last growth was refused; forgotten when the guest logs an error,
+    /// since it then went on.
+    pub(super) denied: Option<Error>,
+}
+
+/// What a guest may use of one thing.
+struct Budget {
+    limit: &'static str,
+    used: u64,
+    allowed: u64,
+}
+
+impl Budget {
+    fn new(limit: &'static str, allowed: u64) -> Self {
+        Self { limit, used: 0, allowed }
+    }
+
+    /// Counts a growth, which wasmtime refuses beyond `maximum` itself.
+    fn grow(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> Result<()> {
+        let grown = self.used.saturating_add(desired.saturating_sub(current) as u64);
+        if grown > self.allowed {
+            return Err(Limits::exceeded(self.limit, grown, self.allowed));
+        }
+        if maximum.is_none_or(|maximum| desired <= maximum) {
+            self.used = grown;
+        }
+        Ok(())
+    }
 }
 
 impl Meter {
     fn new(limits: &Limits) -> Self {
         Self {
-            bytes: 0,
-            allowed_bytes: limits.guest_memory_bytes,
-            table_elements: 0,
-            allowed_elements: limits.table_elements,
+            memory: Budget::new("guest_memory_bytes", limits.guest_memory_bytes),
+            elements: Budget::new("table_elements", limits.table_elements),
             peak_bytes: 0,
             denied: None,
         }
+    }
+
+    /// Whether something grows; why not is kept.
+    fn answer(&mut self, grown: Result<()>) -> wasmtime::Result<bool> {
+        self.peak_bytes = self.peak_bytes.max(self.memory.used);
+        let has_grown = grown.is_ok();
+        self.denied = grown.err().or(self.denied.take());
+        Ok(has_grown)
     }
 }
 
 impl ResourceLimiter for Meter {
     fn memory_growing(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> wasmtime::Result<bool> {
-        let grown = self.bytes.saturating_add(desired.saturating_sub(current) as u64);
-        if grown > self.allowed_bytes {
-            self.denied = Some(("guest_memory_bytes", grown));
-            return Ok(false);
-        }
-        if maximum.is_none_or(|maximum| desired <= maximum) {
-            self.bytes = grown;
-            self.peak_bytes = self.peak_bytes.max(grown);
-        }
-        Ok(true)
+        let grown = self.memory.grow(current, desired, maximum);
+        self.answer(grown)
     }
 
     fn table_growing(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> wasmtime::Result<bool> {
-        let grown = self.table_elements.saturating_add(desired.saturating_sub(current) as u64);
-        if grown > self.allowed_elements {
-            self.denied = Some(("table_elements", grown));
-            return Ok(false);
-        }
-        if maximum.is_none_or(|maximum| desired <= maximum) {
-            self.table_elements = grown;
-        }
-        Ok(true)
+        let grown = self.elements.grow(current, desired, maximum);
+        self.answer(grown)
     }
 }

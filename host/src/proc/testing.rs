@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::compile::unusable;
 use super::engine::{Component, Engine};
-use super::interfaces::{TestKit, code_from_guest};
+use super::interfaces::TestKit;
 use super::sandbox::{self, Phase, State};
 use super::{LogLevel, text, trap};
 use crate::base::{Column, Error, Limits, Result};
@@ -114,7 +114,7 @@ impl TestComponent {
             let limits = &store.data().limits;
             Ok(returned.map_err(|error| Error::Proc {
                 proc: test.to_owned(),
-                code: code_from_guest(error.code),
+                code: error.code.into(),
                 message: text::one_line(&error.message, limits),
             }))
         })
@@ -141,7 +141,7 @@ impl TestComponent {
         let kit = instance.and_then(|instance| TestKit::new(&mut store, &instance));
         let result = kit
             .and_then(|kit| work(&kit, &mut store))
-            .unwrap_or_else(|error| Err(trap::explain(error, store.data(), what, kill.check().err())));
+            .unwrap_or_else(|error| Err(trap::explain(error, store.data_mut(), what, kill.check().err())));
         match store.into_data().phase {
             Phase::Test(test) => TestOutcome { result, log: test.log, elapsed: begun.elapsed() },
             _ => failed(Error::Internal("a test ended in another phase than it began".into())),

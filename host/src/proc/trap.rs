@@ -16,7 +16,7 @@ const TOO_MANY_HANDLES: &str = "store handle limit exceeded";
 
 /// The error for a guest that did not return. `stopped` is what the kill switch
 /// says now.
-pub(super) fn explain(error: wasmtime::Error, state: &State, proc: &str, stopped: Option<Error>) -> Error {
+pub(super) fn explain(error: wasmtime::Error, state: &mut State, proc: &str, stopped: Option<Error>) -> Error {
     let error = match error.downcast::<Error>() {
         Ok(own) => return own,
         Err(other) => other,
@@ -38,10 +38,8 @@ pub(super) fn explain(error: wasmtime::Error, state: &State, proc: &str, stopped
         };
     }
     let trap = error.downcast_ref::<Trap>().copied();
-    if let (Some(Trap::UnreachableCodeReached) | None, Some((limit, asked))) = (trap, state.meter.denied) {
-        let allowed =
-            if limit == "table_elements" { state.limits.table_elements } else { state.limits.guest_memory_bytes };
-        return Limits::exceeded(limit, asked, allowed);
+    if let (Some(Trap::UnreachableCodeReached) | None, Some(denied)) = (trap, state.meter.denied.take()) {
+        return denied;
     }
     let text = root_cause(&error);
     if trap.is_none() && text.contains(TOO_MANY_BYTES) {

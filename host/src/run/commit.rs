@@ -3,6 +3,8 @@
 
 use std::sync::Arc;
 
+use arrow::array::RecordBatch;
+
 use super::backend::Made;
 use super::history::now_us;
 use super::live::{Live, RunStatus};
@@ -17,6 +19,9 @@ const ATTEMPTS: u32 = 4;
 
 /// Runs that end together whose records go into one transaction.
 const TOGETHER: usize = 4096;
+
+/// Bytes of rows that are written between two looks at the kill switch.
+const PIECE_BYTES: usize = 16 << 20;
 
 /// Appends what all instances made, in shard order, and ends the run.
 pub(super) fn commit(inner: &Inner, live: &Arc<Live>, plan: &Plan, made: &[Made]) -> Result<()> {
@@ -123,9 +128,9 @@ fn stage(inner: &Inner, live: &Live, plan: &Plan, made: &[Made]) -> Result<Write
             let batches = rows.outputs.get(place).into_iter().flatten().filter(|batch| batch.num_rows() > 0);
             let mut batches = batches.peekable();
             if batches.peek().is_some() {
-                let batches = batches.map(|batch| live.check().map(|()| batch.clone()));
+                let pieces = batches.flat_map(in_pieces).map(|piece| live.check().map(|()| piece));
                 let to = placement(output, &target, (proc.mode, plan.instances), shard);
-                write.append(&output.table, to, batches)?;
+                write.append(&output.table, to, pieces)?;
             }
         }
     }
@@ -142,6 +147,13 @@ fn stage(inner: &Inner, live: &Live, plan: &Plan, made: &[Made]) -> Result<Write
         });
     }
     Ok(write)
+}
+
+/// The rows of a batch, few enough at a time for a kill to be seen in between.
+fn in_pieces(batch: &RecordBatch) -> impl Iterator<Item = RecordBatch> {
+    let pieces = batch.get_array_memory_size().div_ceil(PIECE_BYTES).max(1);
+    let rows = batch.num_rows().div_ceil(pieces).max(1);
+    (0..batch.num_rows()).step_by(rows).map(move |start| batch.slice(start, rows.min(batch.num_rows() - start)))
 }
 
 /// Where an instance's rows go. Rows of a distributed proc stay in its shard

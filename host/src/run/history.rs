@@ -29,7 +29,6 @@ struct Said {
     lines: VecDeque<LogLine>,
     line_bytes: u64,
     dropped_lines: u64,
-    metric_points: u64,
     results: Vec<(String, Value)>,
 }
 
@@ -76,21 +75,16 @@ impl History {
     }
 
     pub(super) fn metric(&mut self, shard: u32, name: &str, step: u64, value: f64) {
-        let (run, kept, seq) = (self.run, self.limits.metric_points, self.last_metric + 1);
-        let Some(said) = self.of(shard).filter(|said| said.metric_points < kept) else { return };
-        said.metric_points += 1;
+        let (run, seq) = (self.run, self.last_metric + 1);
         self.last_metric = seq;
         self.metrics.push(MetricPoint { run, shard, seq, time_us: now_us(), name: name.to_owned(), step, value });
     }
 
     pub(super) fn result(&mut self, shard: u32, name: &str, value: Value) {
-        let kept = self.limits.results;
         let Some(said) = self.of(shard) else { return };
-        let has_room = (said.results.len() as u64) < kept;
         match said.results.iter_mut().find(|(known, _)| known == name) {
             Some((_, old)) => *old = value,
-            None if has_room => said.results.push((name.to_owned(), value)),
-            None => {}
+            None => said.results.push((name.to_owned(), value)),
         }
     }
 

@@ -152,7 +152,7 @@ impl TestTables for Workshop {
         })?;
         let view = self.tables.view(&snapshot, &state, Shards::All)?;
         let rows = view.rows();
-        Ok((rows, view.column(index)?.read(0, rows)?))
+        Ok((rows, view.column(index)?.read(0, rows, &KillSwitch::new())?))
     }
 
     fn execute(&self, run: TestRun) -> Result<u64> {

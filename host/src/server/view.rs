@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::base::{LimitChanges, Result, RunId, SnapshotId};
 use crate::catalog::{Catalog, Change, ProcSpec};
-use crate::proc::{Capabilities, Creating, Inspection, Place, Purpose, Receipt};
+use crate::proc::{Capabilities, CodeSource, Creating, Inspection, Purpose, Receipt};
 use crate::run::RunResults;
 use crate::storage::{ComponentRecord, InstanceRecord, LogLine, ProcSetting, RunRecord, RunState, StartupRecord};
 
@@ -68,7 +68,7 @@ pub struct InspectionView {
     /// How long it took to compile it, or to read it from the cache.
     pub compile_ms: f64,
     /// `child-process`, `this-process` or `cache`.
-    pub compiled_in: Place,
+    pub compiled_in: CodeSource,
     /// Imported interfaces.
     pub imports: Vec<String>,
     /// Exported interfaces.
@@ -88,7 +88,7 @@ impl From<Inspection> for InspectionView {
             size_bytes: found.size_bytes,
             code_bytes: found.code.code_bytes,
             compile_ms: found.code.elapsed.as_secs_f64() * 1e3,
-            compiled_in: found.code.place,
+            compiled_in: found.code.source,
             imports: found.imports,
             exports: found.exports,
             capabilities: found.capabilities,

@@ -2,7 +2,10 @@
 
 use super::home::Home;
 use crate::base::{ColumnType, Error, Result};
-use crate::device::Buffer;
+use crate::device::{Buffer, KillSwitch};
+
+/// Bytes, or rows, that are copied between two looks at the kill switch.
+const PIECE_BYTES: usize = 4 << 20;
 
 /// All rows of one column of a view.
 #[derive(Clone, Debug)]
@@ -128,8 +131,8 @@ impl DeviceColumn {
             .ok_or_else(|| Error::OutOfRange(format!("row {row} is outside a column of {} rows", self.rows)))
     }
 
-    /// Copies rows `[start, start + rows)` out.
-    pub fn read(&self, start: u64, rows: u64) -> Result<ColumnCopy> {
+    /// Copies rows `[start, start + rows)` out, unless `kill` is thrown meanwhile.
+    pub fn read(&self, start: u64, rows: u64, kill: &KillSwitch) -> Result<ColumnCopy> {
         let end = start.checked_add(rows).filter(|end| *end <= self.rows).ok_or_else(|| {
             Error::OutOfRange(format!("rows {start} to {start} + {rows} lie outside a column of {} rows", self.rows))
         })?;
@@ -139,15 +142,26 @@ impl DeviceColumn {
         let (range, offsets) = match &self.offsets {
             Some(offsets) => {
                 let (first, last) = (offset_at(offsets, start), offset_at(offsets, end));
-                let rebased = (start..=end).flat_map(|row| ((offset_at(offsets, row) - first) as u64).to_le_bytes());
-                (first..last, Some(rebased.collect()))
+                let mut rebased = Vec::with_capacity((end - start + 1) * 8);
+                for row in start..=end {
+                    if row % PIECE_BYTES == 0 {
+                        kill.check()?;
+                    }
+                    rebased.extend_from_slice(&((offset_at(offsets, row) - first) as u64).to_le_bytes());
+                }
+                (first..last, Some(rebased))
             }
             None => {
                 let width = self.column_type.row_bytes().unwrap_or_default();
                 (start * width..end * width, None)
             }
         };
-        let values = self.values.slice(range.start, range.len())?.read()?.into_owned();
+        let mut values = Vec::with_capacity(range.len());
+        for at in range.clone().step_by(PIECE_BYTES) {
+            kill.check()?;
+            let piece = self.values.slice(at, PIECE_BYTES.min(range.end - at))?;
+            values.extend_from_slice(&piece.read()?);
+        }
         Ok(ColumnCopy { rows, validity: self.bitmap(start, end), offsets, values })
     }
 

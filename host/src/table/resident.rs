@@ -5,6 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::Duration;
 
+use arrow::array::{ArrayRef, AsArray};
+
 use super::growing::Growing;
 use super::home::Home;
 use super::{DeviceColumn, Tables};
@@ -196,6 +198,12 @@ impl Loading<'_> {
             let batch = batch?;
             if let Some(array) = batch.columns().first() {
                 let before = loaded.growing.uploaded_bytes();
+                // Of text and bytes nobody knew how many there are.
+                let bytes = span_bytes(array);
+                if bytes > 0 {
+                    let held = loaded.growing.capacity_bytes();
+                    self.tables.make_room(self.source, loaded.growing.home(), held.saturating_add(bytes))?;
+                }
                 loaded.growing.append(array)?;
                 self.moved.loaded_bytes.fetch_add(loaded.growing.uploaded_bytes() - before, Ordering::Relaxed);
             }
@@ -220,6 +228,21 @@ fn hold<'a, T>(slot: &'a Mutex<T>, kill: &KillSwitch) -> Result<MutexGuard<'a, T
             Err(TryLockError::Poisoned(held)) => return Ok(held.into_inner()),
             Err(TryLockError::WouldBlock) => kill.sleep(Duration::from_micros(500))?,
         }
+    }
+}
+
+/// Bytes of the rows of an array of text or bytes; 0 for types of fixed width.
+fn span_bytes(array: &ArrayRef) -> u64 {
+    let between = |first: Option<i64>, last: Option<i64>| match (first, last) {
+        (Some(first), Some(last)) => u64::try_from(last.saturating_sub(first)).unwrap_or(0),
+        _ => 0,
+    };
+    let ends =
+        |offsets: &[i32]| between(offsets.first().copied().map(i64::from), offsets.last().copied().map(i64::from));
+    match (array.as_string_opt::<i32>(), array.as_binary_opt::<i64>()) {
+        (Some(text), _) => ends(text.value_offsets()),
+        (_, Some(bytes)) => between(bytes.value_offsets().first().copied(), bytes.value_offsets().last().copied()),
+        _ => 0,
     }
 }
 

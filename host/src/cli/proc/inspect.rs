@@ -11,7 +11,7 @@ use crate::base::{Error, Limits};
 use crate::cli::args::CreationLimitArg;
 use crate::cli::context::Context;
 use crate::cli::output::{Paint, bytes, duration};
-use crate::proc::{CodeCache, Engine, Place, inspect};
+use crate::proc::{CodeCache, CodeSource, Engine, inspect};
 use crate::server::InspectionView;
 
 const EXAMPLES: &str = "\
@@ -67,9 +67,9 @@ pub(crate) fn report(view: &InspectionView, paint: Paint) -> String {
     line("exports", &names(&view.exports));
     let time = duration(std::time::Duration::from_secs_f64(view.compile_ms.max(0.0) / 1e3));
     let how = match view.compiled_in {
-        Place::ChildProcess => format!("compiled in {time} by a process with limits"),
-        Place::ThisProcess => format!("compiled in {time}"),
-        Place::Cache => format!("compiled before, read in {time}"),
+        CodeSource::ChildProcess => format!("compiled in {time} by a process with limits"),
+        CodeSource::ThisProcess => format!("compiled in {time}"),
+        CodeSource::Cache => format!("compiled before, read in {time}"),
     };
     line("code", &format!("{}, {how}", bytes(view.code_bytes)));
     let capabilities = &view.capabilities;

@@ -19,7 +19,8 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 pub use child::{ChildLimits, compile_component};
-pub(super) use examine::{INTERFACES, TESTING, TESTS, check_magic, own_name, unusable};
+use examine::TESTING;
+pub(super) use examine::{INTERFACES, TESTS, check_magic, own_name, unusable};
 
 use crate::base::Result;
 use crate::proc::engine::Bounds;
@@ -43,9 +44,13 @@ pub(super) struct Interfaces {
 impl Interfaces {
     /// Whether it was built with tests.
     pub(super) fn is_test_build(&self) -> bool {
-        let of_tests = |name: &String| matches!(own_name(name), Some(TESTING | TESTS));
-        self.imports.iter().chain(&self.exports).any(of_tests)
+        self.imports.iter().chain(&self.exports).any(|name| is_of_tests(name))
     }
+}
+
+/// Whether only builds with tests import or export this interface.
+pub(super) fn is_of_tests(name: &str) -> bool {
+    matches!(own_name(name), Some(TESTING | TESTS))
 }
 
 /// A component as machine code.
@@ -53,13 +58,13 @@ pub(super) struct Compiled {
     pub(super) interfaces: Interfaces,
     pub(super) code: Vec<u8>,
     pub(super) elapsed: Duration,
-    pub(super) place: Place,
+    pub(super) source: CodeSource,
 }
 
 /// Where code came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Place {
+pub enum CodeSource {
     /// A child process with limits compiled it.
     ChildProcess,
     /// This process compiled it, without limits.
@@ -87,7 +92,7 @@ fn program() -> Option<OsString> {
 pub(super) fn compile_here(engine: &wasmtime::Engine, bytes: &[u8]) -> Result<Compiled> {
     let begun = Instant::now();
     let (interfaces, code) = child::compile(engine, bytes)?;
-    Ok(Compiled { interfaces, code, elapsed: begun.elapsed(), place: Place::ThisProcess })
+    Ok(Compiled { interfaces, code, elapsed: begun.elapsed(), source: CodeSource::ThisProcess })
 }
 
 /// Compiles `bytes` for `engine`, or for a child's engine with the same settings.
@@ -95,5 +100,5 @@ pub(super) fn compile(engine: &wasmtime::Engine, bytes: &[u8], bounds: Bounds<'_
     let begun = Instant::now();
     let Some(program) = program() else { return compile_here(engine, bytes) };
     let (interfaces, code) = parent::compile(&program, bytes, bounds)?;
-    Ok(Compiled { interfaces, code, elapsed: begun.elapsed(), place: Place::ChildProcess })
+    Ok(Compiled { interfaces, code, elapsed: begun.elapsed(), source: CodeSource::ChildProcess })
 }

@@ -2,42 +2,29 @@
 //! in memory, and as files of code in a [`CodeCache`] when one is given.
 
 mod cache;
+mod settings;
+mod ticker;
 
-use std::collections::{HashMap, HashSet};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::collections::HashSet;
 use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 pub use cache::CodeCache;
-use sha2::{Digest, Sha256};
+pub use settings::MAX_INSTANCES;
+pub(super) use settings::{STACK_BYTES, compiler};
+pub(super) use ticker::Ticking;
+use ticker::{TICK, Ticker};
 use wasmtime::component::{self, HasSelf, Linker};
-use wasmtime::{Config, InstanceAllocationStrategy, PoolingAllocationConfig, WasmBacktraceDetails};
 
-use super::compile::{self, Compiled, Interfaces, Place, TESTS, own_name, unusable};
+use super::compile::{self, CodeSource, Compiled, Interfaces, TESTS, own_name, unusable};
 use super::interfaces::{Proc, ProcPre, TestKit};
+use super::recent::Recent;
 use super::sandbox::State;
-use crate::base::{Error, Limits, Result};
+use crate::base::{Error, Limits, Result, sha256_hex};
 use crate::device::KillSwitch;
 
-/// Time between two looks at the kill switch of a guest that computes.
-const TICK: Duration = Duration::from_millis(5);
-/// Instances that can exist at once in this process, over all its folders.
-pub const MAX_INSTANCES: u32 = 256;
-/// Elements of one guest table; the limit `table_elements` is below, and counts
-/// all tables of an instance.
-const MAX_TABLE_ELEMENTS: usize = 1_000_000;
-/// Modules of one component, as they are instantiated; the encoder of Rust procs makes 3.
-const MAX_MODULES: u32 = 16;
-/// Memories and tables of one component; Rust procs have 1 and 2. With these
-/// bounds no component can use up the places of others.
-const MAX_MEMORIES: u32 = 2;
-const MAX_TABLES: u32 = 8;
-/// Guest stack, `stack_bytes` in messages; a deeper recursion ends the
-/// instance. It is fixed, because a guest's stack lies on that of its thread and
-/// wasmtime knows one size for all guests of an engine.
-pub(super) const STACK_BYTES: usize = 512 << 10;
 /// Compiled components kept in memory.
-const KEPT_COMPONENTS: usize = 64;
+const KEPT_COMPONENTS: u64 = 64;
 
 /// Compiles components. One per process, from [`Engine::get`].
 pub struct Engine {
@@ -76,7 +63,7 @@ pub struct Code {
     /// How long it took to compile it, or to read it.
     pub elapsed: Duration,
     /// Where it came from.
-    pub place: Place,
+    pub source: CodeSource,
 }
 
 /// What holds for the compilation of a component.
@@ -88,13 +75,11 @@ pub struct Bounds<'a> {
     pub kill: &'a KillSwitch,
 }
 
-/// Components in memory by sha256, with the time of their last use.
-#[derive(Default)]
+/// Components in memory by sha256.
 struct Kept {
     /// Those that somebody reads or compiles now; who needs them too waits.
     making: HashSet<String>,
-    components: HashMap<String, (Arc<Component>, u64)>,
-    clock: u64,
+    components: Recent<Component>,
 }
 
 impl Engine {
@@ -120,13 +105,14 @@ impl Engine {
     }
 
     fn new(guard: Guard) -> wasmtime::Result<Self> {
-        let engine = wasmtime::Engine::new(config().epoch_interruption(guard == Guard::On))?;
+        let engine = wasmtime::Engine::new(settings::pooled().epoch_interruption(guard == Guard::On))?;
         let mut linker = Linker::new(&engine);
         Proc::add_to_linker::<_, HasSelf<_>>(&mut linker, |state| state)?;
         let mut test_linker = linker.clone();
         TestKit::add_to_linker::<_, HasSelf<_>>(&mut test_linker, |state| state)?;
         let ticker = Ticker::start(engine.clone())?;
-        Ok(Self { engine, linker, test_linker, ticker, kept: Mutex::default(), made: Condvar::new(), guard })
+        let kept = Mutex::new(Kept { making: HashSet::new(), components: Recent::new(KEPT_COMPONENTS) });
+        Ok(Self { engine, linker, test_linker, ticker, kept, made: Condvar::new(), guard })
     }
 
     /// Compiles a component, or takes it from memory or `cache`.
@@ -171,7 +157,7 @@ impl Engine {
         let begun = Instant::now();
         let file = cache.map(|cache| (cache, cache.file(&self.engine, sha256)));
         let _turn = self.turn(sha256, kill)?;
-        if let Some(component) = self.kept().get(sha256) {
+        if let Some(component) = self.kept().components.get(sha256) {
             if let Some((cache, path)) = file.filter(|(_, path)| !path.exists())
                 && let Ok(code) = component.pre.instance_pre().component().serialize()
             {
@@ -180,7 +166,7 @@ impl Engine {
             return Ok(component);
         }
         let kept = file.as_ref().and_then(|(cache, path)| cache.read(path)).and_then(|(interfaces, code)| {
-            let made = Compiled { interfaces, code, elapsed: begun.elapsed(), place: Place::Cache };
+            let made = Compiled { interfaces, code, elapsed: begun.elapsed(), source: CodeSource::Cache };
             self.link(sha256, made).ok()
         });
         let component = match kept {
@@ -194,14 +180,14 @@ impl Engine {
             }
         };
         let component = Arc::new(component);
-        self.kept().put(component.clone());
+        self.kept().components.put(sha256, &component, 1);
         Ok(component)
     }
 
     /// Waits until nobody else makes this component; nothing to wait for where it is there.
     fn turn(&self, sha256: &str, kill: &KillSwitch) -> Result<Option<Turn<'_>>> {
         let mut kept = self.kept();
-        while !kept.components.contains_key(sha256) {
+        while !kept.components.contains(sha256) {
             if kept.making.insert(sha256.to_owned()) {
                 return Ok(Some(Turn { engine: self, sha256: sha256.to_owned() }));
             }
@@ -226,11 +212,11 @@ impl Engine {
             .instantiate_pre(&compiled)
             .and_then(ProcPre::new)
             .map_err(|e| unusable(&format!("it does not fit `quern:udf@0.1.0`: {}", root_cause(&e))))?;
-        let elapsed = match made.place {
-            Place::Cache => made.elapsed + begun.elapsed(),
+        let elapsed = match made.source {
+            CodeSource::Cache => made.elapsed + begun.elapsed(),
             _ => made.elapsed,
         };
-        let code = Code { code_bytes: made.code.len() as u64, elapsed, place: made.place };
+        let code = Code { code_bytes: made.code.len() as u64, elapsed, source: made.source };
         Ok(Component { sha256: sha256.to_owned(), interfaces: made.interfaces, pre, code, guard: self.guard })
     }
 
@@ -250,13 +236,12 @@ impl Engine {
 
     /// Instances that exist in this process now.
     pub fn instances(&self) -> u64 {
-        self.ticker.instances.load(Ordering::Acquire)
+        self.ticker.instances()
     }
 
     /// Keeps time ticking while the guard lives.
     pub(super) fn ticking(&self) -> Ticking {
-        self.ticker.hold();
-        Ticking(self.ticker.clone())
+        self.ticker.hold()
     }
 }
 
@@ -306,127 +291,6 @@ impl Drop for Turn<'_> {
         self.engine.kept().making.remove(&self.sha256);
         self.engine.made.notify_all();
     }
-}
-
-impl Kept {
-    fn get(&mut self, sha256: &str) -> Option<Arc<Component>> {
-        self.clock += 1;
-        let (component, used) = self.components.get_mut(sha256)?;
-        *used = self.clock;
-        Some(component.clone())
-    }
-
-    fn put(&mut self, component: Arc<Component>) {
-        self.clock += 1;
-        if self.components.len() >= KEPT_COMPONENTS {
-            let oldest = self.components.iter().min_by_key(|(_, (_, used))| *used).map(|(sha256, _)| sha256.clone());
-            oldest.map(|sha256| self.components.remove(&sha256));
-        }
-        self.components.insert(component.sha256.clone(), (component, self.clock));
-    }
-}
-
-/// An engine that compiles as the one of this process does, and executes nothing.
-pub(super) fn compiler() -> Result<wasmtime::Engine> {
-    wasmtime::Engine::new(&language()).map_err(|e| Error::Internal(root_cause(&e)))
-}
-
-/// wasmtime's settings: a pool, so that an instance starts in microseconds; no
-/// concurrency support, which halves the cost of a call of the host; only features
-/// of WebAssembly that procs need and that have long been in use.
-fn config() -> Config {
-    let mut pool = PoolingAllocationConfig::default();
-    pool.total_component_instances(MAX_INSTANCES)
-        .total_core_instances(MAX_MODULES * MAX_INSTANCES)
-        .total_memories(MAX_MEMORIES * MAX_INSTANCES)
-        .total_tables(MAX_TABLES * MAX_INSTANCES)
-        .max_core_instances_per_component(MAX_MODULES)
-        .max_memories_per_component(MAX_MEMORIES)
-        .max_tables_per_component(MAX_TABLES)
-        .max_memories_per_module(MAX_MEMORIES)
-        .max_tables_per_module(MAX_TABLES)
-        .total_stacks(0)
-        .total_gc_heaps(0)
-        .table_elements(MAX_TABLE_ELEMENTS)
-        .max_memory_size(4 << 30)
-        .linear_memory_keep_resident(64 << 10)
-        .max_unused_warm_slots(16);
-    let mut config = language();
-    config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
-    config
-}
-
-/// The settings that compiled code depends on.
-fn language() -> Config {
-    let mut config = Config::new();
-    config
-        .concurrency_support(false)
-        .epoch_interruption(true)
-        .max_wasm_stack(STACK_BYTES)
-        .wasm_backtrace_details(WasmBacktraceDetails::Enable)
-        .wasm_relaxed_simd(true)
-        .relaxed_simd_deterministic(true)
-        .gc_support(false)
-        .wasm_gc(false)
-        .wasm_function_references(false)
-        .wasm_exceptions(false)
-        .wasm_memory64(false)
-        .wasm_tail_call(false)
-        .wasm_wide_arithmetic(false);
-    config
-}
-
-/// Advances the engine's epoch while an instance exists, and sleeps otherwise.
-struct Ticker {
-    instances: AtomicU64,
-    lock: Mutex<()>,
-    wake: Condvar,
-}
-
-/// An instance that needs ticks.
-pub(super) struct Ticking(Arc<Ticker>);
-
-impl Ticker {
-    fn start(engine: wasmtime::Engine) -> std::io::Result<Arc<Self>> {
-        let ticker = Arc::new(Self { instances: AtomicU64::new(0), lock: Mutex::new(()), wake: Condvar::new() });
-        let own = ticker.clone();
-        std::thread::Builder::new().name("quern-epoch".into()).spawn(move || own.tick(&engine))?;
-        Ok(ticker)
-    }
-
-    fn tick(&self, engine: &wasmtime::Engine) {
-        loop {
-            let mut guard = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
-            while self.instances.load(Ordering::Acquire) == 0 {
-                guard = self.wake.wait(guard).unwrap_or_else(PoisonError::into_inner);
-            }
-            drop(guard);
-            std::thread::sleep(TICK);
-            engine.increment_epoch();
-        }
-    }
-
-    fn hold(&self) {
-        if self.instances.fetch_add(1, Ordering::AcqRel) == 0 {
-            let _guard = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
-            self.wake.notify_one();
-        }
-    }
-}
-
-impl Drop for Ticking {
-    fn drop(&mut self) {
-        self.0.instances.fetch_sub(1, Ordering::AcqRel);
-    }
-}
-
-/// 64 hex digits.
-pub(super) fn sha256_hex(bytes: &[u8]) -> String {
-    use std::fmt::Write;
-    Sha256::digest(bytes).iter().fold(String::with_capacity(64), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }
 
 /// The innermost cause, without the backtrace that wasmtime adds.

@@ -3,7 +3,6 @@
 use super::HostError;
 use super::bindings::quern::udf::job::{self, Level};
 use crate::base::Limits;
-use crate::proc::instance::Run;
 use crate::proc::job::LogLevel;
 use crate::proc::sandbox::State;
 use crate::proc::text;
@@ -44,22 +43,18 @@ impl job::Host for State {
         if value.len() as u64 > text_bytes {
             return Err(Limits::exceeded("text_bytes", value.len() as u64, text_bytes).into());
         }
-        let run = self.may_set_result(&name, value.len() as u64)?;
+        let limits = self.limits.clone();
+        let run = self.run("job.set-result")?;
+        run.may_set_result(&name, value.len() as u64, &limits)?;
         run.observer.result(&name, &value);
-        run.binary_results.remove(&name);
-        match run.results.iter_mut().find(|(known, _)| *known == name) {
-            Some((_, old)) => *old = value,
-            None => run.results.push((name, value)),
-        }
         Ok(())
     }
 
     fn set_binary_result(&mut self, name: String, value: Vec<u8>) -> Result<(), HostError> {
-        let bytes = value.len() as u64;
-        let run = self.may_set_result(&name, bytes)?;
+        let limits = self.limits.clone();
+        let run = self.run("job.set-binary-result")?;
+        run.may_set_result(&name, value.len() as u64, &limits)?;
         run.observer.binary_result(&name, &value);
-        run.results.retain(|(known, _)| *known != name);
-        run.binary_results.insert(name, bytes);
         Ok(())
     }
 
@@ -102,28 +97,5 @@ impl job::Host for State {
         };
         State::log(self, level, &message);
         Ok(())
-    }
-}
-
-impl State {
-    /// The run, where it may set a result of that name to a value of so many bytes.
-    fn may_set_result(&mut self, name: &str, value_bytes: u64) -> Result<&mut Run, HostError> {
-        let Limits { results, results_bytes, .. } = self.limits;
-        let run = self.run("job.set-result")?;
-        text::name("result", name)?;
-        let text = run.results.iter().find(|(known, _)| known == name).map(|(_, value)| value.len() as u64);
-        let replaced = text.or_else(|| run.binary_results.get(name).copied());
-        let count = (run.results.len() + run.binary_results.len()) as u64 + u64::from(replaced.is_none());
-        if count > results {
-            return Err(Limits::exceeded("results", count, results).into());
-        }
-        let name_bytes = name.len() as u64;
-        let others = run.results_bytes.saturating_sub(replaced.map_or(0, |bytes| bytes + name_bytes));
-        let bytes = others.saturating_add(name_bytes).saturating_add(value_bytes);
-        if bytes > results_bytes {
-            return Err(Limits::exceeded("results_bytes", bytes, results_bytes).into());
-        }
-        run.results_bytes = bytes;
-        Ok(run)
     }
 }

@@ -41,9 +41,9 @@ mod testing_bindings {
 
 pub(super) use bindings::quern::udf::types::Error as GuestError;
 pub(super) use bindings::{Proc, ProcPre};
-pub use models::ModelHandle;
 pub use tables::{ColumnHandle, TableHandle};
 pub use tensors::{TapeHandle, VariableHandle};
 pub(super) use testing_bindings::TestKit;
 pub use types::HostError;
-pub(super) use types::code_from_guest;
+
+pub use super::models::ModelHandle;

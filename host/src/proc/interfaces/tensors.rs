@@ -441,11 +441,7 @@ impl tensors::Host for State {
 
 /// Keeps a mistake for later, where it can be told; stops at once otherwise.
 fn later<T>(made: Result<T, HostError>) -> wasmtime::Result<Result<T, GuestError>> {
-    match made {
-        Ok(made) => Ok(Ok(made)),
-        Err(HostError::Mistake(error)) => Ok(Err(error)),
-        Err(HostError::Stop(error)) => Err(error),
-    }
+    made.map(Ok).or_else(|error| error.told().map(Err))
 }
 
 fn found<'a>(

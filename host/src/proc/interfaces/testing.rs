@@ -1,10 +1,10 @@
 //! `testing`: what tests of procs can do. Everything is delegated to the
 //! [`TestTables`] of the test.
 
+use super::HostError;
 use super::bindings::quern::udf::types::{Buffers, Error as GuestError, Field};
 use super::tables::field;
 use super::testing_bindings::quern::udf::testing;
-use super::types::guest_error;
 use crate::base::{Column, Result};
 use crate::proc::sandbox::State;
 use crate::proc::testing::TestRun;
@@ -17,7 +17,7 @@ type Answer<T> = wasmtime::Result<Result<T, GuestError>>;
 fn answer<T>(outcome: Result<T>) -> Answer<T> {
     match outcome {
         Ok(value) => Ok(Ok(value)),
-        Err(error) => guest_error(error).map(Err),
+        Err(error) => HostError::from(error).told().map(Err),
     }
 }
 

@@ -23,7 +23,7 @@ impl From<Error> for HostError {
         if stops {
             return Self::Stop(error.into());
         }
-        Self::Mistake(GuestError { code: code_to_guest(error.code()), message: error.chain() })
+        Self::Mistake(GuestError { code: error.code().into(), message: error.chain() })
     }
 }
 
@@ -33,14 +33,8 @@ impl From<Unavailable> for HostError {
     }
 }
 
-/// An error as a guest is told it, for interfaces that answer with plain errors; the
-/// outer error stops the guest.
-pub(super) fn guest_error(error: Error) -> wasmtime::Result<GuestError> {
-    HostError::from(error).told()
-}
-
 impl HostError {
-    /// What the guest is told; the outer error stops it.
+    /// What the guest is told, unless it has to stop.
     pub(super) fn told(self) -> wasmtime::Result<GuestError> {
         match self {
             Self::Mistake(error) => Ok(error),
@@ -55,75 +49,53 @@ impl types::Host for State {
     }
 }
 
-fn code_to_guest(code: ErrorCode) -> GuestErrorCode {
-    match code {
-        ErrorCode::NotFound => GuestErrorCode::NotFound,
-        ErrorCode::Denied => GuestErrorCode::Denied,
-        ErrorCode::InvalidArgument => GuestErrorCode::InvalidArgument,
-        ErrorCode::TypeMismatch => GuestErrorCode::TypeMismatch,
-        ErrorCode::OutOfRange => GuestErrorCode::OutOfRange,
-        ErrorCode::Exists => GuestErrorCode::Exists,
-        ErrorCode::QuotaExceeded => GuestErrorCode::QuotaExceeded,
-        ErrorCode::OutOfMemory => GuestErrorCode::OutOfMemory,
-        ErrorCode::Cancelled => GuestErrorCode::Cancelled,
-        ErrorCode::Unsupported => GuestErrorCode::Unsupported,
-        ErrorCode::Internal => GuestErrorCode::Internal,
-    }
-}
-
-/// The kind that a proc gave to the error it returned.
-pub(in crate::proc) fn code_from_guest(code: GuestErrorCode) -> ErrorCode {
-    match code {
-        GuestErrorCode::NotFound => ErrorCode::NotFound,
-        GuestErrorCode::Denied => ErrorCode::Denied,
-        GuestErrorCode::InvalidArgument => ErrorCode::InvalidArgument,
-        GuestErrorCode::TypeMismatch => ErrorCode::TypeMismatch,
-        GuestErrorCode::OutOfRange => ErrorCode::OutOfRange,
-        GuestErrorCode::Exists => ErrorCode::Exists,
-        GuestErrorCode::QuotaExceeded => ErrorCode::QuotaExceeded,
-        GuestErrorCode::OutOfMemory => ErrorCode::OutOfMemory,
-        GuestErrorCode::Cancelled => ErrorCode::Cancelled,
-        GuestErrorCode::Unsupported => ErrorCode::Unsupported,
-        GuestErrorCode::Internal => ErrorCode::Internal,
-    }
-}
-
-impl From<Dtype> for DType {
-    fn from(dtype: Dtype) -> Self {
-        match dtype {
-            Dtype::Boolean => Self::Bool,
-            Dtype::Int8 => Self::I8,
-            Dtype::Int16 => Self::I16,
-            Dtype::Int32 => Self::I32,
-            Dtype::Int64 => Self::I64,
-            Dtype::Uint8 => Self::U8,
-            Dtype::Uint16 => Self::U16,
-            Dtype::Uint32 => Self::U32,
-            Dtype::Uint64 => Self::U64,
-            Dtype::Float16 => Self::F16,
-            Dtype::Bfloat16 => Self::BF16,
-            Dtype::Float32 => Self::F32,
-            Dtype::Float64 => Self::F64,
+/// Two enums with a variant of the one for each of the other.
+macro_rules! pairs {
+    ($guest:ident, $host:ident: $($theirs:ident = $ours:ident),+ $(,)?) => {
+        impl From<$guest> for $host {
+            fn from(theirs: $guest) -> Self {
+                match theirs {
+                    $($guest::$theirs => Self::$ours,)+
+                }
+            }
         }
-    }
+
+        impl From<$host> for $guest {
+            fn from(ours: $host) -> Self {
+                match ours {
+                    $($host::$ours => Self::$theirs,)+
+                }
+            }
+        }
+    };
 }
 
-impl From<DType> for Dtype {
-    fn from(dtype: DType) -> Self {
-        match dtype {
-            DType::Bool => Self::Boolean,
-            DType::I8 => Self::Int8,
-            DType::I16 => Self::Int16,
-            DType::I32 => Self::Int32,
-            DType::I64 => Self::Int64,
-            DType::U8 => Self::Uint8,
-            DType::U16 => Self::Uint16,
-            DType::U32 => Self::Uint32,
-            DType::U64 => Self::Uint64,
-            DType::F16 => Self::Float16,
-            DType::BF16 => Self::Bfloat16,
-            DType::F32 => Self::Float32,
-            DType::F64 => Self::Float64,
-        }
-    }
+pairs! { GuestErrorCode, ErrorCode:
+    NotFound = NotFound,
+    Denied = Denied,
+    InvalidArgument = InvalidArgument,
+    TypeMismatch = TypeMismatch,
+    OutOfRange = OutOfRange,
+    Exists = Exists,
+    QuotaExceeded = QuotaExceeded,
+    OutOfMemory = OutOfMemory,
+    Cancelled = Cancelled,
+    Unsupported = Unsupported,
+    Internal = Internal,
+}
+
+pairs! { Dtype, DType:
+    Boolean = Bool,
+    Int8 = I8,
+    Int16 = I16,
+    Int32 = I32,
+    Int64 = I64,
+    Uint8 = U8,
+    Uint16 = U16,
+    Uint32 = U32,
+    Uint64 = U64,
+    Float16 = F16,
+    Bfloat16 = BF16,
+    Float32 = F32,
+    Float64 = F64,
 }
