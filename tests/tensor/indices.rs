@@ -43,7 +43,7 @@ pub(super) fn gradients_of_what_many_indices_pick_are_added_up() {
         let ids = Array::new(&[COUNT], positions.iter().map(|p| *p as f64).collect());
         let indices = ids.tensor(&mut s, DType::U16);
         let few = if extent < 10 { 50 } else { 1 };
-        let weight = |i: usize| if i % few == 0 { (i % 5) as f64 * 0.5 - 1.0 } else { 0.0 };
+        let weight = |i: usize| if i.is_multiple_of(few) { (i % 5) as f64 * 0.5 - 1.0 } else { 0.0 };
         let picked_shape = if axis == 0 { [COUNT, 3] } else { [3, COUNT] };
         let weights = Array::build(&picked_shape, |i| weight(i[axis]) * (i[1 - axis] + 1) as f64);
         let factors = weights.tensor(&mut s, dtype);
