@@ -204,6 +204,8 @@ fn a_run_for_start_up_is_executed_whenever_a_server_opens_the_folder() {
     assert_eq!(terminal.json(&["run", "list"]), json!([]), "nothing is executed now");
     let lines = terminal.error(&["proc", "execute", "big_result", "--at-startup"]);
     assert_eq!(lines, ["error: proc `big_result` needs parameter `bytes` (int), which has no default"]);
+    let lines = terminal.error(&["proc", "execute", "empty", "--at-startup", "--output", "t"]);
+    assert_eq!(lines, ["error: proc `empty` appends to 0 tables, 1 was given"]);
     for boots in 1..=2 {
         let server = terminal.serve();
         wait_until("both have run", || {

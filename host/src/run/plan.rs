@@ -80,8 +80,7 @@ impl Plan {
     /// Checks `request` against `proc` and the tables of `snapshot`.
     pub(super) fn make(proc: &ProcSpec, request: &Request, snapshot: &Arc<Snapshot>) -> Result<Self> {
         let params = params::resolve(proc, request)?;
-        check_count(proc, "reads", proc.inputs.iter().map(|i| &i.name), request.inputs.len())?;
-        check_count(proc, "appends to", proc.outputs.iter().map(|o| &o.name), request.outputs.len())?;
+        check_counts(proc, request)?;
         let mut inputs = Vec::new();
         for (spec, given) in proc.inputs.iter().zip(&request.inputs) {
             let table = snapshot.table(given.source())?;
@@ -110,6 +109,12 @@ impl Plan {
         }
         Ok(Self { snapshot: Arc::clone(snapshot), params, inputs, outputs: planned, instances })
     }
+}
+
+/// Refuses numbers of inputs and outputs other than the declared ones.
+pub(super) fn check_counts(proc: &ProcSpec, request: &Request) -> Result<()> {
+    check_count(proc, "reads", proc.inputs.iter().map(|i| &i.name), request.inputs.len())?;
+    check_count(proc, "appends to", proc.outputs.iter().map(|o| &o.name), request.outputs.len())
 }
 
 /// Refuses a number of tables other than the declared one.

@@ -22,6 +22,7 @@ impl Runs {
     /// not be executed now, as far as that shows without reading tables.
     pub fn add_startup(&self, mut request: Request, rights: &Rights) -> Result<u64> {
         let resolved = self.check(&request)?;
+        super::plan::check_counts(&resolved.proc, &request)?;
         // The name decides with whose rights it is executed; the owner's is a mere label.
         request.user = rights.user().map(str::to_owned);
         self.storage().add_startup(StartupRecord {
