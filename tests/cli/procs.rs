@@ -98,6 +98,7 @@ fn a_bound_on_concurrent_instances_is_set_at_creation_or_later() {
     assert_eq!(alter("device_bytes=1MiB"), "sums.sum_of_squares: limit device_bytes 1048576\n");
     let shown = terminal.ok(&["proc", "show", "sums"]);
     assert!(shown.contains("sum_of_squares: limit device_bytes 1048576\n"), "{shown}");
+    assert!(shown.contains("  output   sums  (id int64 null, y float64)"), "{shown}");
     assert_eq!(alter("device_bytes=none"), "sums.sum_of_squares: limit device_bytes as in the folder\n");
     assert_eq!(terminal.json(&["proc", "show", "sums"])["max_concurrency"], serde_json::json!({}));
     assert_eq!(terminal.quern(&["proc", "alter", "sums.x", "--max-concurrency", "0"]).code, 2);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::cli::output::{Align, Grid, Paint, bytes, count, duration};
+use crate::cli::output::{Align, Grid, Paint, bytes, count, duration, duration_ms};
 use crate::proc::Receipt;
 use crate::server::RunView;
 
@@ -58,8 +58,8 @@ pub(crate) fn receipts(runs: &[&RunView], paint: Paint) -> String {
     line("run", &|run| run.id.to_string());
     line("instances", &|run| run.instances.len().to_string());
     line("wall time", &|run| duration(wall(run)));
-    line("guest time", &|run| ms(sum(run, |r| r.guest_ms)));
-    line("device time", &|run| ms(sum(run, |r| r.device_ms)));
+    line("guest time", &|run| duration_ms(sum(run, |r| r.guest_ms)));
+    line("device time", &|run| duration_ms(sum(run, |r| r.device_ms)));
     line("rows in", &|run| count(total_of(run, |r| r.rows_in)));
     line("rows out", &|run| count(total_of(run, |r| r.rows_out)));
     line("moved to device", &|run| bytes(total_of(run, |r| r.moved.to_device_bytes())));
@@ -81,10 +81,6 @@ fn sum(run: &RunView, field: impl Fn(&Receipt) -> f64) -> f64 {
 
 fn total_of(run: &RunView, field: impl Fn(&Receipt) -> u64) -> u64 {
     each(run).map(field).sum()
-}
-
-fn ms(ms: f64) -> String {
-    duration(Duration::from_secs_f64(ms.max(0.0) / 1e3))
 }
 
 /// From the moment a run left the queue to its commit.

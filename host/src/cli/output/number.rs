@@ -52,6 +52,11 @@ pub(crate) fn duration(time: Duration) -> String {
     }
 }
 
+/// [`duration`] of milliseconds, as receipts and timings have them.
+pub(crate) fn duration_ms(ms: f64) -> String {
+    duration(Duration::try_from_secs_f64(ms / 1e3).unwrap_or_default())
+}
+
 /// `97.85 %`, of `part` in `whole`; 0 where there is nothing.
 pub(crate) fn percent(part: u64, whole: u64, decimals: usize) -> String {
     let value = if whole == 0 { 0.0 } else { part as f64 * 100.0 / whole as f64 };

@@ -10,7 +10,7 @@ use super::show::describe_procs;
 use crate::base::{Error, Limits};
 use crate::cli::args::CreationLimitArg;
 use crate::cli::context::Context;
-use crate::cli::output::{Paint, bytes, duration};
+use crate::cli::output::{Paint, bytes, duration_ms};
 use crate::proc::{CodeCache, CodeSource, Engine, inspect};
 use crate::server::InspectionView;
 
@@ -65,7 +65,7 @@ pub(crate) fn report(view: &InspectionView, paint: Paint) -> String {
     line("file", &format!("{}, sha256 {}", bytes(view.size_bytes), view.sha256));
     line("imports", &names(&view.imports));
     line("exports", &names(&view.exports));
-    let time = duration(std::time::Duration::from_secs_f64(view.compile_ms.max(0.0) / 1e3));
+    let time = duration_ms(view.compile_ms);
     let how = match view.compiled_in {
         CodeSource::ChildProcess => format!("compiled in {time} by a process with limits"),
         CodeSource::ThisProcess => format!("compiled in {time}"),

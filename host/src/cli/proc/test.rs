@@ -8,7 +8,7 @@ use clap::Args;
 
 use crate::cli::args::parse_duration;
 use crate::cli::context::Context;
-use crate::cli::output::duration;
+use crate::cli::output::{duration, duration_ms};
 use crate::run::{Suite, SuiteReport, TestReport};
 
 const EXAMPLES: &str = "\
@@ -72,7 +72,7 @@ impl Test {
 
 /// `test fits_a_line ... ok (12 ms)`.
 fn line(test: &TestReport, context: &Context) -> String {
-    let time = duration(milliseconds(test.elapsed_ms));
+    let time = duration_ms(test.elapsed_ms);
     let outcome = if test.failure.is_some() { context.out.red("FAILED") } else { context.out.green("ok") };
     format!("test {} ... {outcome} {}\n", test.name, context.out.dim(&format!("({time})")))
 }
@@ -98,7 +98,7 @@ fn summary(done: &SuiteReport, context: &Context) -> String {
         "\ntest result: {outcome}. {} passed; {failed} failed; {} filtered out; finished in {}\n",
         done.tests.len() - failed,
         done.filtered,
-        duration(milliseconds(done.elapsed_ms))
+        duration_ms(done.elapsed_ms)
     ));
     text
 }
@@ -121,8 +121,4 @@ fn json(done: &SuiteReport) -> serde_json::Value {
         "filtered": done.filtered,
         "elapsed_ms": done.elapsed_ms,
     })
-}
-
-fn milliseconds(ms: f64) -> Duration {
-    Duration::try_from_secs_f64(ms / 1e3).unwrap_or_default()
 }

@@ -8,7 +8,7 @@ use clap::Args;
 use crate::base::RunId;
 use crate::cli::args::parse_run;
 use crate::cli::context::Context;
-use crate::cli::output::{Align, Grid, Paint, bytes, count, duration, timestamp};
+use crate::cli::output::{Align, Grid, Paint, bytes, count, duration, duration_ms, timestamp};
 use crate::cli::report::unexpected;
 use crate::server::{Reply, Request, RunView};
 
@@ -72,12 +72,11 @@ pub(crate) fn receipts(run: &RunView, paint: Paint) -> String {
     );
     for instance in &run.instances {
         let Some(receipt) = &instance.receipt else { continue };
-        let ms = |ms: f64| duration(Duration::from_secs_f64(ms.max(0.0) / 1e3));
         grid.row([
             instance.shard.to_string(),
-            ms(receipt.wall_ms),
-            ms(receipt.guest_ms),
-            ms(receipt.device_ms),
+            duration_ms(receipt.wall_ms),
+            duration_ms(receipt.guest_ms),
+            duration_ms(receipt.device_ms),
             count(receipt.rows_in),
             count(receipt.rows_out),
             bytes(receipt.moved.to_device_bytes()),
