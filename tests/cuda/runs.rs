@@ -116,7 +116,10 @@ fn receipts_on_the_gpu_are_what_the_driver_copied_and_a_second_run_moves_no_colu
                     assert_eq!(inputs, 0, "columns and model are there");
                 }
             }
+            let before = counts();
             let (again, copied) = counted(&database, train(&table));
+            let (replays, launches) = (counts().replays - before.replays, counts().launches - before.launches);
+            assert!(replays > 50 && launches < 2000, "100 steps: {replays} graphs, {launches} launches");
             assert_eq!(told(&again), copied);
             assert_eq!(receipts(&again)[0].moved.inputs_bytes, 0);
         }

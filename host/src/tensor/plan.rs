@@ -4,17 +4,23 @@
 use std::sync::Arc;
 
 use super::call::{Call, Operands, View};
-use super::cuda::{Machine, Needs, Recorder, Workspace};
+use super::cuda::{Captured, Machine, Made, Needs, Recorder, Workspace};
 use super::engine::views;
 use super::graph::{Binding, Graph, Origin};
 use super::op::Op;
 use super::ops::elementwise::{Fused, MAX_STEPS, Operand};
 use super::team::Lanes;
-use crate::base::Result;
+use crate::base::{Error, Result};
 use crate::device::{ALIGNMENT_BYTES, Block, Charge, Owner, Pool, Quota};
 
 /// Where the workspace of a machine begins in an arena.
 const WORKSPACE_ALIGNMENT_BYTES: usize = 256;
+
+/// Bytes of kept values that a graph makes at most: they are copied from where it has them.
+const STAGED_BYTES: usize = 4 << 20;
+
+/// Operations of a graph at most, since it cannot be ended in between.
+const GRAPH_OPS: usize = 256;
 
 /// What is the same for every replay.
 pub(crate) struct Plan {
@@ -27,6 +33,17 @@ pub(crate) struct Plan {
     scratch_bytes: usize,
     /// What a machine needs besides, which is behind the values in the arena.
     needs: Needs,
+    /// Kept values with where graphs have them, from where the workspace ends; none
+    /// where no graph is made.
+    staged: Option<Vec<Staged>>,
+}
+
+/// Where a graph has a value that is kept.
+#[derive(Clone, Copy)]
+struct Staged {
+    value: u32,
+    at: usize,
+    bytes: usize,
 }
 
 /// One thing to execute.
@@ -92,7 +109,8 @@ impl Plan {
             node.op.scratch_bytes(&operands)
         });
         let scratch_bytes = if machine.is_some() { 0 } else { scratch.max().unwrap_or(0) };
-        let mut plan = Self { instructions, views, places, arena_bytes, scratch_bytes, needs: Needs::default() };
+        let needs = Needs::default();
+        let mut plan = Self { instructions, views, places, arena_bytes, scratch_bytes, needs, staged: None };
         if let Some(machine) = machine {
             machine.prepare(plan.instructions.iter().filter_map(|instruction| match instruction {
                 Instruction::Fused(fused) => Some(fused),
@@ -100,8 +118,29 @@ impl Plan {
             }));
             let last_param = graph.nodes.iter().map(|node| node.param as usize).max().unwrap_or(0);
             plan.needs = machine.needs(last_param, |on| plan.record(&plan.views, on));
+            plan.staged = plan.stage();
         }
         plan
+    }
+
+    /// A place in a graph's memory for every kept value, if that is worth it.
+    fn stage(&self) -> Option<Vec<Staged>> {
+        let (mut staged, mut at) = (Vec::new(), 0);
+        for (value, place) in (0..).zip(&self.places) {
+            if *place == Place::Output(value) {
+                let view = self.views.get(value as usize)?;
+                let bytes = view.shape.size_bytes(view.dtype);
+                staged.push(Staged { value, at, bytes });
+                at += bytes.next_multiple_of(WORKSPACE_ALIGNMENT_BYTES);
+            }
+        }
+        (at <= STAGED_BYTES && self.instructions.len() <= GRAPH_OPS).then_some(staged)
+    }
+
+    /// Bytes of the kept values in a graph's memory.
+    fn staged_bytes(&self) -> usize {
+        let ends = self.staged.iter().flatten().map(|staged| staged.at + staged.bytes);
+        ends.max().unwrap_or(0)
     }
 
     /// Records all of it, with values at these addresses.
@@ -276,6 +315,13 @@ pub(crate) struct Arena {
     block: Arc<Block>,
     views: Vec<View>,
     workspace: Workspace,
+    /// Where graphs have kept values.
+    staged_at: usize,
+    /// Where inputs and variables were the last time.
+    bound: Vec<usize>,
+    graph: Option<Captured>,
+    /// No graph could be made.
+    is_plain: bool,
     _charge: Charge,
 }
 
@@ -283,9 +329,12 @@ impl Arena {
     /// Memory for `plan`.
     pub(crate) fn new(plan: Arc<Plan>, pool: &Pool, (quota, owner): (&Quota, Owner)) -> Result<Self> {
         let needed = plan.needs.size_bytes();
-        let charge = quota.charge((plan.arena_bytes + plan.scratch_bytes + needed) as u64)?;
+        let staged_bytes = plan.staged_bytes();
+        let charge = quota.charge((plan.arena_bytes + plan.scratch_bytes + needed + staged_bytes) as u64)?;
         let workspace_at = plan.arena_bytes.next_multiple_of(WORKSPACE_ALIGNMENT_BYTES);
-        let block = pool.take(workspace_at + needed, owner)?;
+        let staged_at = (workspace_at + needed).next_multiple_of(WORKSPACE_ALIGNMENT_BYTES);
+        let block =
+            pool.take(if staged_bytes > 0 { staged_at + staged_bytes } else { workspace_at + needed }, owner)?;
         let workspace = Workspace::new(block.as_ptr().wrapping_add(workspace_at) as u64, plan.needs);
         let mut views = plan.views.clone();
         for (view, place) in views.iter_mut().zip(&plan.places) {
@@ -293,7 +342,8 @@ impl Arena {
                 view.ptr = block.as_ptr().wrapping_add(*start);
             }
         }
-        Ok(Self { plan, block, views, workspace, _charge: charge })
+        let (bound, graph, is_plain) = (Vec::new(), None, false);
+        Ok(Self { plan, block, views, workspace, staged_at, bound, graph, is_plain, _charge: charge })
     }
 
     /// Executes the plan with these slots, outputs and scalars, on threads or on the
@@ -319,8 +369,7 @@ impl Arena {
         }
         if let Some(machine) = machine {
             machine.check(std::iter::once(&self.block))?;
-            let (plan, views) = (&self.plan, &self.views);
-            return machine.execute(self.workspace, &binding.params, lanes, |on| plan.record(views, on));
+            return self.replay_on(machine, &binding.params, outputs, lanes);
         }
         for instruction in &self.plan.instructions {
             match instruction {
@@ -332,5 +381,60 @@ impl Arena {
             }
         }
         Ok(())
+    }
+
+    /// As a graph, once all is where it was the last time; else, and the first time,
+    /// one command after the other.
+    fn replay_on(
+        &mut self,
+        machine: &Machine,
+        params: &[u64],
+        outputs: &[(u32, Arc<Block>)],
+        lanes: &Lanes,
+    ) -> Result<()> {
+        let is_bound = |place: &Place| matches!(place, Place::Stored(_) | Place::Variable(_));
+        let places = self.views.iter().zip(&self.plan.places).filter(|(_, place)| is_bound(place));
+        let bound: Vec<usize> = places.map(|(view, _)| view.ptr as usize).collect();
+        let is_same = bound == self.bound && !bound.is_empty();
+        if !is_same {
+            (self.bound, self.graph) = (bound, None);
+        }
+        let plan = self.plan.clone();
+        if let (Some(staged), true, false) = (&plan.staged, is_same, self.is_plain) {
+            let mut views = self.views.clone();
+            let copies = self.staged(staged, outputs, &mut views);
+            if self.graph.is_none() {
+                match machine.capture(self.workspace, lanes, |on| plan.record(&views, on)) {
+                    Ok(graph) => self.graph = Some(graph),
+                    Err(lost @ Error::DeviceLost { .. }) => return Err(lost),
+                    // What cannot be recorded can be done one after the other.
+                    Err(_) => self.is_plain = true,
+                }
+            }
+            if let Some(graph) = &self.graph {
+                return machine.replay(graph, (self.workspace, params), &copies, lanes);
+            }
+        }
+        machine.execute(self.workspace, params, lanes, |on| plan.record(&self.views, on))
+    }
+
+    /// Lets views of kept values be where graphs have them; the copies to where they
+    /// are wanted.
+    fn staged(&self, staged: &[Staged], outputs: &[(u32, Arc<Block>)], views: &mut [View]) -> Vec<Made> {
+        let at = |value: u32| {
+            let staged = staged.iter().find(|staged| staged.value == value);
+            staged.map(|staged| self.block.as_ptr().wrapping_add(self.staged_at + staged.at))
+        };
+        for (view, place) in views.iter_mut().zip(&self.plan.places) {
+            if let Place::Output(value) = place {
+                view.ptr = at(*value).unwrap_or(view.ptr);
+            }
+        }
+        let made = staged.iter().filter_map(|staged| {
+            let (_, block) = outputs.iter().find(|(value, _)| *value == staged.value)?;
+            let to = block.as_ptr() as u64;
+            Some(Made { from: at(staged.value)? as u64, to, bytes: staged.bytes })
+        });
+        made.filter(|made| made.bytes > 0).collect()
     }
 }

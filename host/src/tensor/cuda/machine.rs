@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::library::Library;
 use super::recorder::{Command, REPORT_BYTES, Recorder, Report};
 use crate::base::{Error, Result};
-use crate::device::cuda::{Cuda, Module};
+use crate::device::cuda::{Cuda, Gpu, Graph, Module};
 use crate::device::{Block, Owner, Pool, Quota};
 use crate::tensor::call::Operands;
 use crate::tensor::op::Op;
@@ -78,6 +78,19 @@ impl Workspace {
     pub(crate) fn params(&self) -> u64 {
         self.reports().wrapping_add((self.needs.reports * REPORT_BYTES) as u64)
     }
+}
+
+/// A program as one graph, with values at the addresses at which it was recorded.
+pub(crate) struct Captured {
+    graph: Graph,
+    reports: Vec<Report>,
+}
+
+/// A value that a graph makes at one address and that is wanted at another.
+pub(crate) struct Made {
+    pub(crate) from: u64,
+    pub(crate) to: u64,
+    pub(crate) bytes: usize,
 }
 
 /// A program of one operation executed on its own.
@@ -153,25 +166,8 @@ impl Machine {
         let mut recorder = Recorder::new(&self.library, workspace);
         record(&mut recorder);
         let (commands, reports) = recorder.finish();
-        let params = &params[..params.len().min(workspace.needs.params)];
-        self.play(&commands, (workspace, params), &reports, lanes)
-    }
-
-    fn play(
-        &self,
-        commands: &[Command],
-        (workspace, params): (Workspace, &[u64]),
-        reports: &[Report],
-        lanes: &Lanes,
-    ) -> Result<()> {
-        let cuda = self.cuda()?;
-        compile(cuda, commands, lanes)?;
-        let mut found = vec![0u64; reports.len() * REPORT_BYTES / 8];
-        cuda.run(|gpu| {
-            if !params.is_empty() {
-                gpu.upload(bytemuck::cast_slice(params), workspace.params())?;
-                self.scalars_bytes.fetch_add(size_of_val(params) as u64, Ordering::Relaxed);
-            }
+        compile(self.cuda()?, &commands, lanes)?;
+        self.play((workspace, params), &reports, lanes, |gpu| {
             for (i, command) in commands.iter().enumerate() {
                 lanes.check()?;
                 command.play(gpu)?;
@@ -179,6 +175,58 @@ impl Machine {
                     gpu.synchronise()?;
                 }
             }
+            Ok(())
+        })
+    }
+
+    /// What `record` records as a graph, to be replayed.
+    pub(crate) fn capture(
+        &self,
+        workspace: Workspace,
+        lanes: &Lanes,
+        record: impl FnOnce(&mut Recorder),
+    ) -> Result<Captured> {
+        let mut recorder = Recorder::new(&self.library, workspace);
+        record(&mut recorder);
+        let (commands, reports) = recorder.finish();
+        compile(self.cuda()?, &commands, lanes)?;
+        let play = |gpu: &Gpu| commands.iter().try_for_each(|command| command.play(gpu));
+        let graph = self.cuda()?.run(|gpu| gpu.capture(play))?;
+        Ok(Captured { graph, reports })
+    }
+
+    /// Replays a graph, makes copies of what it made, and waits for both.
+    pub(crate) fn replay(
+        &self,
+        captured: &Captured,
+        (workspace, params): (Workspace, &[u64]),
+        copies: &[Made],
+        lanes: &Lanes,
+    ) -> Result<()> {
+        self.play((workspace, params), &captured.reports, lanes, |gpu| {
+            lanes.check()?;
+            gpu.replay(&captured.graph)?;
+            copies.iter().try_for_each(|made| gpu.copy(made.from, made.to, made.bytes))
+        })
+    }
+
+    /// Does `work` between the upload of the parameters and the look at the reports.
+    fn play(
+        &self,
+        (workspace, params): (Workspace, &[u64]),
+        reports: &[Report],
+        lanes: &Lanes,
+        work: impl FnOnce(&Gpu) -> Result<()> + Send,
+    ) -> Result<()> {
+        let cuda = self.cuda()?;
+        let params = &params[..params.len().min(workspace.needs.params)];
+        let mut found = vec![0u64; reports.len() * REPORT_BYTES / 8];
+        cuda.run(|gpu| {
+            if !params.is_empty() {
+                gpu.upload(bytemuck::cast_slice(params), workspace.params())?;
+                self.scalars_bytes.fetch_add(size_of_val(params) as u64, Ordering::Relaxed);
+            }
+            work(gpu)?;
             if !found.is_empty() {
                 gpu.download(workspace.reports(), bytemuck::cast_slice_mut(&mut found))?;
                 self.checks_bytes.fetch_add(size_of_val(&found[..]) as u64, Ordering::Relaxed);

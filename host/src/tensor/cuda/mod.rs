@@ -14,6 +14,10 @@
 //! * Indices are checked on the device. Each check leaves a *report*, looked at when
 //!   the program has ended.
 //!
+//! A plan that is replayed with its inputs and variables where they were is recorded
+//! as a graph, which the device replays with one call; what it makes is copied from
+//! where the graph has it.
+//!
 //! Kernels are texts (`kernels.cu` beside the operations, `prelude.cu` before each),
 //! compiled when they are first needed; those of elementwise chains are generated.
 
@@ -23,7 +27,7 @@ mod recorder;
 pub(crate) mod sort;
 
 pub(crate) use library::{Family, Named};
-pub(crate) use machine::{Machine, Needs, Single, Workspace};
+pub(crate) use machine::{Captured, Machine, Made, Needs, Single, Workspace};
 pub(crate) use recorder::{Arg, Grid, Product, Recorder};
 
 use crate::base::DType;
