@@ -14,4 +14,5 @@ mod memory;
 mod nvrtc;
 mod probing;
 pub(crate) mod real;
+mod run_faults;
 mod runs;

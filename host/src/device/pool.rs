@@ -31,11 +31,17 @@ enum Contents {
     Any,
 }
 
+/// How often those that can give memory up are asked for one block.
+const REQUESTS: usize = 8;
+
+/// Gives memory of a device up, if it can: so many bytes are wanted. Whether it did.
+type Giver = Arc<dyn Fn(u64) -> bool + Send + Sync>;
+
 /// Freed blocks by size.
-#[derive(Debug)]
 pub struct Pool {
     place: Place,
     free: Mutex<Free>,
+    givers: Mutex<Vec<Giver>>,
     of_tables_bytes: AtomicU64,
     of_programs_bytes: AtomicU64,
     this: Weak<Pool>,
@@ -98,6 +104,7 @@ impl Pool {
         Arc::new_cyclic(|this| Self {
             place,
             free: Mutex::default(),
+            givers: Mutex::default(),
             of_tables_bytes: AtomicU64::new(0),
             of_programs_bytes: AtomicU64::new(0),
             this: this.clone(),
@@ -134,7 +141,7 @@ impl Pool {
         let is_wiped = contents == Contents::Zeros && matches!(source, Source::Cuda(_));
         let start = match &source {
             Source::Host => source.obtain(size_bytes)?,
-            Source::Cuda(cuda) => self.obtain_within(size_bytes, cuda, &source)?,
+            Source::Cuda(cuda) => self.obtain_or_reclaim(size_bytes, cuda, &source)?,
         };
         self.block(start, size_bytes, owner, (source, is_wiped))
     }
@@ -154,6 +161,24 @@ impl Pool {
             unsafe { block.source.wipe(start, size_bytes) }?;
         }
         Ok(Arc::new(block))
+    }
+
+    /// From now on `give` is asked before a GPU is called full. It is called while
+    /// somebody takes memory, so it must not take any itself.
+    pub fn on_shortage(&self, give: impl Fn(u64) -> bool + Send + Sync + 'static) {
+        self.givers.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::new(give));
+    }
+
+    /// Memory of a GPU; what others can give up makes room.
+    fn obtain_or_reclaim(&self, size_bytes: usize, cuda: &Cuda, source: &Source) -> Result<NonNull<u8>> {
+        let givers = || self.givers.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        for _ in 0..REQUESTS {
+            match self.obtain_within(size_bytes, cuda, source) {
+                Err(Error::OutOfMemory { .. }) if givers().iter().any(|give| give(size_bytes as u64)) => {}
+                answer => return answer,
+            }
+        }
+        self.obtain_within(size_bytes, cuda, source)
     }
 
     /// Memory of a GPU within what is allowed; kept blocks go back to make room.
@@ -264,6 +289,12 @@ impl Free {
                 unsafe { source.give_back(start, size_bytes) }
             }
         }
+    }
+}
+
+impl std::fmt::Debug for Pool {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Pool").field("place", &self.place).finish_non_exhaustive()
     }
 }
 

@@ -63,7 +63,23 @@ impl Tables {
     pub fn new(storage: Storage, device: Device) -> Self {
         let homes = Homes::new(&device);
         let host_bytes = if device.is_host() { 0 } else { Device::cpu_of_this_machine().memory_bytes };
-        Self(Arc::new(Inner { storage, device, homes, host_bytes, state: Mutex::default() }))
+        let inner = Arc::new(Inner { storage, device, homes, host_bytes, state: Mutex::default() });
+        let weak = Arc::downgrade(&inner);
+        inner.device.pool.on_shortage(move |bytes| weak.upgrade().is_some_and(|inner| Self(inner).give(bytes)));
+        Self(inner)
+    }
+
+    /// Lets columns leave the device, the least recently used first, until so many
+    /// bytes are free of them; whether any left.
+    fn give(&self, bytes: u64) -> bool {
+        let mut state = self.state();
+        let mut given = 0;
+        while given < bytes
+            && let Some(key) = state.oldest_free(Home::Device)
+        {
+            given += state.residents.remove(&key).map_or(0, |kept| kept.resident.size_bytes(Home::Device));
+        }
+        given > 0
     }
 
     /// The device.
@@ -142,8 +158,7 @@ impl Tables {
         let mut state = self.state();
         let mut used: u64 = state.residents.values().map(|kept| kept.resident.size_bytes(home)).sum();
         while used.saturating_add(bytes) > allowed {
-            let free = state.residents.iter().filter(|(_, kept)| kept.is_free() && kept.resident.size_bytes(home) > 0);
-            let Some(key) = free.min_by_key(|(_, kept)| kept.last_used).map(|(key, _)| *key) else {
+            let Some(key) = state.oldest_free(home) else {
                 return Err(Error::Limit {
                     limit,
                     requested: used.saturating_add(bytes),
@@ -162,6 +177,14 @@ impl Tables {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// The least recently used columns that no view holds.
+    fn oldest_free(&self, home: Home) -> Option<Key> {
+        let free = self.residents.iter().filter(|(_, kept)| kept.is_free() && kept.resident.size_bytes(home) > 0);
+        free.min_by_key(|(_, kept)| kept.last_used).map(|(key, _)| *key)
     }
 }
 

@@ -34,12 +34,13 @@ struct Module { void* library; std::map<std::string, Function*> functions; };
 // What tests read: in the order of `Counts` in bench.rs.
 struct Counts { uint64_t calls, uploaded, downloaded, copied, launches, replays, live_bytes, live_objects, resets; };
 
-static std::recursive_mutex lock;
+// Never destroyed: a device's thread may still use them while the process ends.
+static auto& lock = *new std::recursive_mutex;
 static Counts counts;
-static std::deque<Work> waiting;                // of all streams, in order
-static std::map<Address, size_t> memory;        // allocations
-static std::map<char*, size_t> pinned;          // host memory that stays where it is
-static std::set<void*> objects;                 // streams, events, modules, graphs
+static auto& waiting = *new std::deque<Work>;                // of all streams, in order
+static auto& memory = *new std::map<Address, size_t>;        // allocations
+static auto& pinned = *new std::map<char*, size_t>;          // host memory that stays where it is
+static auto& objects = *new std::set<void*>;                 // streams, events, modules, graphs
 static int retained = 0, sticky = OK;
 static void* capturing_stream = nullptr;
 static uint64_t fail_at = 0; static int fail_with = OK;

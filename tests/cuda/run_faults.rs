@@ -1,0 +1,126 @@
+//! Runs on a fake GPU that fails or is full: an error that says so or success,
+//! nothing half-written, and the next run works.
+
+use quern::base::LimitChanges;
+use quern::device::{Device, Owner};
+use quern::run::{Request, RunStatus};
+use quern::storage::RunState;
+
+use super::bench::{Fake, fail_at, has_failed};
+use crate::run::database::Database;
+use crate::support::repeats;
+
+const ILLEGAL_ADDRESS: i32 = 700;
+const OUT_OF_MEMORY: i32 = 2;
+const INVALID_VALUE: i32 = 1;
+
+const MNIST: (&str, &str) = ("mnist", "udfs/mnist");
+
+fn train(table: &str, hidden: u32) -> Request {
+    let request = Request::new("train").input(table).output("models").param("epochs", "2").param("batch", "20");
+    Request { seed: Some(3), ..request.param("hidden", hidden.to_string()).param("checkpoint_every", "0") }
+}
+
+fn infer() -> Request {
+    Request::new("infer").input("digits").input("models").output("told")
+}
+
+fn rows(database: &Database, table: &str) -> u64 {
+    database.storage.snapshot().unwrap().table(table).map_or(0, |table| table.rows)
+}
+
+fn receipt(status: &RunStatus) -> quern::proc::Receipt {
+    serde_json::from_str(&status.instances[0].receipt).unwrap()
+}
+
+/// Lets calls of the driver during a run fail, each in turn or some of them.
+fn calls_fail_in_turn(code: i32, told: &str) {
+    let database = Database::on(Device::cuda(0, 1).unwrap(), &[MNIST]);
+    database.images("digits", 1, 40);
+    assert_eq!(database.run(train("digits", 8)).run.error, None);
+    assert_eq!(database.run(infer()).run.error, None);
+    for (request, table, added) in [(train("digits", 8), "models", 1), (infer(), "told", 40)] {
+        let mut failures = 0;
+        for call in (1..).step_by(usize::try_from(repeats(9, 1)).unwrap()) {
+            let before = rows(&database, table);
+            fail_at(call, code);
+            let status = database.run(request.clone());
+            let failed = has_failed();
+            fail_at(0, 0);
+            match &status.run.error {
+                Some(error) => {
+                    assert!(error.contains(told), "{table}, call {call}: {error}");
+                    assert_eq!(rows(&database, table), before, "call {call}: nothing is half-written");
+                }
+                // What fails late, or can be done in another way, fails nobody.
+                None => assert_eq!(rows(&database, table), before + added, "call {call}"),
+            }
+            let before = rows(&database, "told");
+            assert_eq!(database.run(infer()).run.error, None, "after call {call}");
+            assert_eq!(rows(&database, "told"), before + 40);
+            failures += u64::from(failed);
+            if !failed {
+                break;
+            }
+        }
+        assert!(failures > 2, "{failures} calls of {table} failed");
+    }
+}
+
+#[test]
+fn whatever_call_of_a_run_loses_the_gpu_that_run_alone_fails_and_tables_are_loaded_again() {
+    Fake::PLAIN.run(|| calls_fail_in_turn(ILLEGAL_ADDRESS, "cuda:0 was lost (cu"));
+}
+
+#[test]
+fn whatever_call_of_a_run_finds_the_gpu_full_that_run_alone_fails() {
+    Fake::PLAIN.run(|| calls_fail_in_turn(OUT_OF_MEMORY, "cuda:0 is full"));
+}
+
+#[test]
+fn whatever_call_of_a_run_is_refused_that_run_alone_fails() {
+    Fake::PLAIN.run(|| calls_fail_in_turn(INVALID_VALUE, "cuda:0 did not do what it was asked"));
+}
+
+#[test]
+fn a_run_beyond_its_quota_fails_with_the_limit_and_the_next_one_works() {
+    Fake::PLAIN.run(|| {
+        let database = Database::on(Device::cuda(0, 1).unwrap(), &[MNIST]);
+        database.images("digits", 1, 40);
+        let mut limits = LimitChanges::new();
+        limits.set("device_bytes", 100_000).unwrap();
+        let status = database.run(Request { limits, ..train("digits", 64) });
+        assert_eq!(status.run.state, RunState::Error);
+        let error = status.run.error.unwrap();
+        assert!(error.contains("limit `device_bytes`: ") && error.contains(" 100000 bytes allowed"), "{error}");
+        assert_eq!(rows(&database, "models"), 0);
+        assert_eq!(database.run(train("digits", 8)).run.error, None);
+    });
+}
+
+#[test]
+fn columns_of_other_tables_leave_a_full_gpu_before_a_run_is_refused() {
+    Fake::PLAIN.run(|| {
+        // The images of each table take 157 kB, one network some 400 kB.
+        let device = Device::cuda_with(0, 1, 1 << 20).unwrap();
+        let database = Database::on(device.clone(), &[MNIST]);
+        for table in ["other", "digits"] {
+            database.images(table, 1, 200);
+        }
+        assert_eq!(receipt(&database.run(train("other", 8))).moved.inputs_bytes, 200 * 788);
+        assert_eq!(receipt(&database.run(train("other", 8))).moved.inputs_bytes, 0);
+        // Somebody takes all of it, the columns' part as well.
+        let owner = Owner::instance(u64::MAX);
+        let held = device.pool.take(512 << 10, owner).unwrap();
+        assert!(device.pool.tables_bytes() >= 200 * 788, "there is room beside them");
+        let more = device.pool.take(512 << 10, owner).unwrap();
+        assert_eq!(device.pool.tables_bytes(), 0, "columns gave way");
+        drop((held, more));
+        assert_eq!(receipt(&database.run(train("other", 8))).moved.inputs_bytes, 200 * 788);
+        // What is too large for all of it is refused, and the next run works.
+        let status = database.run(train("digits", 512));
+        assert!(status.run.error.as_ref().is_some_and(|e| e.contains("cuda:0 is full")), "{:?}", status.run.error);
+        let status = database.run(train("digits", 8));
+        assert_eq!((status.run.error.as_ref(), receipt(&status).device.as_str()), (None, "cuda:0"));
+    });
+}
