@@ -273,7 +273,7 @@ pub(super) fn upgrade() -> Story {
     super::upgrade::restore(folder.path());
     const STEPS: &[Step] = &[|storage| {
         let mut write = storage.begin();
-        write.put_model(ModelRecord { id: "new".into(), ..model() });
+        write.put_model(ModelRecord { id: "new".into(), table: "named".into(), ..model() });
         write.commit().map(drop)
     }];
     let find = |folder: &Path| {
@@ -292,7 +292,11 @@ pub(super) fn upgrade() -> Story {
         let storage = checked_open(folder)?;
         same("named", &read(&storage, "named")?, &[0, 2, 3, 4, 5, 6, 7, 8])?;
         let models = storage.models().map_err(|e| e.chain())?.len();
-        if models == 2 && version == 1 { Err("a commit without the upgrade".into()) } else { Ok(models - 1) }
+        match (models, version) {
+            (0, _) => Err("the model of before is lost".into()),
+            (2, 1) => Err("a commit without the upgrade".into()),
+            _ => Ok(models - 1),
+        }
     };
     Story { image: Image::of(folder.path()), place: "", steps: STEPS, find }
 }

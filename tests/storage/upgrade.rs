@@ -80,7 +80,7 @@ fn result() -> ResultRecord {
 fn model() -> ModelRecord {
     ModelRecord {
         id: "cb3257ca-b866-4779-9603-4b4c9faa349a".into(),
-        table: "models".into(),
+        table: "named".into(),
         name: "m".into(),
         sha256: "cc".repeat(32),
         size_bytes: 12,

@@ -429,7 +429,7 @@ INSERT INTO "quern_log" VALUES(1,1,0,5,'info','begun');
 CREATE TABLE quern_metric(run_id INTEGER NOT NULL, seq INTEGER NOT NULL, shard INTEGER NOT NULL, time_us INTEGER NOT NULL, name TEXT NOT NULL, step INTEGER NOT NULL, value TEXT NOT NULL, PRIMARY KEY(run_id, seq)) WITHOUT ROWID;
 INSERT INTO "quern_metric" VALUES(1,1,0,5,'loss',3,'0.30000000000000004');
 CREATE TABLE quern_model(model_id TEXT PRIMARY KEY, table_name TEXT NOT NULL, name TEXT NOT NULL, sha256 TEXT NOT NULL, size_bytes INTEGER NOT NULL, created_us INTEGER NOT NULL, run_id INTEGER);
-INSERT INTO "quern_model" VALUES('cb3257ca-b866-4779-9603-4b4c9faa349a','models','m','cccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccc',12,4,1);
+INSERT INTO "quern_model" VALUES('cb3257ca-b866-4779-9603-4b4c9faa349a','named','m','cccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccc',12,4,1);
 CREATE TABLE quern_result(run_id INTEGER NOT NULL, shard INTEGER NOT NULL, name TEXT NOT NULL, text TEXT, bytes BLOB, PRIMARY KEY(run_id, shard, name));
 INSERT INTO "quern_result" VALUES(1,0,'bytes',NULL,X'00FF');
 CREATE TABLE quern_run(run_id INTEGER PRIMARY KEY, proc TEXT NOT NULL, component TEXT NOT NULL, sha256 TEXT NOT NULL, tag TEXT, user TEXT NOT NULL, state TEXT NOT NULL, params TEXT NOT NULL, inputs TEXT NOT NULL, outputs TEXT NOT NULL, snapshot_id INTEGER, seed INTEGER NOT NULL, submitted_us INTEGER NOT NULL, started_us INTEGER, finished_us INTEGER, error TEXT, instances INTEGER NOT NULL);
