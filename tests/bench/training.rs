@@ -15,7 +15,7 @@ use super::{best, line, seconds, session};
 const EPOCHS: u32 = 5;
 
 /// Trainings of each kind, taking turns; the best one counts.
-const TRIES: usize = 4;
+const TRIES: usize = 8;
 
 pub(super) fn training() {
     for cores in [1, 2] {
