@@ -298,11 +298,12 @@ fn a_limit_is_raised_only_by_whom_the_folders_owner_trusts() {
         check_request(&rights, catalog, runs, storage.snapshot().unwrap().as_ref(), &mut request)
             .map_err(|error| error.to_string())
     };
-    let alter = |value: u64| {
-        let changes = [ProcChange::Limit("log_bytes".to_owned(), Some(value))];
+    let change = |value: Option<u64>| {
+        let changes = [ProcChange::Limit("log_bytes".to_owned(), value)];
         let rights = Rights::of(storage, Some("ana")).unwrap();
         runs.alter_proc(&rights, "square", "square", &changes).map_err(|error| error.to_string())
     };
+    let (alter, reset) = (|value| change(Some(value)), || change(None));
     assert_eq!(ask("log_bytes", 8 << 20), Ok(()));
     assert_eq!(ask("log_bytes", 1), Ok(()));
     let refused = "user `ana` may not raise limit `log_bytes` of `square.square`: 8388609 bytes asked, 8388608 bytes \
@@ -315,6 +316,11 @@ fn a_limit_is_raised_only_by_whom_the_folders_owner_trusts() {
     assert_eq!(ask("log_bytes", (8 << 20) + 1).unwrap_err(), refused);
     assert_eq!(alter((8 << 20) + 1).unwrap_err(), refused);
     assert_eq!(alter(100), Ok(()));
+    assert_eq!(
+        reset().unwrap_err(),
+        "user `ana` may not raise limit `log_bytes` of `square.square`: 8388608 bytes asked, 100 bytes allowed; \
+         the folder's owner may, and can allow it: GRANT ADMIN ON FUNCTION square.square TO ana"
+    );
     assert_eq!(
         ask("log_bytes", 101).unwrap_err(),
         "user `ana` may not raise limit `log_bytes` of `square.square`: 101 bytes asked, 100 bytes allowed; \
@@ -339,4 +345,23 @@ fn a_kill_of_many_ends_all_of_them_or_none() {
     shared.folder.runs.kill(&Target::Run(RunId(1)), None).unwrap();
     shared.folder.wait(RunId(1));
     assert_eq!(shared.folder.runs.kill_as(&ana, &Target::All, None).unwrap(), [run], "those that ended are not asked");
+}
+
+#[test]
+fn a_name_that_the_owner_writes_on_a_run_does_not_make_it_that_users() {
+    let shared = Shared::new();
+    shared.occupy();
+    let submit = |user: &str| {
+        let mut request = Request { user: Some(user.to_owned()), ..Request::new("square").input("t").output("o") };
+        let (storage, runs) = (&shared.folder.storage, &shared.folder.runs);
+        let snapshot = storage.snapshot().unwrap();
+        check_request(&Rights::owner(), &shared.folder.catalog, runs, &snapshot, &mut request).unwrap();
+        let run = runs.execute(request).unwrap();
+        runs.status(run).unwrap().run
+    };
+    assert_eq!(submit("carol").user, "carol", "nobody's name is a label");
+    let run = submit("ana");
+    assert_eq!(run.user, "owner");
+    let ana = Rights::of(&shared.folder.storage, Some("ana")).unwrap();
+    assert!(ana.run(&run).is_err());
 }

@@ -16,7 +16,7 @@ use crate::base::{Error, Limits, Result};
 use crate::storage::{GrantRecord, RunRecord, Snapshot, Storage, TableState, UserRecord, Write};
 
 /// What the folder's owner is called where a user's name stands.
-pub(super) const OWNER: &str = "owner";
+pub(crate) const OWNER: &str = "owner";
 
 /// What can be allowed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -11,6 +11,7 @@ mod users;
 
 pub use components::{Activation, Catalog, Change, Created, NewComponent, ProcChange};
 pub use declarations::{Declarations, MODEL_COLUMNS};
+pub(crate) use grants::OWNER;
 pub use grants::{Grant, Object, Privilege, Rights};
 pub use resolve::{Resolved, at_version};
 pub use spec::{Mode, ProcSpec};

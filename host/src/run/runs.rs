@@ -14,7 +14,7 @@ use super::plan::Plan;
 use super::request::Request;
 use super::results::{self, Value};
 use crate::base::{Error, Limits, Result, RunId};
-use crate::catalog::{Catalog, Privilege, ProcChange, Resolved, Rights};
+use crate::catalog::{Catalog, OWNER, Privilege, ProcChange, Resolved, Rights};
 use crate::device::KillSwitch;
 use crate::storage::{
     LogLine, MetricPoint, ProcSetting, ResultRecord, RunFilter, RunRecord, RunState, Storage, Versions,
@@ -144,7 +144,7 @@ impl Runs {
             sha256: resolved.component.sha256.clone(),
             component_owner: self.0.catalog.component_owner(&resolved.component.name)?,
             tag: request.tag.clone(),
-            user: request.user.clone().unwrap_or_else(|| "owner".to_owned()),
+            user: self.asked_by(&request)?,
             state: RunState::Queued,
             params: plan.params.to_json().to_string(),
             inputs: json(serde_json::to_string(&request.inputs))?,
@@ -165,6 +165,17 @@ impl Runs {
         self.0.dispatch.enqueue(&live, setting.max_concurrency);
         self.0.pump();
         Ok(id)
+    }
+
+    /// Whose run it will be. The folder's owner may write any name on its requests,
+    /// but that of a user would put the run among that user's.
+    fn asked_by(&self, request: &Request) -> Result<String> {
+        if let Some(user) = &request.on_behalf_of {
+            return Ok(user.clone());
+        }
+        let label = request.user.as_deref().unwrap_or(OWNER);
+        let is_user = self.0.storage.users()?.iter().any(|user| user.name == label);
+        Ok(if is_user { OWNER } else { label }.to_owned())
     }
 
     /// The limits of a proc's runs that ask for no others.
@@ -246,9 +257,14 @@ impl Runs {
     /// also for runs that wait.
     pub fn alter_proc(&self, rights: &Rights, component: &str, proc: &str, changes: &[ProcChange]) -> Result<()> {
         rights.function(Privilege::Admin, component, None)?;
+        let folder = self.0.limits.entries();
         let limits = changes.iter().filter_map(|change| match change {
             ProcChange::Limit(name, Some(value)) => Some((name.as_str(), *value)),
-            _ => None,
+            // What is set no more is that of the folder again.
+            ProcChange::Limit(name, None) => {
+                folder.iter().find(|(known, _)| known == name).map(|(n, v)| (n.as_str(), *v))
+            }
+            ProcChange::MaxConcurrency(_) => None,
         });
         rights.raise_limits(component, Some(proc), &self.limits_of(component, proc)?, limits)?;
         self.0.catalog.alter_proc(component, proc, changes)?;

@@ -10,3 +10,4 @@ CREATE TABLE quern_grant(grantee TEXT NOT NULL, privilege TEXT NOT NULL, kind TE
 ALTER TABLE quern_run ADD COLUMN committing_us INTEGER;
 ALTER TABLE quern_run ADD COLUMN component_owner TEXT NOT NULL DEFAULT 'owner';
 ALTER TABLE quern_model ADD COLUMN table_id INTEGER;
+UPDATE quern_model SET table_id = coalesce((SELECT table_id FROM ducklake_table t WHERE t.table_name = quern_model.table_name AND t.end_snapshot IS NULL), -1);

@@ -204,9 +204,12 @@ pub(in crate::storage) fn commit_later(mut write: Write, lost: Lost) -> Result<(
 
 /// Waits until everything is committed that was handed in to be later.
 pub(in crate::storage) fn settle(storage: &Storage) {
-    if storage.0.queue.later.load(Ordering::Acquire) > 0 {
+    let mut left = storage.0.queue.later.load(Ordering::Acquire);
+    while left > 0 {
         let mut writer = storage.writer();
         commit_waiting(storage, &mut writer);
+        // One commit takes only so many; of what came in meanwhile nobody waits here.
+        left = left.saturating_sub(BATCH).min(storage.0.queue.later.load(Ordering::Acquire));
     }
 }
 
