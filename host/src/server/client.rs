@@ -287,7 +287,9 @@ fn open_link(folder: &Path, options: &Options, role: Role) -> Result<Link> {
 
 /// Refuses a holder that uses another device than was asked for.
 fn check_device(folder: &Path, options: &Options, holder: &Hello) -> Result<()> {
-    if holder.device.is_empty() || options.device.allows(&holder.device) {
+    // Holders from before devices could be chosen say none.
+    let device = if holder.device.is_empty() { "cpu" } else { holder.device.as_str() };
+    if options.device.allows(device) {
         return Ok(());
     }
     Err(Error::Invalid(format!(
@@ -295,7 +297,7 @@ fn check_device(folder: &Path, options: &Options, holder: &Hello) -> Result<()> 
          or stop that process (kill {}) and start it with this device",
         folder.display(),
         holder.pid,
-        holder.device,
+        device,
         options.device,
         holder.pid
     )))
@@ -366,6 +368,8 @@ fn start_background(folder: &Path, options: &Options) -> Result<Remote> {
     let started = Instant::now();
     loop {
         if let Some(remote) = dial(folder, Role::Command)? {
+            // Another process may have been quicker.
+            check_device(folder, options, &remote.hello)?;
             return Ok(remote);
         }
         let ended = child.try_wait().ok().flatten();
