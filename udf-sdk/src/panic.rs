@@ -28,7 +28,13 @@ mod tests {
     fn a_panic_is_told_with_its_text_and_place() {
         static SEEN: Mutex<String> = Mutex::new(String::new());
         let before = std::panic::take_hook();
-        std::panic::set_hook(Box::new(|panic| *SEEN.lock().unwrap() = super::message(panic)));
+        // The hook is that of all threads, and other tests panic at the same time.
+        let own = std::thread::current().id();
+        std::panic::set_hook(Box::new(move |panic| {
+            if std::thread::current().id() == own {
+                *SEEN.lock().unwrap() = super::message(panic);
+            }
+        }));
         let line = line!() + 1;
         let outcome = std::panic::catch_unwind(|| panic!("row {} has no label", 7));
         std::panic::set_hook(before);
