@@ -1,6 +1,6 @@
 //! The boundary between guest and host: calls, instances, runs.
 
-use quern::run::Request;
+use quern::run::RunRequest;
 
 use super::rows::Folder;
 use super::{best, line, seconds};
@@ -15,13 +15,13 @@ pub(super) fn boundary() {
     let folder = Folder::new(2);
     folder.create("bench", "tests/bench/guest");
     let loops = |proc: &str| {
-        let run = || folder.execute(Request::new(proc).param("count", CALLS.to_string())).guest;
+        let run = || folder.execute(RunRequest::new(proc).param("count", CALLS.to_string())).guest;
         (0..5).map(|_| run()).min().unwrap() / CALLS
     };
     line("call of the host", seconds(loops("calls")), "");
     line("call of the host with a handle", seconds(loops("handle_calls")), "");
     let empty = || {
-        folder.execute(Request::new("empty"));
+        folder.execute(RunRequest::new("empty"));
     };
     let start = best(10, empty);
     line("run of an empty proc, the best", seconds(start), "start, instance, durable end");

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use quern::catalog::Rights;
 use quern::database::{Database, Import, ImportMode, Options};
 use quern::proc::{Creation, Receipt};
-use quern::run::Request;
+use quern::run::RunRequest;
 use quern::storage::RunState;
 
 use super::support::components::component;
@@ -59,7 +59,7 @@ impl Folder {
     }
 
     /// Executes a run to its end.
-    pub(super) fn execute(&self, request: Request) -> Spent {
+    pub(super) fn execute(&self, request: RunRequest) -> Spent {
         let started = Instant::now();
         let run = self.database.execute(request).unwrap();
         let mut seen = 0;
@@ -95,9 +95,9 @@ impl Folder {
     }
 }
 
-fn training(epochs: u32) -> Request {
-    let request = Request::new("train").input("training").output("models").param("epochs", epochs.to_string());
-    Request { seed: Some(1), ..request }
+fn training(epochs: u32) -> RunRequest {
+    let request = RunRequest::new("train").input("training").output("models").param("epochs", epochs.to_string());
+    RunRequest { seed: Some(1), ..request }
 }
 
 /// The time of a run.
@@ -119,7 +119,7 @@ pub(super) fn rows() {
 
     let training = folder.train(5).total;
     line("training, 5 epochs, run and commit", seconds(training), "");
-    let infer = || folder.execute(Request::new("infer").input("inference").input("models").output("predictions"));
+    let infer = || folder.execute(RunRequest::new("infer").input("inference").input("models").output("predictions"));
     let cold = infer().total;
     line("inference of 10,000, first run and commit", seconds(cold), &per_second(10_000, cold));
     let warm = (0..9).map(|_| infer().total).min().unwrap();

@@ -7,7 +7,7 @@ use std::time::Duration;
 use quern::base::Limits;
 use quern::catalog::ProcSpec;
 use quern::proc::{Component, Engine};
-use quern::run::Request;
+use quern::run::RunRequest;
 
 use super::rows::Folder;
 use super::support::instance::Trial;
@@ -29,7 +29,7 @@ const STARTS: usize = 200;
 pub(super) fn sandbox() {
     let folder = Folder::new(2);
     let bytes = folder.create("bench", "tests/bench/guest");
-    let mut starts: Vec<Duration> = (0..STARTS).map(|_| folder.execute(Request::new("empty")).start).collect();
+    let mut starts: Vec<Duration> = (0..STARTS).map(|_| folder.execute(RunRequest::new("empty")).start).collect();
     starts.sort();
     let remark = format!("of {STARTS}; the best {}", seconds(starts[0]));
     line("start of an instance, median", seconds(starts[STARTS / 2]), &remark);
@@ -65,14 +65,14 @@ pub(super) fn kills() {
     let folder = Folder::new(2);
     folder.create("evil", "tests/evil/hostile");
     for (what, request) in [
-        ("guest code", Request::new("loops_forever")),
-        ("calls of the host", Request::new("calls_forever")),
-        ("products of 4096 × 4096", Request::new("computes_forever").param("size", "4096")),
+        ("guest code", RunRequest::new("loops_forever")),
+        ("calls of the host", RunRequest::new("calls_forever")),
+        ("products of 4096 × 4096", RunRequest::new("computes_forever").param("size", "4096")),
     ] {
         show(&format!("kill during {what}"), &waits(&folder.database, &request, TRIES, End::Kill));
         show(&format!("deadline during {what}"), &waits(&folder.database, &request, TRIES, End::Deadline));
     }
-    let many = (0..5).map(|_| wait_of_many(&folder.database, &Request::new("loops_forever"), 64)).max().unwrap();
+    let many = (0..5).map(|_| wait_of_many(&folder.database, &RunRequest::new("loops_forever"), 64)).max().unwrap();
     line("kill of 64 runs, until the last has ended", seconds(many), "the longest of 5");
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use quern::base::{Limits, Result};
-use quern::catalog::spec::{ColumnClass, Mode, ParamType};
+use quern::catalog::spec::{ColumnClass, ExecutionMode, ParamType};
 use quern::catalog::{Activation, Catalog, Change, Declarations, NewComponent, ProcChange, ProcSpec, at_version};
 use quern::storage::{ComponentRecord, Disk, Storage};
 
@@ -202,7 +202,7 @@ fn declarations_survive_being_stored() {
     assert!(text.contains("\"mode\":\"distributed\""));
     assert!(text.contains("{\"name\":\"data\",\"type\":\"tensor(uint8,[28,28])\"}"));
     assert_eq!(serde_json::from_str::<Vec<ProcSpec>>(&text).unwrap(), procs);
-    assert_eq!((procs[0].mode, procs[0].params[0].param_type), (Mode::Distributed, ParamType::Float));
+    assert_eq!((procs[0].mode, procs[0].params[0].param_type), (ExecutionMode::Distributed, ParamType::Float));
     assert_eq!(procs[0].inputs[0].columns[1].class, ColumnClass::Numeric);
 }
 

@@ -3,7 +3,7 @@
 
 use quern::base::LimitChanges;
 use quern::device::{Device, Owner};
-use quern::run::{Request, RunStatus};
+use quern::run::{RunRequest, RunStatus};
 use quern::storage::RunState;
 
 use super::bench::{Fake, fail_at, has_failed};
@@ -16,13 +16,13 @@ const INVALID_VALUE: i32 = 1;
 
 const MNIST: (&str, &str) = ("mnist", "udfs/mnist");
 
-fn train(table: &str, hidden: u32) -> Request {
-    let request = Request::new("train").input(table).output("models").param("epochs", "2").param("batch", "20");
-    Request { seed: Some(3), ..request.param("hidden", hidden.to_string()).param("checkpoint_every", "0") }
+fn train(table: &str, hidden: u32) -> RunRequest {
+    let request = RunRequest::new("train").input(table).output("models").param("epochs", "2").param("batch", "20");
+    RunRequest { seed: Some(3), ..request.param("hidden", hidden.to_string()).param("checkpoint_every", "0") }
 }
 
-fn infer() -> Request {
-    Request::new("infer").input("digits").input("models").output("told")
+fn infer() -> RunRequest {
+    RunRequest::new("infer").input("digits").input("models").output("told")
 }
 
 fn rows(database: &Database, table: &str) -> u64 {
@@ -89,7 +89,7 @@ fn a_run_beyond_its_quota_fails_with_the_limit_and_the_next_one_works() {
         database.images("digits", 1, 40);
         let mut limits = LimitChanges::new();
         limits.set("device_bytes", 100_000).unwrap();
-        let status = database.run(Request { limits, ..train("digits", 64) });
+        let status = database.run(RunRequest { limits, ..train("digits", 64) });
         assert_eq!(status.run.state, RunState::Error);
         let error = status.run.error.unwrap();
         assert!(error.contains("limit `device_bytes`: ") && error.contains(" 100000 bytes allowed"), "{error}");

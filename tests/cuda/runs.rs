@@ -5,7 +5,7 @@ use arrow::datatypes::Int32Type;
 use quern::base::RunId;
 use quern::device::Device;
 use quern::proc::Receipt;
-use quern::run::{Request, RunStatus};
+use quern::run::{RunRequest, RunStatus};
 use quern::storage::RunState;
 
 use super::bench::{Fake, counts};
@@ -14,13 +14,13 @@ use crate::run::database::Database;
 const MNIST: (&str, &str) = ("mnist", "udfs/mnist");
 
 /// Training of a small network, 100 steps of 20 images.
-fn train(table: &str) -> Request {
-    let request = Request::new("train").input(table).output("models").param("epochs", "10").param("batch", "20");
-    Request { seed: Some(3), ..request.param("hidden", "16").param("checkpoint_every", "0") }
+fn train(table: &str) -> RunRequest {
+    let request = RunRequest::new("train").input(table).output("models").param("epochs", "10").param("batch", "20");
+    RunRequest { seed: Some(3), ..request.param("hidden", "16").param("checkpoint_every", "0") }
 }
 
-fn infer(table: &str, output: &str) -> Request {
-    Request::new("infer").input(table).input("models").output(output)
+fn infer(table: &str, output: &str) -> RunRequest {
+    RunRequest::new("infer").input(table).input("models").output(output)
 }
 
 fn on_gpu() -> Database {
@@ -28,7 +28,7 @@ fn on_gpu() -> Database {
 }
 
 /// A run that completes, with what the fake driver copied meanwhile, up and down.
-fn counted(database: &Database, request: Request) -> (RunStatus, (u64, u64)) {
+fn counted(database: &Database, request: RunRequest) -> (RunStatus, (u64, u64)) {
     let before = counts();
     let status = database.run(request);
     let after = counts();

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use quern::base::{Error, Limits};
-use quern::catalog::Mode;
+use quern::catalog::ExecutionMode;
 use quern::device::KillSwitch;
 use quern::proc::{Bounds, CodeCache, Engine, inspect};
 use sha2::Digest;
@@ -32,8 +32,15 @@ fn an_inspection_tells_procs_imports_and_what_they_allow() {
         "reads and writes the tables of its run · computes tensors · reads and writes models; \
          no SQL, network, files, clock, environment"
     );
-    let procs: Vec<(&str, Mode)> = found.procs.iter().map(|p| (p.name.as_str(), p.mode)).collect();
-    assert_eq!(procs, [("train", Mode::Nondistributed), ("infer", Mode::Distributed), ("vote", Mode::Distributed)]);
+    let procs: Vec<(&str, ExecutionMode)> = found.procs.iter().map(|p| (p.name.as_str(), p.mode)).collect();
+    assert_eq!(
+        procs,
+        [
+            ("train", ExecutionMode::Nondistributed),
+            ("infer", ExecutionMode::Distributed),
+            ("vote", ExecutionMode::Distributed)
+        ]
+    );
     let train = &found.procs[0];
     assert_eq!(train.inputs[0].columns[0].class.to_string(), "tensor(uint8,[28,28])");
     assert!(train.outputs[0].models);

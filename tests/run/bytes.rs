@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use quern::base::{LimitChanges, RunId};
-use quern::run::{Bytes, Request, Target, Value};
+use quern::run::{Bytes, KillTarget, RunRequest, Value};
 use quern::storage::{CheckpointBounds, CheckpointRecord, RunState};
 
 use super::database::Database;
@@ -12,8 +12,8 @@ fn bytes(name: &str, value: &[u8]) -> (String, Bytes) {
     (name.to_owned(), Bytes(value.into()))
 }
 
-fn echo(params: Vec<(String, Bytes)>) -> Request {
-    Request { binary_params: params, ..Request::new("echo") }.input("points")
+fn echo(params: Vec<(String, Bytes)>) -> RunRequest {
+    RunRequest { binary_params: params, ..RunRequest::new("echo") }.input("points")
 }
 
 #[test]
@@ -49,11 +49,11 @@ fn bytes_where_text_belongs_and_text_where_bytes_belong_are_refused() {
         (echo(vec![]), "proc `echo` needs parameter `picture` (binary), which has no default"),
         (echo(vec![bytes("pictur", b"")]), "no parameter `pictur` in proc `echo`; did you mean `picture`?"),
         (
-            Request { binary_params: vec![bytes("bytes", b"12")], ..Request::new("big_result") },
+            RunRequest { binary_params: vec![bytes("bytes", b"12")], ..RunRequest::new("big_result") },
             "parameter `bytes` takes int, not bytes; give it as --param bytes=VALUE",
         ),
         (
-            Request { limits: small, ..echo(vec![bytes("picture", b"12345")]) },
+            RunRequest { limits: small, ..echo(vec![bytes("picture", b"12345")]) },
             "limit `param_bytes`: 8 bytes asked, 4 bytes allowed; raise it for one run with --limit param_bytes=N",
         ),
     ] {
@@ -66,7 +66,7 @@ fn binary_results_are_bounded_all_together() {
     let database = Database::new(&[("guest", "tests/run/guest")]);
     let mut limits = LimitChanges::new();
     limits.set("results_bytes", 1000).unwrap();
-    let request = |n: &str| Request { limits: limits.clone(), ..Request::new("big_result") }.param("bytes", n);
+    let request = |n: &str| RunRequest { limits: limits.clone(), ..RunRequest::new("big_result") }.param("bytes", n);
     assert_eq!(database.run(request("995")).run.error, None);
     let status = database.run(request("996"));
     let error = status.run.error.unwrap();
@@ -79,22 +79,22 @@ fn a_killed_training_that_is_resumed_ends_with_the_same_bits_as_one_that_was_not
     let database = Database::new(&[("mnist", "udfs/mnist")]);
     database.images("training", 2, 200);
     let request = |name: &str| {
-        let request = Request::new("train").input("training").output("models").param("epochs", "40");
+        let request = RunRequest::new("train").input("training").output("models").param("epochs", "40");
         request.param("batch", "20").param("name", name)
     };
-    let whole = database.run(Request { seed: Some(5), ..request("whole") });
+    let whole = database.run(RunRequest { seed: Some(5), ..request("whole") });
     assert_eq!(whole.run.error, None);
 
-    let id = database.runs.execute(Request { seed: Some(5), ..request("killed") }).unwrap();
+    let id = database.runs.execute(RunRequest { seed: Some(5), ..request("killed") }).unwrap();
     while database.storage.checkpoints(Some(id)).unwrap().is_empty() {
         std::thread::sleep(Duration::from_millis(1));
     }
-    database.runs.kill(&Target::Run(id), None).unwrap();
+    database.runs.kill(&KillTarget::Run(id), None).unwrap();
     assert_eq!(database.ended(id).run.state, RunState::Killed);
     let kept = database.storage.checkpoints(Some(id)).unwrap();
     assert!((1..=2).contains(&kept.len()), "{kept:?}");
 
-    let status = database.run(Request { resume: Some(id), ..request("resumed") });
+    let status = database.run(RunRequest { resume: Some(id), ..request("resumed") });
     assert_eq!((status.run.error, status.run.seed), (None, 5));
     let logs = database.runs.logs(status.run.id, 0, 10).unwrap();
     assert!(logs.iter().any(|line| line.text.starts_with("goes on after epoch ")), "{logs:?}");
@@ -110,8 +110,8 @@ fn the_names_of_checkpoints_are_limited() {
     database.images("training", 2, 20);
     let mut limits = LimitChanges::new();
     limits.set("checkpoint_names", 0).unwrap();
-    let request = Request::new("train").input("training").output("models").param("epochs", "2").param("batch", "20");
-    let error = database.run(Request { limits, ..request }).run.error.unwrap();
+    let request = RunRequest::new("train").input("training").output("models").param("epochs", "2").param("batch", "20");
+    let error = database.run(RunRequest { limits, ..request }).run.error.unwrap();
     let told = "limit `checkpoint_names`: 1 names asked, 0 names allowed; \
                 raise it for one run with --limit checkpoint_names=N";
     assert!(error.contains(told), "{error}");
@@ -121,18 +121,18 @@ fn the_names_of_checkpoints_are_limited() {
 #[test]
 fn a_run_resumes_only_one_of_its_own_proc_that_kept_something() {
     let database = Database::new(&[("guest", "tests/run/guest"), ("mnist", "udfs/mnist")]);
-    let empty = database.run(Request::new("empty")).run.id;
+    let empty = database.run(RunRequest::new("empty")).run.id;
     for (request, message) in [
-        (Request::new("empty"), format!("run {empty} has kept no checkpoint to resume from")),
+        (RunRequest::new("empty"), format!("run {empty} has kept no checkpoint to resume from")),
         (
-            Request::new("big_result").param("bytes", "1"),
+            RunRequest::new("big_result").param("bytes", "1"),
             format!("run {empty} executed proc `guest.empty`; only a run of that proc can resume it"),
         ),
     ] {
-        let error = database.runs.execute(Request { resume: Some(empty), ..request }).unwrap_err();
+        let error = database.runs.execute(RunRequest { resume: Some(empty), ..request }).unwrap_err();
         assert_eq!(error.to_string(), message);
     }
-    let error = database.runs.execute(Request { resume: Some(RunId(99)), ..Request::new("empty") }).unwrap_err();
+    let error = database.runs.execute(RunRequest { resume: Some(RunId(99)), ..RunRequest::new("empty") }).unwrap_err();
     assert_eq!(error.to_string(), "no run `99`");
 }
 

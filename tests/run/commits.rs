@@ -4,7 +4,7 @@ use std::sync::{Arc, Barrier};
 
 use quern::base::{ColumnType, Error, Sharding};
 use quern::catalog::Declarations;
-use quern::run::Request;
+use quern::run::RunRequest;
 use quern::storage::{AppendTo, RunState};
 
 use super::fixture::{Folder, declare_square, input, made, numbers, square};
@@ -41,9 +41,9 @@ fn missing_outputs_are_created_as_declared_or_like_their_input() {
     folder.proc("fits", declare, |_| Ok(quern::run::Made::default()));
     divided(&folder, "t", &spread(3));
     for request in [
-        Request::new("square").input("t").output("squares"),
-        Request::new("copy").input("t").output("copied"),
-        Request::new("fit").output("models"),
+        RunRequest::new("square").input("t").output("squares"),
+        RunRequest::new("copy").input("t").output("copied"),
+        RunRequest::new("fit").output("models"),
     ] {
         let id = folder.runs.execute(request).unwrap();
         assert_eq!(folder.wait(id).run.error, None);
@@ -83,7 +83,7 @@ fn a_failed_instance_fails_the_run_and_leaves_neither_rows_nor_table() {
     });
     divided(&folder, "t", &spread(4));
     folder.table("kept", Sharding::Random, &[&[5]]);
-    let id = folder.runs.execute(Request::new("square").input("t").output("new")).unwrap();
+    let id = folder.runs.execute(RunRequest::new("square").input("t").output("new")).unwrap();
     let status = folder.wait(id);
     assert_eq!((status.run.state, status.run.error.as_deref()), (RunState::Error, Some("no luck")));
     let states: Vec<RunState> = status.instances.iter().map(|instance| instance.state).collect();
@@ -105,7 +105,7 @@ fn rows_that_come_while_a_run_executes_are_not_seen_by_it() {
         square(instance)
     });
     folder.table("t", Sharding::Random, &[&[1, 2], &[3]]);
-    let id = folder.runs.execute(Request::new("square").input("t").output("out")).unwrap();
+    let id = folder.runs.execute(RunRequest::new("square").input("t").output("out")).unwrap();
     barrier.wait();
     folder.append("t", &[4, 5, 6, 7]);
     barrier.wait();
@@ -122,7 +122,7 @@ fn a_replicated_output_is_the_union_of_all_instances() {
     let mut write = folder.storage.begin();
     write.create_table("union", &numbers(&["y", "shard"]), Sharding::Replicated, 1).unwrap();
     write.commit().unwrap();
-    let id = folder.runs.execute(Request::new("square").input("t").output("union")).unwrap();
+    let id = folder.runs.execute(RunRequest::new("square").input("t").output("union")).unwrap();
     assert_eq!(folder.wait(id).run.error, None);
     assert_eq!(folder.rows("union").len(), 1);
     assert_eq!(folder.sorted("union"), (1..=20).map(|n| n * n).collect::<Vec<_>>());
@@ -145,7 +145,7 @@ fn a_key_that_belongs_to_another_shard_fails_the_run() {
     let rows: Vec<i64> = (0..40).collect();
     folder.table("t", keyed(), &[&rows, &[], &[]]);
     folder.table("out", keyed(), &[&[], &[], &[]]);
-    let request = Request::new("shift").input("t").output("out");
+    let request = RunRequest::new("shift").input("t").output("out");
     let id = folder.runs.execute(request.clone().param("by", "1")).unwrap();
     let status = folder.wait(id);
     assert_eq!(status.run.state, RunState::Error);
@@ -166,7 +166,8 @@ fn two_runs_at_the_same_time_both_append_to_the_table_that_one_of_them_creates()
     });
     folder.table("a", Sharding::Random, &[&[1], &[2]]);
     folder.table("b", Sharding::Random, &[&[3], &[4]]);
-    let runs = ["a", "b"].map(|table| folder.runs.execute(Request::new("square").input(table).output("out")).unwrap());
+    let runs =
+        ["a", "b"].map(|table| folder.runs.execute(RunRequest::new("square").input(table).output("out")).unwrap());
     for id in runs {
         assert_eq!(folder.wait(id).run.error, None);
     }
@@ -191,7 +192,7 @@ fn an_output_that_was_dropped_or_made_anew_meanwhile_fails_the_run() {
             write.commit().unwrap();
         };
         create();
-        let id = folder.runs.execute(Request::new("square").input("t").output("out")).unwrap();
+        let id = folder.runs.execute(RunRequest::new("square").input("t").output("out")).unwrap();
         barrier.wait();
         let mut write = folder.storage.begin();
         write.drop_table("out").unwrap();
@@ -221,7 +222,7 @@ fn a_nondistributed_proc_sees_all_shards_in_order_and_its_rows_are_dealt() {
         Ok(made(instance, &input(instance, 0)))
     });
     folder.table("t", Sharding::Random, &[&[3, 4], &[], &[1]]);
-    let id = folder.runs.execute(Request::new("all").input("t").output("out")).unwrap();
+    let id = folder.runs.execute(RunRequest::new("all").input("t").output("out")).unwrap();
     assert_eq!(folder.wait(id).run.error, None);
     assert_eq!(folder.sorted("out"), [1, 3, 4]);
     assert_eq!(folder.storage.snapshot().unwrap().table("out").unwrap().shards, 4);
@@ -239,7 +240,7 @@ fn a_nondistributed_proc_sees_all_shards_in_order_and_its_rows_are_dealt() {
     )];
     write.append("t", AppendTo::Shard(2), rows).unwrap();
     write.commit().unwrap();
-    let id = folder.runs.execute(Request::new("all").input("t").output("out")).unwrap();
+    let id = folder.runs.execute(RunRequest::new("all").input("t").output("out")).unwrap();
     assert_eq!(folder.wait(id).run.error, None);
     assert_eq!(folder.sorted("out").len(), 3 + folder.sorted("t").len());
 }

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use quern::base::{Limits, RunId, Sharding};
-use quern::run::{Request, Sweep, Target};
+use quern::run::{KillTarget, RunRequest, Sweep};
 use quern::storage::{RunFilter, RunState};
 
 use super::database::Database;
@@ -14,9 +14,9 @@ use crate::support::{repeats, syncs_per_second};
 fn runs_that_are_submitted_together_are_done_together() {
     let database = Database::new(&[("guest", "tests/run/guest")]);
     let runs = repeats(200, 1000);
-    database.run(Request::new("empty"));
+    database.run(RunRequest::new("empty"));
     let begun = Instant::now();
-    let ids: Vec<RunId> = (0..runs).map(|_| database.runs.execute(Request::new("empty")).unwrap()).collect();
+    let ids: Vec<RunId> = (0..runs).map(|_| database.runs.execute(RunRequest::new("empty")).unwrap()).collect();
     for id in &ids {
         assert_eq!(database.ended(*id).run.state, RunState::Complete);
     }
@@ -38,7 +38,7 @@ fn runs_that_create_the_same_table_at_once_all_find_their_rows_in_it() {
     database.points("points", 2, 10);
     for round in 0..repeats(20, 200) {
         let output = format!("squares_{round}");
-        let request = || Request::new("sum_of_squares").input("points").output(&output);
+        let request = || RunRequest::new("sum_of_squares").input("points").output(&output);
         let ids: Vec<RunId> = (0..8).map(|_| database.runs.execute(request()).unwrap()).collect();
         for id in ids {
             assert_eq!(database.ended(id).run.error, None);
@@ -50,7 +50,7 @@ fn runs_that_create_the_same_table_at_once_all_find_their_rows_in_it() {
 #[test]
 fn a_long_history_does_not_slow_the_list_of_runs() {
     let database = Database::new(&[("guest", "tests/run/guest")]);
-    let first = database.run(Request::new("empty")).run;
+    let first = database.run(RunRequest::new("empty")).run;
     let list = || {
         let begun = Instant::now();
         let filter = RunFilter { limit: Some(20), ..RunFilter::default() };
@@ -75,7 +75,7 @@ fn sixty_four_runs_at_once_all_end_and_status_is_answered_meanwhile() {
     let database = Database::new(&[("mnist", "udfs/mnist")]);
     database.images("training", 2, 200);
     let request = |i: u64| {
-        let request = Request { seed: Some(i), ..Request::new("train") };
+        let request = RunRequest { seed: Some(i), ..RunRequest::new("train") };
         let request = request.input("training").output("models").param("epochs", "3").param("batch", "20");
         request.param("hidden", "32").param("checkpoint_every", "0")
     };
@@ -106,7 +106,7 @@ fn a_sweep_is_one_tag_with_a_summary() {
     let point = |name: &str, value: &str| vec![(name.to_owned(), value.to_owned())];
     let execute = |request| database.runs.execute(request);
     let request =
-        Request { tag: Some("sizes".into()), ..Request::new("big_result") }.limit("results_bytes", 15).unwrap();
+        RunRequest { tag: Some("sizes".into()), ..RunRequest::new("big_result") }.limit("results_bytes", 15).unwrap();
     let points = ["1", "2", "11", "12", "3"].map(|bytes| point("bytes", bytes)).to_vec();
     let started = database.runs.sweep(Sweep { request: request.clone(), points }, execute).unwrap();
     assert_eq!((started.tag.as_str(), started.first, started.runs), ("sizes", RunId(1), 5));
@@ -123,7 +123,7 @@ fn a_sweep_is_one_tag_with_a_summary() {
     // Where the proc has no such parameter, `seed` is the run's.
     let started = database
         .runs
-        .sweep(Sweep { request: Request::new("empty"), points: vec![point("seed", "7")] }, execute)
+        .sweep(Sweep { request: RunRequest::new("empty"), points: vec![point("seed", "7")] }, execute)
         .unwrap();
     assert!(started.tag.starts_with("sweep-"), "{started:?}");
     assert_eq!(database.ended(started.first).run.seed, 7);
@@ -135,12 +135,12 @@ fn a_sweep_is_one_tag_with_a_summary() {
         ),
         (vec![point("byte", "1")], "no parameter `byte` in proc `big_result`; did you mean `bytes`?"),
     ] {
-        let request = Request { tag: None, ..request.clone() };
+        let request = RunRequest { tag: None, ..request.clone() };
         let error = database.runs.sweep(Sweep { request, points }, execute).unwrap_err();
         assert_eq!(error.to_string(), message);
     }
     assert_eq!(database.runs.list(&RunFilter::default()).unwrap().len(), 6);
-    assert_eq!(database.runs.kill(&Target::All, None).unwrap(), []);
+    assert_eq!(database.runs.kill(&KillTarget::All, None).unwrap(), []);
 }
 
 #[test]
@@ -148,7 +148,7 @@ fn a_sweep_that_is_refused_midway_has_executed_nothing() {
     let folder = Folder::with_limits(&Limits { queued_runs: 4, ..Limits::default() });
     folder.proc("maths", declare_square, square);
     folder.table("t", Sharding::Random, &[&[1, 2, 3]]);
-    let request = Request { tag: Some("all".into()), ..Request::new("square") }.input("t").output("out");
+    let request = RunRequest { tag: Some("all".into()), ..RunRequest::new("square") }.input("t").output("out");
     let sweep = |runs: u64| Sweep {
         request: request.clone(),
         points: (1..=runs).map(|seed| vec![("seed".to_owned(), seed.to_string())]).collect(),

@@ -12,7 +12,7 @@ use quern::base::{Column, Error, Limits, RunId, Schema, Sharding};
 use quern::catalog::{Catalog, NewComponent};
 use quern::device::Device;
 use quern::proc::{Engine, inspect};
-use quern::run::{LocalThreads, Request, RunStatus, Runs};
+use quern::run::{LocalThreads, RunRequest, RunStatus, Runs};
 use quern::sql::ingest::{IdxOptions, Options};
 use quern::sql::{Import, ImportMode};
 use quern::storage::{AppendTo, Disk, Storage};
@@ -56,7 +56,7 @@ impl Database {
         Self { storage, runs, folder }
     }
 
-    pub(crate) fn run(&self, request: Request) -> RunStatus {
+    pub(crate) fn run(&self, request: RunRequest) -> RunStatus {
         let id = self.runs.execute(request).unwrap();
         self.ended(id)
     }

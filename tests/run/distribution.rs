@@ -7,7 +7,7 @@ use std::sync::{Arc, Barrier};
 
 use quern::base::{Limits, Sharding};
 use quern::catalog::Declarations;
-use quern::run::Request;
+use quern::run::RunRequest;
 
 use super::fixture::{Folder, declare_square, input, made, square};
 use crate::support::repeats;
@@ -48,7 +48,7 @@ fn rows_of_a_row_wise_proc_do_not_depend_on_how_its_input_is_divided() {
                     let (table, out) =
                         (format!("{kind}_{shards}_{i}_{seed}"), format!("{kind}_{shards}_{i}_{seed}_out"));
                     folder.table(&table, sharding, &parts);
-                    let id = folder.runs.execute(Request::new("square").input(&table).output(&out)).unwrap();
+                    let id = folder.runs.execute(RunRequest::new("square").input(&table).output(&out)).unwrap();
                     let status = folder.wait(id);
                     assert_eq!((status.run.error, status.run.instances), (None, expected), "{table}");
                     assert_eq!(folder.sorted(&out), (1..=rows).map(|n| n * n).collect::<Vec<_>>(), "{table}");
@@ -84,7 +84,7 @@ fn a_further_replicated_input_is_whole_in_every_instance_for_any_number_of_shard
         let parts = dealt(20, shards, 7);
         let (table, out) = (format!("t{shards}"), format!("out{shards}"));
         folder.table(&table, Sharding::Random, &parts.iter().map(Vec::as_slice).collect::<Vec<_>>());
-        let id = folder.runs.execute(Request::new("scale").input(&table).input("factors").output(&out)).unwrap();
+        let id = folder.runs.execute(RunRequest::new("scale").input(&table).input("factors").output(&out)).unwrap();
         assert_eq!(folder.wait(id).run.error, None);
         assert_eq!(folder.sorted(&out), (1..=20).map(|n| n * 5).collect::<Vec<_>>());
         let scaled: Vec<Vec<i64>> = parts.iter().map(|part| part.iter().map(|n| n * 5).collect()).collect();
@@ -105,7 +105,7 @@ fn instances_execute_side_by_side_up_to_the_limit() {
     });
     let parts = dealt(40, 8, 3);
     folder.table("t", Sharding::Random, &parts.iter().map(Vec::as_slice).collect::<Vec<_>>());
-    let id = folder.runs.execute(Request::new("square").input("t").output("out")).unwrap();
+    let id = folder.runs.execute(RunRequest::new("square").input("t").output("out")).unwrap();
     assert_eq!(folder.wait(id).run.error, None);
     assert_eq!((begun.load(Ordering::SeqCst), folder.scripts.running.lock().unwrap().1), (8, 4));
     assert_eq!(folder.sorted("out"), (1..=40).map(|n| n * n).collect::<Vec<_>>());

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use arrow::array::AsArray;
 use arrow::datatypes::Int64Type;
-use quern::run::{Request, Sweep};
+use quern::run::{RunRequest, Sweep};
 
 use super::database::Database;
 use crate::support::repeats;
@@ -33,7 +33,7 @@ fn many_small_models_that_vote_beat_the_best_single_one() {
     database.digits("unseen", "t10k", 2);
     let models = repeats(24, 1000);
     let request = ["epochs=2", "rows=600", "batch=20", "hidden=24", "checkpoint_every=0"].iter().fold(
-        Request { tag: Some("ensemble".into()), ..Request::new("train") }.input("training").output("models"),
+        RunRequest { tag: Some("ensemble".into()), ..RunRequest::new("train") }.input("training").output("models"),
         |request, pair| {
             let (name, value) = pair.split_once('=').unwrap();
             request.param(name, value)
@@ -50,7 +50,7 @@ fn many_small_models_that_vote_beat_the_best_single_one() {
     assert_eq!((status.complete, status.models, status.errors), (models, models, vec![]));
     println!("{models} models in {took:.1?}: {:.1} models/s", models as f64 / took.as_secs_f64());
 
-    let vote = Request::new("vote").input("unseen").input("models").output("votes").output("alone");
+    let vote = RunRequest::new("vote").input("unseen").input("models").output("votes").output("alone");
     let status = database.run(vote);
     assert_eq!((status.run.error, status.instances.len()), (None, 2));
     let results = database.runs.results(status.run.id).unwrap().merged;

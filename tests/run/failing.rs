@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use quern::base::{Limits, RunId, Sharding};
 use quern::catalog::Catalog;
-use quern::run::{Request, Runs, Target};
+use quern::run::{KillTarget, RunRequest, Runs};
 use quern::storage::{CheckpointBounds, CheckpointRecord, Disk, FileLayer, NewFile, RunFilter, RunState, Storage};
 
 use super::fixture::{Folder, PATIENCE, declare_square, square};
@@ -81,8 +81,8 @@ fn folder(files: &Guarded, during: impl Fn() + Send + Sync + 'static) -> Folder 
     folder
 }
 
-fn request(output: &str) -> Request {
-    Request::new("square").input("t").output(output)
+fn request(output: &str) -> RunRequest {
+    RunRequest::new("square").input("t").output(output)
 }
 
 #[test]
@@ -220,7 +220,7 @@ fn a_kill_during_the_commit_comes_too_late() {
         let (said, killing) = (Arc::clone(&said), Arc::clone(&killing));
         inside.set(move |kind| {
             if kind == "commit" {
-                let answer = killing.get().unwrap().kill(&Target::Run(RunId(1)), None);
+                let answer = killing.get().unwrap().kill(&KillTarget::Run(RunId(1)), None);
                 said.lock().unwrap().push(answer.unwrap_err().to_string());
             }
             Ok(())
@@ -314,7 +314,7 @@ fn many_queued_runs_are_killed_by_one_commit() {
         *counted.lock().unwrap() += usize::from(kind == "commit");
         Ok(())
     });
-    assert_eq!(folder.runs.kill(&Target::All, Some("a test")).unwrap(), ids);
+    assert_eq!(folder.runs.kill(&KillTarget::All, Some("a test")).unwrap(), ids);
     let commits = *commits.lock().unwrap();
     assert!(commits <= 5, "{commits} commits");
     for id in &ids {

@@ -11,7 +11,7 @@ use quern::base::{Column, Error, Limits, Result, RunId, Schema, Sharding};
 use quern::catalog::{Catalog, Declarations, NewComponent};
 use quern::device::{Device, KillSwitch};
 use quern::proc::Receipt;
-use quern::run::{Backend, Contact, Descriptor, Done, Made, Manifest, RunStatus, Runs};
+use quern::run::{Backend, Contact, Descriptor, Made, Manifest, OnDone, RunStatus, Runs};
 use quern::storage::{AppendTo, ComponentRecord, Disk, FileLayer, Storage};
 use quern::table::{OutputBudget, OutputTable, TableView, Tables};
 
@@ -44,7 +44,7 @@ impl Backend for Scripts {
         Ok(())
     }
 
-    fn start(&self, descriptor: Descriptor, contact: Contact, done: Done) {
+    fn start(&self, descriptor: Descriptor, contact: Contact, done: OnDone) {
         let this = self.clone();
         std::thread::spawn(move || {
             {

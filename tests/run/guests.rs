@@ -3,7 +3,7 @@
 use arrow::array::AsArray;
 use quern::base::{RunId, Sharding};
 use quern::proc::Receipt;
-use quern::run::{Request, Value};
+use quern::run::{RunRequest, Value};
 use quern::storage::RunState;
 use sha2::Digest;
 
@@ -21,7 +21,7 @@ fn sums_of_squares_are_the_same_for_any_number_of_shards() {
     for shards in [1, 2, 4, 7] {
         let (table, out) = (format!("points{shards}"), format!("sums{shards}"));
         database.points(&table, shards, 100);
-        let status = database.run(Request::new("sum_of_squares").input(&table).output(&out));
+        let status = database.run(RunRequest::new("sum_of_squares").input(&table).output(&out));
         assert_eq!((status.run.state, status.run.error), (RunState::Complete, None));
         assert_eq!(database.sums(&out), expected);
         assert_eq!(status.instances.len(), shards as usize);
@@ -39,7 +39,7 @@ fn sums_of_squares_are_the_same_for_any_number_of_shards() {
         assert_eq!(sum(|r| r.moved.reads_bytes), 0);
     }
     database.points("empty", 3, 0);
-    let status = database.run(Request::new("sum_of_squares").input("empty").output("nothing"));
+    let status = database.run(RunRequest::new("sum_of_squares").input("empty").output("nothing"));
     assert_eq!(status.run.error, None);
     assert_eq!(database.sums("nothing"), []);
 }
@@ -52,7 +52,7 @@ fn two_runs_of_a_component_at_the_same_time_do_not_mix() {
     let ids: Vec<RunId> = (0..6)
         .map(|i| {
             let table = if i % 2 == 0 { "few" } else { "many" };
-            database.runs.execute(Request::new("sum_of_squares").input(table).output(format!("out{i}"))).unwrap()
+            database.runs.execute(RunRequest::new("sum_of_squares").input(table).output(format!("out{i}"))).unwrap()
         })
         .collect();
     for (i, id) in (0..).zip(ids) {
@@ -72,7 +72,7 @@ fn a_guest_that_fails_leaves_nothing_and_says_why() {
         ("panics", None, "proc `panics` stopped: panicked at "),
         ("divides_by_zero", None, "proc `divides_by_zero` stopped: "),
     ] {
-        let request = output.into_iter().fold(Request::new(proc), |request, output| request.output(output));
+        let request = output.into_iter().fold(RunRequest::new(proc), |request, output| request.output(output));
         let status = database.run(request);
         let error = status.run.error.unwrap();
         assert_eq!(status.run.state, RunState::Error);
@@ -82,7 +82,7 @@ fn a_guest_that_fails_leaves_nothing_and_says_why() {
     let logs = database.runs.logs(RunId(3), 0, 10).unwrap();
     assert!(logs.iter().any(|line| line.text.contains("row 7 has no label")), "{logs:?}");
     // The host is well.
-    let status = database.run(Request::new("sum_of_squares").input("points").output("sums"));
+    let status = database.run(RunRequest::new("sum_of_squares").input("points").output("sums"));
     assert_eq!(status.run.error, None);
     assert_eq!(database.sums("sums").len(), 100);
 }
@@ -92,7 +92,7 @@ fn a_model_is_saved_with_its_checksum_and_used_by_a_distributed_proc() {
     let database = Database::new(&[("mnist", "udfs/mnist")]);
     database.images("training", 2, 200);
     database.images("fresh", 3, 31);
-    let request = Request { seed: Some(1), ..Request::new("train") };
+    let request = RunRequest { seed: Some(1), ..RunRequest::new("train") };
     let request = request.input("training").output("models").param("epochs", "8").param("batch", "20");
     for name in ["first", "second"] {
         let status = database.run(request.clone().param("name", name));
@@ -110,7 +110,7 @@ fn a_model_is_saved_with_its_checksum_and_used_by_a_distributed_proc() {
     let sha256 = sha2::Sha256::digest(file.column(0).as_binary::<i64>().value(0));
     assert_eq!(sha256.iter().map(|byte| format!("{byte:02x}")).collect::<String>(), records[0].sha256);
 
-    let status = database.run(Request::new("infer").input("fresh").input("models").output("predictions"));
+    let status = database.run(RunRequest::new("infer").input("fresh").input("models").output("predictions"));
     assert_eq!((status.run.error, status.instances.len()), (None, 3));
     let merged = database.runs.results(status.run.id).unwrap().merged;
     let value =

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use quern::database::{Database, Options};
 use quern::proc::Creation;
-use quern::run::Request;
+use quern::run::RunRequest;
 use quern::storage::{RunFilter, RunState};
 
 use crate::support::components::component;
@@ -27,10 +27,10 @@ fn a_run_ends_soon_after_its_kill_and_its_deadline() {
     let tries = u32::try_from(repeats(3, 200)).unwrap();
     let size = repeats(1024, 4096).to_string();
     for (what, request) in [
-        ("guest code", Request::new("loops_forever")),
-        ("calls of the host", Request::new("calls_forever")),
-        ("small tensors", Request::new("computes_forever").param("size", "100")),
-        ("large products", Request::new("computes_forever").param("size", size.as_str())),
+        ("guest code", RunRequest::new("loops_forever")),
+        ("calls of the host", RunRequest::new("calls_forever")),
+        ("small tensors", RunRequest::new("computes_forever").param("size", "100")),
+        ("large products", RunRequest::new("computes_forever").param("size", size.as_str())),
     ] {
         for end in [End::Kill, End::Deadline] {
             let waits = waits(&database, &request, tries, end);
@@ -50,7 +50,7 @@ fn a_run_ends_soon_after_its_kill_and_its_deadline() {
 fn many_runs_end_soon_after_one_kill() {
     let folder = tempfile::tempdir().unwrap();
     let database = database(&folder);
-    let waited = wait_of_many(&database, &Request::new("loops_forever"), 64);
+    let waited = wait_of_many(&database, &RunRequest::new("loops_forever"), 64);
     println!("64 runs: {waited:?}");
     let allowed = if repeats(0, 1) == 1 { Duration::from_millis(200) } else { Duration::from_secs(10) };
     assert!(waited <= allowed, "{waited:?}");
@@ -60,7 +60,7 @@ fn many_runs_end_soon_after_one_kill() {
 fn a_flood_of_lines_and_points_is_kept_within_its_limits() {
     let folder = tempfile::tempdir().unwrap();
     let database = database(&folder);
-    let request = Request::new("shouts_forever").limit("log_lines", 50).unwrap();
+    let request = RunRequest::new("shouts_forever").limit("log_lines", 50).unwrap();
     let request = request.limit("metric_points", 60).unwrap().limit("deadline_ms", 300).unwrap();
     let run = database.execute(request).unwrap();
     let status = ended(&database, run);
@@ -70,7 +70,7 @@ fn a_flood_of_lines_and_points_is_kept_within_its_limits() {
     let last = &lines.last().unwrap().text;
     assert!(last.ends_with(" earlier lines were dropped (limit log_lines 50)"), "{last}");
     // Names and texts that are SQL are texts, here and in the catalog.
-    let run = database.execute(Request::new("injects").output("kept")).unwrap();
+    let run = database.execute(RunRequest::new("injects").output("kept")).unwrap();
     assert_eq!(ended(&database, run).error, None);
     let results = database.results(run).unwrap().instances;
     let sql = "'; DROP TABLE quern_run; --";

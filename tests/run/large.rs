@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use quern::base::{Limits, RunId, Sharding};
-use quern::run::{Request, Runs, Target};
+use quern::run::{KillTarget, RunRequest, Runs};
 use quern::storage::{Disk, FileLayer, NewFile, RunState};
 
 use super::fixture::{Folder, declare_square, made};
@@ -26,7 +26,7 @@ struct CountedFile {
 impl FileLayer for Counted {
     fn create(&self, path: &Path) -> io::Result<Box<dyn NewFile>> {
         if let Some(runs) = self.runs.get() {
-            runs.kill(&Target::Run(RunId(1)), Some("the test")).unwrap();
+            runs.kill(&KillTarget::Run(RunId(1)), Some("the test")).unwrap();
         }
         Ok(Box::new(CountedFile { file: Disk.create(path)?, bytes: self.bytes.clone() }))
     }
@@ -78,7 +78,7 @@ fn a_kill_ends_the_writing_of_a_large_batch() {
     });
     files.bytes.store(0, Ordering::Relaxed);
     files.runs.set(folder.runs.clone()).ok().unwrap();
-    let run = folder.runs.execute(Request::new("square").input("t").output("out")).unwrap();
+    let run = folder.runs.execute(RunRequest::new("square").input("t").output("out")).unwrap();
     let ended = folder.wait(run).run;
     assert_eq!((ended.state, ended.error.as_deref()), (RunState::Killed, Some("the run was killed by the test")));
     let written = files.bytes.load(Ordering::Relaxed);

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use quern::base::{Limits, RunId, Sharding};
 use quern::catalog::{Catalog, Declarations};
 use quern::proc::LogLevel;
-use quern::run::{Made, Request, Runs, Target};
+use quern::run::{KillTarget, Made, RunRequest, Runs};
 use quern::storage::{Disk, RunFilter, RunRecord, RunState, Storage};
 
 use super::fixture::{Folder, PATIENCE, declare_square, square};
@@ -54,7 +54,7 @@ fn no_more_instances_execute_at_the_same_time_than_there_are_places() {
     });
     folder.table("t", Sharding::Random, &[&[1], &[2], &[3], &[4], &[5], &[6], &[7]]);
     let runs: Vec<RunId> = (0..5)
-        .map(|i| folder.runs.execute(Request::new("square").input("t").output(format!("out{i}"))).unwrap())
+        .map(|i| folder.runs.execute(RunRequest::new("square").input("t").output(format!("out{i}"))).unwrap())
         .collect();
     for id in runs {
         assert_eq!(folder.wait(id).run.error, None);
@@ -71,7 +71,7 @@ fn runs_leave_the_queue_in_the_order_they_came() {
         sender.send(instance.descriptor.run).unwrap();
         Ok(Made::default())
     });
-    let runs: Vec<RunId> = (0..20).map(|_| folder.runs.execute(Request::new("work")).unwrap()).collect();
+    let runs: Vec<RunId> = (0..20).map(|_| folder.runs.execute(RunRequest::new("work")).unwrap()).collect();
     assert_eq!(runs, (1..=20).map(RunId).collect::<Vec<_>>());
     for id in &runs {
         folder.wait(*id);
@@ -82,21 +82,21 @@ fn runs_leave_the_queue_in_the_order_they_came() {
 #[test]
 fn a_killed_run_ends_at_once_whether_it_runs_or_waits() {
     let folder = waiting(1);
-    let running = folder.runs.execute(Request::new("work")).unwrap();
-    let queued = folder.runs.execute(Request::new("work")).unwrap();
+    let running = folder.runs.execute(RunRequest::new("work")).unwrap();
+    let queued = folder.runs.execute(RunRequest::new("work")).unwrap();
     until(|| state(&folder, running) == RunState::Running);
     assert_eq!(state(&folder, queued), RunState::Queued);
     let begun = Instant::now();
-    assert_eq!(folder.runs.kill(&Target::Run(queued), Some("anna")).unwrap(), [queued]);
-    assert_eq!(folder.runs.kill(&Target::Run(running), None).unwrap(), [running]);
+    assert_eq!(folder.runs.kill(&KillTarget::Run(queued), Some("anna")).unwrap(), [queued]);
+    assert_eq!(folder.runs.kill(&KillTarget::Run(running), None).unwrap(), [running]);
     let (queued, running) = (folder.wait(queued), folder.wait(running));
     assert!(begun.elapsed() < Duration::from_secs(5));
     assert_eq!((queued.run.state, queued.run.error.as_deref()), (RunState::Killed, Some("the run was killed by anna")));
     assert_eq!((queued.run.started_us, queued.instances.len()), (None, 0));
     assert_eq!((running.run.state, running.run.error.as_deref()), (RunState::Killed, Some("the run was killed")));
-    let again = folder.runs.kill(&Target::Run(RunId(1)), None).unwrap_err();
+    let again = folder.runs.kill(&KillTarget::Run(RunId(1)), None).unwrap_err();
     assert_eq!(again.to_string(), "run 1 has ended already: killed");
-    assert_eq!(folder.runs.kill(&Target::Run(RunId(9)), None).unwrap_err().to_string(), "no run `9`");
+    assert_eq!(folder.runs.kill(&KillTarget::Run(RunId(9)), None).unwrap_err().to_string(), "no run `9`");
 }
 
 #[test]
@@ -107,12 +107,12 @@ fn a_kill_reaches_instances_that_still_wait_for_a_place() {
         square(instance)
     });
     folder.table("t", Sharding::Random, &[&[1], &[2], &[3], &[4], &[5]]);
-    let id = folder.runs.execute(Request::new("square").input("t").output("out")).unwrap();
+    let id = folder.runs.execute(RunRequest::new("square").input("t").output("out")).unwrap();
     until(|| folder.scripts.running.lock().unwrap().0 == 2);
     let states: Vec<RunState> = folder.runs.status(id).unwrap().instances.iter().map(|i| i.state).collect();
     assert_eq!(states[..2], [RunState::Running; 2]);
     assert_eq!(states[2..], [RunState::Queued; 3]);
-    folder.runs.kill(&Target::Run(id), None).unwrap();
+    folder.runs.kill(&KillTarget::Run(id), None).unwrap();
     let status = folder.wait(id);
     assert!(status.instances.iter().all(|instance| instance.state == RunState::Killed));
     assert!(!folder.has_table("out"));
@@ -122,21 +122,21 @@ fn a_kill_reaches_instances_that_still_wait_for_a_place() {
 #[test]
 fn runs_are_killed_by_tag_and_all_together() {
     let folder = waiting(2);
-    let request = |tag: Option<&str>| Request { tag: tag.map(str::to_owned), ..Request::new("work") };
+    let request = |tag: Option<&str>| RunRequest { tag: tag.map(str::to_owned), ..RunRequest::new("work") };
     let ids = [Some("sweep"), None, Some("sweep")].map(|tag| folder.runs.execute(request(tag)).unwrap());
-    assert_eq!(folder.runs.kill(&Target::Tag("sweep".into()), None).unwrap(), [ids[0], ids[2]]);
+    assert_eq!(folder.runs.kill(&KillTarget::Tag("sweep".into()), None).unwrap(), [ids[0], ids[2]]);
     assert_eq!(folder.wait(ids[2]).run.state, RunState::Killed);
     assert_eq!(folder.wait(ids[0]).run.state, RunState::Killed);
     assert!(!state(&folder, ids[1]).is_final());
-    assert_eq!(folder.runs.kill(&Target::All, None).unwrap(), [ids[1]]);
+    assert_eq!(folder.runs.kill(&KillTarget::All, None).unwrap(), [ids[1]]);
     assert_eq!(folder.wait(ids[1]).run.state, RunState::Killed);
-    assert_eq!(folder.runs.kill(&Target::All, None).unwrap(), []);
+    assert_eq!(folder.runs.kill(&KillTarget::All, None).unwrap(), []);
 }
 
 #[test]
 fn the_deadline_counts_from_the_end_of_the_queue_and_kills() {
     let folder = waiting(1);
-    let request = |deadline_ms| Request::new("work").limit("deadline_ms", deadline_ms).unwrap();
+    let request = |deadline_ms| RunRequest::new("work").limit("deadline_ms", deadline_ms).unwrap();
     let first = folder.runs.execute(request(150)).unwrap();
     let second = folder.runs.execute(request(100)).unwrap();
     assert_eq!(folder.wait(first).run.state, RunState::Killed);
@@ -165,7 +165,7 @@ fn what_instances_say_is_seen_while_they_run_and_kept_afterwards() {
         says.log(LogLevel::Error, "third");
         Ok(Made::default())
     });
-    let id = folder.runs.execute(Request::new("work").param("name", "x")).unwrap();
+    let id = folder.runs.execute(RunRequest::new("work").param("name", "x")).unwrap();
     until(|| folder.runs.results(id).unwrap().instances.iter().any(|r| r.text.as_deref() == Some("13")));
     let live = folder.runs.status(id).unwrap();
     assert_eq!((live.run.state, live.run.params.as_str()), (RunState::Running, "{\"name\":\"x\"}"));
@@ -176,7 +176,7 @@ fn what_instances_say_is_seen_while_they_run_and_kept_afterwards() {
         folder.runs.list(&RunFilter { state: Some(RunState::Running), ..RunFilter::default() }).unwrap()[0].id,
         id
     );
-    folder.runs.kill(&Target::Run(id), None).unwrap();
+    folder.runs.kill(&KillTarget::Run(id), None).unwrap();
     let ended = folder.wait(id);
     assert_eq!(ended.run.state, RunState::Killed);
     let stored = folder.runs.status(id).unwrap();
@@ -197,7 +197,7 @@ fn a_flood_of_log_lines_keeps_the_last_ones_and_says_so() {
         (0..1000).for_each(|i| instance.contact.observer.log(LogLevel::Info, &format!("line {i}")));
         Ok(Made::default())
     });
-    let request = Request::new("work").limit("log_lines", 10).unwrap();
+    let request = RunRequest::new("work").limit("log_lines", 10).unwrap();
     let id = folder.runs.execute(request).unwrap();
     assert_eq!(folder.wait(id).run.error, None);
     let lines = folder.runs.logs(id, 0, 100).unwrap();
@@ -217,7 +217,7 @@ fn followers_are_woken_by_each_change_and_by_the_end() {
         gate.lock().unwrap().recv().unwrap();
         Ok(Made::default())
     });
-    let id = folder.runs.execute(Request::new("work")).unwrap();
+    let id = folder.runs.execute(RunRequest::new("work")).unwrap();
     until(|| folder.runs.status(id).unwrap().instances.iter().any(|i| i.state == RunState::Running));
     let (seen, _) = folder.runs.follow(id, 0, Duration::ZERO).unwrap();
     let (same, _) = folder.runs.follow(id, seen, Duration::from_millis(20)).unwrap();
@@ -255,7 +255,7 @@ fn results_of_instances_are_merged_as_declared() {
         Ok(Made::default())
     });
     folder.table("t", Sharding::Random, &[&[1], &[2], &[3]]);
-    let id = folder.runs.execute(Request::new("count").input("t")).unwrap();
+    let id = folder.runs.execute(RunRequest::new("count").input("t")).unwrap();
     assert_eq!(folder.wait(id).run.error, None);
     let merged = folder.runs.results(id).unwrap().merged;
     let merged: Vec<(&str, &str)> = merged.iter().map(|(name, value)| (name.as_str(), value.text().unwrap())).collect();
@@ -277,7 +277,7 @@ fn seeds_are_drawn_recorded_and_can_be_given() {
         Ok(Made::default())
     });
     for seed in [None, None, Some(u64::MAX)] {
-        let id = folder.runs.execute(Request { seed, ..Request::new("work") }).unwrap();
+        let id = folder.runs.execute(RunRequest { seed, ..RunRequest::new("work") }).unwrap();
         assert_eq!(folder.wait(id).run.seed, receiver.recv().unwrap());
     }
     let seeds: Vec<u64> = folder.runs.list(&RunFilter::default()).unwrap().iter().map(|run| run.seed).collect();
@@ -334,7 +334,7 @@ fn runs_that_their_process_left_have_failed_at_the_next_open() {
 #[test]
 fn closing_kills_what_runs_and_waits_for_it() {
     let folder = waiting(2);
-    let ids: Vec<RunId> = (0..5).map(|_| folder.runs.execute(Request::new("work")).unwrap()).collect();
+    let ids: Vec<RunId> = (0..5).map(|_| folder.runs.execute(RunRequest::new("work")).unwrap()).collect();
     assert!(folder.runs.close(PATIENCE.unwrap()));
     for id in ids {
         let run = folder.storage.run(id).unwrap();
@@ -353,7 +353,7 @@ fn closing_does_not_wait_for_what_ignores_its_kill() {
         std::thread::sleep(Duration::from_secs(3));
         Ok(Made::default())
     });
-    let ids = [(); 2].map(|()| folder.runs.execute(Request::new("work")).unwrap());
+    let ids = [(); 2].map(|()| folder.runs.execute(RunRequest::new("work")).unwrap());
     until(|| folder.scripts.running.lock().unwrap().0 == 1);
     let begun = Instant::now();
     assert!(!folder.runs.close(Duration::from_millis(200)));

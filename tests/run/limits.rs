@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use quern::base::{Limits, Result};
 use quern::catalog::ProcChange;
-use quern::run::{Made, Request};
+use quern::run::{Made, RunRequest};
 
 use super::fixture::Folder;
 
@@ -19,18 +19,18 @@ fn the_proc_s_limits_go_before_the_folder_s_and_the_run_s_before_both() {
         kept.lock().unwrap().push([limits.handles, limits.results, limits.log_lines]);
         Ok(Made::default())
     });
-    let run = |request: Request| folder.wait(folder.runs.execute(request).unwrap());
+    let run = |request: RunRequest| folder.wait(folder.runs.execute(request).unwrap());
     let set = |limit: &str, value| {
         folder.catalog.alter_proc("looks", "look", &[ProcChange::Limit(limit.to_owned(), value)]).unwrap();
     };
-    run(Request::new("look"));
+    run(RunRequest::new("look"));
     set("handles", Some(20));
     set("results", Some(21));
-    run(Request::new("look"));
-    run(Request::new("look").limit("handles", 30).unwrap());
+    run(RunRequest::new("look"));
+    run(RunRequest::new("look").limit("handles", 30).unwrap());
     folder.catalog.set_max_concurrency("looks", "look", Some(1)).unwrap();
     set("results", None);
-    run(Request::new("look"));
+    run(RunRequest::new("look"));
     assert_eq!(*seen.lock().unwrap(), [[10, 11, 12], [20, 21, 12], [30, 21, 12], [20, 11, 12]]);
     assert_eq!(folder.catalog.max_concurrency("looks", "look").unwrap(), Some(1));
 }

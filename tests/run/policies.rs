@@ -7,7 +7,7 @@ use std::time::Duration;
 use quern::base::{Error, Limits, RunId, Sharding};
 use quern::catalog::{Declarations, ProcChange, Rights};
 use quern::proc::LogLevel;
-use quern::run::{Made, OnFailure, Request, Target};
+use quern::run::{KillTarget, Made, OnFailure, RunRequest};
 use quern::storage::RunState;
 
 use super::fixture::{Folder, UNREADY, declare_square, square};
@@ -39,10 +39,10 @@ fn a_bound_of_a_proc_holds_over_all_its_runs_and_leaves_others_alone() {
     });
     folder.proc("idles", declare_idle, |_| Ok(Made::default()));
     folder.catalog.set_max_concurrency("maths", "square", Some(2)).unwrap();
-    let request = |i: usize| Request::new("square").input("t").output(format!("out{i}"));
+    let request = |i: usize| RunRequest::new("square").input("t").output(format!("out{i}"));
     let runs: Vec<RunId> = (0..5).map(|i| folder.runs.execute(request(i)).unwrap()).collect();
     // A proc without a bound passes those that wait for theirs.
-    let idle = folder.runs.execute(Request::new("idle")).unwrap();
+    let idle = folder.runs.execute(RunRequest::new("idle")).unwrap();
     assert_eq!(folder.wait(idle).run.error, None);
     assert!(!folder.runs.status(runs[4]).unwrap().run.state.is_final());
     for (i, id) in runs.iter().enumerate() {
@@ -61,7 +61,7 @@ fn a_bound_that_is_lifted_reaches_the_runs_that_wait() {
         square(instance)
     });
     folder.runs.alter_proc(&Rights::owner(), "maths", "square", &[ProcChange::MaxConcurrency(Some(1))]).unwrap();
-    let request = |i: usize| Request::new("square").input("t").output(format!("out{i}"));
+    let request = |i: usize| RunRequest::new("square").input("t").output(format!("out{i}"));
     let runs: Vec<RunId> = (0..2).map(|i| folder.runs.execute(request(i)).unwrap()).collect();
     assert_eq!(folder.runs.status(runs[1]).unwrap().run.state, RunState::Queued);
     folder.runs.alter_proc(&Rights::owner(), "maths", "square", &[ProcChange::MaxConcurrency(None)]).unwrap();
@@ -78,16 +78,16 @@ fn a_wait_ends_in_time_while_the_run_talks_without_a_pause() {
         }
         square(instance)
     });
-    let id = folder.runs.execute(Request::new("square").input("t").output("out")).unwrap();
+    let id = folder.runs.execute(RunRequest::new("square").input("t").output("out")).unwrap();
     let watched = folder.runs.clone();
     // Without an end of its own the wait would last until this kill.
     let killer = std::thread::spawn(move || {
         std::thread::sleep(Duration::from_secs(5));
-        drop(watched.kill(&Target::All, None));
+        drop(watched.kill(&KillTarget::All, None));
     });
     let status = folder.runs.wait(id, Some(Duration::from_millis(50))).unwrap();
     assert!(!status.run.state.is_final(), "{status:?}");
-    folder.runs.kill(&Target::All, None).unwrap();
+    folder.runs.kill(&KillTarget::All, None).unwrap();
     folder.wait(id);
     drop(killer);
 }
@@ -95,10 +95,10 @@ fn a_wait_ends_in_time_while_the_run_talks_without_a_pause() {
 #[test]
 fn a_run_whose_component_makes_the_host_fail_gives_its_place_back() {
     let folder = folder_of_one_place();
-    let id = folder.runs.execute(Request::new("unready")).unwrap();
+    let id = folder.runs.execute(RunRequest::new("unready")).unwrap();
     let told = folder.wait(id).run.error.unwrap();
     assert_eq!(told, "internal fault: run 1 made the host fail; please report it");
-    let id = folder.runs.execute(Request::new("idle")).unwrap();
+    let id = folder.runs.execute(RunRequest::new("idle")).unwrap();
     assert_eq!(folder.wait(id).run.error, None);
 }
 
@@ -117,11 +117,11 @@ fn runs_that_wait_for_their_proc_are_killed_in_the_queue() {
         square(instance)
     });
     folder.catalog.set_max_concurrency("maths", "square", Some(1)).unwrap();
-    let request = |i: usize| Request::new("square").input("t").output(format!("out{i}"));
+    let request = |i: usize| RunRequest::new("square").input("t").output(format!("out{i}"));
     let runs: Vec<RunId> = (0..3).map(|i| folder.runs.execute(request(i)).unwrap()).collect();
-    assert_eq!(folder.runs.kill(&Target::Run(runs[1]), None).unwrap(), [runs[1]]);
+    assert_eq!(folder.runs.kill(&KillTarget::Run(runs[1]), None).unwrap(), [runs[1]]);
     assert_eq!(folder.wait(runs[1]).run.started_us, None);
-    assert_eq!(folder.runs.kill(&Target::All, None).unwrap(), [runs[0], runs[2]]);
+    assert_eq!(folder.runs.kill(&KillTarget::All, None).unwrap(), [runs[0], runs[2]]);
     for id in runs {
         assert_eq!(folder.wait(id).run.state, RunState::Killed);
     }
@@ -137,8 +137,8 @@ fn a_run_that_keeps_going_reports_every_error_and_commits_nothing() {
             square(instance)
         }
     });
-    let request = Request::new("square").input("t").output("out");
-    let id = folder.runs.execute(Request { on_failure: OnFailure::KeepGoing, ..request }).unwrap();
+    let request = RunRequest::new("square").input("t").output("out");
+    let id = folder.runs.execute(RunRequest { on_failure: OnFailure::KeepGoing, ..request }).unwrap();
     let status = folder.wait(id);
     assert_eq!(status.run.state, RunState::Error);
     assert_eq!(status.run.error.as_deref(), Some("2 of 4 instances failed: instance 1: no luck; instance 3: no light"));
@@ -165,8 +165,8 @@ fn an_instance_is_tried_again_after_a_fault_of_the_host_and_counts_once() {
             _ => square(instance),
         }
     });
-    let request = Request::new("square").input("t").output("out");
-    let id = folder.runs.execute(Request { retries: 2, ..request.clone() }).unwrap();
+    let request = RunRequest::new("square").input("t").output("out");
+    let id = folder.runs.execute(RunRequest { retries: 2, ..request.clone() }).unwrap();
     assert_eq!(folder.wait(id).run.error, None);
     assert_eq!(*tries.lock().unwrap(), [1, 3, 1]);
     assert_eq!(folder.rows("out"), [[1], [4], [9]]);
@@ -185,7 +185,7 @@ fn an_instance_is_tried_again_after_a_fault_of_the_host_and_counts_once() {
     );
 
     *tries.lock().unwrap() = [0; 3];
-    let id = folder.runs.execute(Request { retries: 1, ..request }).unwrap();
+    let id = folder.runs.execute(RunRequest { retries: 1, ..request }).unwrap();
     let status = folder.wait(id);
     assert_eq!(status.run.state, RunState::Error);
     assert!(status.run.error.unwrap().contains("the host stumbled"));
@@ -200,7 +200,7 @@ fn what_a_proc_does_wrong_is_not_tried_again() {
         counted.fetch_add(1, Ordering::SeqCst);
         Err(Error::Trap { proc: "square".into(), reason: "panicked".into() })
     });
-    let request = Request { retries: 5, ..Request::new("square") }.input("t").output("out");
+    let request = RunRequest { retries: 5, ..RunRequest::new("square") }.input("t").output("out");
     let id = folder.runs.execute(request).unwrap();
     assert_eq!(folder.wait(id).run.error.as_deref(), Some("proc `square` stopped: panicked"));
     assert_eq!(tries.load(Ordering::SeqCst), 1);
@@ -216,7 +216,7 @@ fn lines_that_were_dropped_are_told_once_also_when_a_commit_is_made_again() {
         barrier.wait();
         square(instance)
     });
-    let request = Request::new("square").input("t").output("out").limit("log_lines", 2).unwrap();
+    let request = RunRequest::new("square").input("t").output("out").limit("log_lines", 2).unwrap();
     let runs = [0, 1].map(|_| folder.runs.execute(request.clone()).unwrap());
     for id in runs {
         assert_eq!(folder.wait(id).run.error, None);

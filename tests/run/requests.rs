@@ -2,7 +2,7 @@
 
 use quern::base::{ErrorCode, Sharding};
 use quern::catalog::Declarations;
-use quern::run::{InputRef, Request};
+use quern::run::{InputRef, RunRequest};
 use quern::storage::RunFilter;
 
 use super::fixture::{Folder, declare_square, square};
@@ -65,12 +65,12 @@ fn folder() -> Folder {
     folder
 }
 
-fn train() -> Request {
-    Request::new("train").input("digits").output("models").param("rate", "0.1")
+fn train() -> RunRequest {
+    RunRequest::new("train").input("digits").output("models").param("rate", "0.1")
 }
 
-fn square_of(table: &str, output: &str) -> Request {
-    Request::new("square").input(table).output(output)
+fn square_of(table: &str, output: &str) -> RunRequest {
+    RunRequest::new("square").input(table).output(output)
 }
 
 #[test]
@@ -80,22 +80,22 @@ fn what_does_not_fit_the_declarations_is_refused_by_name() {
         columns: Some(names.iter().map(|name| (*name).to_owned()).collect()),
         ..InputRef::table("digits")
     };
-    let cases: Vec<(Request, &str)> = vec![
-        (Request::new("trian"), "no proc `trian`; did you mean `train`?"),
-        (Request::new("digits"), "no proc `digits`; did you mean `digits.train`?"),
-        (Request::new("digits.test"), "no proc `test` in component `digits`"),
-        (Request::new("digit.train"), "no component `digit`; did you mean `digits`?"),
-        (Request::new("train").param("rate", "1"), "proc `train` reads 1 table (images), 0 were given"),
+    let cases: Vec<(RunRequest, &str)> = vec![
+        (RunRequest::new("trian"), "no proc `trian`; did you mean `train`?"),
+        (RunRequest::new("digits"), "no proc `digits`; did you mean `digits.train`?"),
+        (RunRequest::new("digits.test"), "no proc `test` in component `digits`"),
+        (RunRequest::new("digit.train"), "no component `digit`; did you mean `digits`?"),
+        (RunRequest::new("train").param("rate", "1"), "proc `train` reads 1 table (images), 0 were given"),
         (train().input("digits"), "proc `train` reads 1 table (images), 2 were given"),
         (train().output("more"), "proc `train` appends to 1 table (trained), 2 were given"),
         (
-            Request { inputs: vec![columns(&["labl", "data"])], ..train() },
+            RunRequest { inputs: vec![columns(&["labl", "data"])], ..train() },
             "no column `labl` in table `digits`; did you mean `label`?",
         ),
-        (Request { inputs: vec![columns(&["data"])], ..train() }, "no column `label` in table `digits`"),
-        (Request { inputs: vec![InputRef::table("digit")], ..train() }, "no table `digit`; did you mean `digits`?"),
+        (RunRequest { inputs: vec![columns(&["data"])], ..train() }, "no column `label` in table `digits`"),
+        (RunRequest { inputs: vec![InputRef::table("digit")], ..train() }, "no table `digit`; did you mean `digits`?"),
         (
-            Request { inputs: vec![InputRef::table("texts")], ..train() },
+            RunRequest { inputs: vec![InputRef::table("texts")], ..train() },
             "column `label` of table `texts` is utf8; input `images` of proc `train` takes numeric",
         ),
         (square_of("digits", "out"), "no column `n` in table `digits`"),
@@ -103,7 +103,7 @@ fn what_does_not_fit_the_declarations_is_refused_by_name() {
         (train().param("epochs", "many"), "parameter `epochs` takes a whole number, for example 10, not `many`"),
         (train().param("shuffle", "yes"), "parameter `shuffle` takes true or false, not `yes`"),
         (train().param("rate", "0.2"), "parameter `rate` is given twice"),
-        (Request { params: vec![], ..train() }, "proc `train` needs parameter `rate` (float), which has no default"),
+        (RunRequest { params: vec![], ..train() }, "proc `train` needs parameter `rate` (float), which has no default"),
         (
             square_of("numbers", "narrow"),
             "column `y` of table `narrow` is int32; output `squares` of proc `square` writes int64",
@@ -123,11 +123,11 @@ fn what_does_not_fit_the_declarations_is_refused_by_name() {
             "table name \"new\\ntable\" cannot be used: names have 1 to 128 bytes and no control characters",
         ),
         (
-            Request { outputs: vec!["no_models".into()], ..train() },
+            RunRequest { outputs: vec!["no_models".into()], ..train() },
             "column `id` of table `no_models` is int64; output `trained` of proc `train` writes uuid",
         ),
         (
-            Request { tag: Some("\u{1b}[31m".into()), ..train() },
+            RunRequest { tag: Some("\u{1b}[31m".into()), ..train() },
             "tag name \"\\u{1b}[31m\" cannot be used: names have 1 to 128 bytes and no control characters",
         ),
     ];
@@ -155,7 +155,7 @@ fn further_inputs_of_a_distributed_proc_are_divided_alike_or_whole() {
     folder.table("alike", Sharding::Random, &[&[10], &[20]]);
     folder.table("three", Sharding::Random, &[&[], &[], &[]]);
     folder.table("same", Sharding::Replicated, &[&[7, 8]]);
-    let join = |right: &str, out: &str| Request::new("join").input("two").input(right).output(out);
+    let join = |right: &str, out: &str| RunRequest::new("join").input("two").input(right).output(out);
     let error = folder.runs.execute(join("three", "out")).unwrap_err();
     assert_eq!(
         error.to_string(),
@@ -191,16 +191,16 @@ fn two_outputs_cannot_be_the_same_table() {
         }
     };
     folder.proc("splits", declare, |_| panic!("nothing may execute"));
-    let error = folder.runs.execute(Request::new("split").output("a").output("a")).unwrap_err();
+    let error = folder.runs.execute(RunRequest::new("split").output("a").output("a")).unwrap_err();
     assert_eq!(error.to_string(), "table `a` is given for two outputs of proc `split`");
-    let error = folder.runs.execute(Request::new("split").output("a").output("A")).unwrap_err();
+    let error = folder.runs.execute(RunRequest::new("split").output("a").output("A")).unwrap_err();
     assert_eq!(
         error.to_string(),
         "tables `a` and `A` are given for two outputs of proc `split`; names that differ only in case are those of one \
          table"
     );
     folder.table("t", Sharding::Random, &[&[1]]);
-    let error = folder.runs.execute(Request::new("split").output("a").output("T")).unwrap_err();
+    let error = folder.runs.execute(RunRequest::new("split").output("a").output("T")).unwrap_err();
     assert_eq!(
         error.to_string(),
         "output `odd`: table `T` cannot be created beside table `t`, from which it differs only in case; append to `t` \

@@ -8,7 +8,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use quern::base::{RunId, Sharding};
 use quern::catalog::{Activation, Change, Created, Declarations, Grant, NewComponent, Object, Privilege, ProcChange};
 use quern::catalog::{Rights, UserKind, Users};
-use quern::run::{Made, Request, Target, check_request, check_startup};
+use quern::run::{KillTarget, Made, RunRequest, check_request, check_startup};
 use quern::storage::RunState;
 
 use super::fixture::{Folder, declare_square, input, made, numbers};
@@ -63,7 +63,7 @@ impl Shared {
     /// Queues a run of `ana` that reads `t`.
     fn submit(&self, output: &str) -> RunId {
         let Folder { storage, catalog, runs, .. } = &self.folder;
-        let mut request = Request::new("square").input("t").output(output);
+        let mut request = RunRequest::new("square").input("t").output(output);
         let rights = Rights::of(storage, Some("ana")).unwrap();
         check_request(&rights, catalog, runs, storage.snapshot().unwrap().as_ref(), &mut request).unwrap();
         runs.execute(request).unwrap()
@@ -71,14 +71,14 @@ impl Shared {
 
     /// Lets the owner's run 1 take the only place.
     fn occupy(&self) {
-        self.folder.runs.execute(Request::new("square").input("t").output("first")).unwrap();
+        self.folder.runs.execute(RunRequest::new("square").input("t").output("first")).unwrap();
         self.began.recv().unwrap();
     }
 
     /// Gives the place to the next run, which may go on to its end.
     fn let_next(&self) {
         self.go.send(()).unwrap();
-        self.folder.runs.kill(&Target::Run(RunId(1)), None).unwrap();
+        self.folder.runs.kill(&KillTarget::Run(RunId(1)), None).unwrap();
     }
 
     /// Drops `t`; another table takes its name.
@@ -120,7 +120,7 @@ fn a_table_that_another_user_created_while_a_run_executed_is_not_written() {
     let shared = Shared::new();
     shared.occupy();
     let run = shared.submit("o");
-    shared.folder.runs.kill(&Target::Run(RunId(1)), None).unwrap();
+    shared.folder.runs.kill(&KillTarget::Run(RunId(1)), None).unwrap();
     assert_eq!(shared.began.recv().unwrap(), run);
     shared.bob_creates("o");
     shared.go.send(()).unwrap();
@@ -167,7 +167,7 @@ fn what_was_revoked_while_a_run_waited_or_executed_ends_it() {
     shared.grant(Privilege::Insert, Object::Table("o".into()));
     shared.occupy();
     let run = shared.submit("o");
-    shared.folder.runs.kill(&Target::Run(RunId(1)), None).unwrap();
+    shared.folder.runs.kill(&KillTarget::Run(RunId(1)), None).unwrap();
     assert_eq!(shared.began.recv().unwrap(), run);
     shared.revoke(Privilege::Insert, Object::Table("o".into()));
     shared.go.send(()).unwrap();
@@ -193,7 +193,7 @@ fn prices_of_bob(shared: &Shared) -> RunId {
     let Folder { storage, catalog, runs, .. } = &shared.folder;
     shared.folder.proc("prices", declare_fit, |_| Ok(Made { outputs: Vec::new(), models: Vec::new() }));
     own("bob", shared);
-    let mut request = Request::new("prices.fit");
+    let mut request = RunRequest::new("prices.fit");
     let rights = Rights::of(storage, Some("bob")).unwrap();
     check_request(&rights, catalog, runs, storage.snapshot().unwrap().as_ref(), &mut request).unwrap();
     let run = runs.execute(request).unwrap();
@@ -233,7 +233,7 @@ fn who_takes_the_name_of_a_component_has_no_right_to_the_runs_of_the_old_one() {
     );
     assert_eq!(may("bob"), Ok(()), "it is his own");
     assert_eq!(
-        runs.execute(Request { resume: Some(run), ..Request::new("prices.fit") }).unwrap_err().to_string(),
+        runs.execute(RunRequest { resume: Some(run), ..RunRequest::new("prices.fit") }).unwrap_err().to_string(),
         "run 1 executed proc `prices.fit` of `bob`; today's component `prices` is of `ana`, and is not handed what the \
          other has kept"
     );
@@ -262,7 +262,7 @@ fn who_takes_the_name_of_a_user_has_no_right_to_its_runs_and_requests() {
     let Folder { storage, catalog, runs, .. } = &shared.folder;
     let run = prices_of_bob(&shared);
     let rights = Rights::of(storage, Some("bob")).unwrap();
-    let startup = runs.add_startup(Request::new("prices.fit"), &rights).unwrap();
+    let startup = runs.add_startup(RunRequest::new("prices.fit"), &rights).unwrap();
     shared.users(|users| users.remove("bob"));
     shared.users(|users| users.create(UserKind::User, "bob", i64::MAX));
     let bob = Rights::of(storage, Some("bob")).unwrap();
@@ -293,7 +293,7 @@ fn a_limit_is_raised_only_by_whom_the_folders_owner_trusts() {
     let shared = Shared::new();
     let Folder { storage, catalog, runs, .. } = &shared.folder;
     let ask = |name: &str, value: u64| {
-        let mut request = Request::new("square").input("t").output("o").limit(name, value).unwrap();
+        let mut request = RunRequest::new("square").input("t").output("o").limit(name, value).unwrap();
         let rights = Rights::of(storage, Some("ana")).unwrap();
         check_request(&rights, catalog, runs, storage.snapshot().unwrap().as_ref(), &mut request)
             .map_err(|error| error.to_string())
@@ -337,14 +337,18 @@ fn a_kill_of_many_ends_all_of_them_or_none() {
     let run = shared.submit("o");
     let ana = Rights::of(&shared.folder.storage, Some("ana")).unwrap();
     assert_eq!(
-        shared.folder.runs.kill_as(&ana, &Target::All, None).unwrap_err().to_string(),
+        shared.folder.runs.kill_as(&ana, &KillTarget::All, None).unwrap_err().to_string(),
         "user `ana` may not look at or kill run 1, which is `owner`'s; \
          this allows it: GRANT ADMIN ON FUNCTION square.square TO ana"
     );
     assert_eq!(shared.folder.runs.status(run).unwrap().run.state, RunState::Queued);
-    shared.folder.runs.kill(&Target::Run(RunId(1)), None).unwrap();
+    shared.folder.runs.kill(&KillTarget::Run(RunId(1)), None).unwrap();
     shared.folder.wait(RunId(1));
-    assert_eq!(shared.folder.runs.kill_as(&ana, &Target::All, None).unwrap(), [run], "those that ended are not asked");
+    assert_eq!(
+        shared.folder.runs.kill_as(&ana, &KillTarget::All, None).unwrap(),
+        [run],
+        "those that ended are not asked"
+    );
 }
 
 #[test]
@@ -352,7 +356,8 @@ fn a_name_that_the_owner_writes_on_a_run_does_not_make_it_that_users() {
     let shared = Shared::new();
     shared.occupy();
     let submit = |user: &str| {
-        let mut request = Request { user: Some(user.to_owned()), ..Request::new("square").input("t").output("o") };
+        let mut request =
+            RunRequest { user: Some(user.to_owned()), ..RunRequest::new("square").input("t").output("o") };
         let (storage, runs) = (&shared.folder.storage, &shared.folder.runs);
         let snapshot = storage.snapshot().unwrap();
         check_request(&Rights::owner(), &shared.folder.catalog, runs, &snapshot, &mut request).unwrap();

@@ -7,10 +7,10 @@ use arrow::array::{AsArray, Int64Array, RecordBatch};
 use arrow::datatypes::Int64Type;
 use quern::base::{ColumnType, DType, Error, Limits};
 use quern::catalog::spec::{InputColumn, InputSpec, OutputColumn, OutputSpec, ParamSpec, ParamType};
-use quern::catalog::{Catalog, Declarations, Mode, NewComponent, ProcSpec, Rights};
+use quern::catalog::{Catalog, Declarations, ExecutionMode, NewComponent, ProcSpec, Rights};
 use quern::device::{Device, KillSwitch};
 use quern::proc::Receipt;
-use quern::run::{Backend, Contact, Descriptor, Done, Made, Manifest, Runs};
+use quern::run::{Backend, Contact, Descriptor, Made, Manifest, OnDone, Runs};
 use quern::sql::format::{ColumnText, Detail};
 use quern::sql::{Answer, Caller, Context, Sql};
 use quern::storage::{ComponentRecord, Disk, Storage};
@@ -186,9 +186,9 @@ impl Folder {
             reducers: Vec::new(),
         };
         let procs = [
-            proc("double", Mode::Distributed, vec![input], vec![output], vec![param]),
-            proc("broken", Mode::Nondistributed, Vec::new(), Vec::new(), Vec::new()),
-            proc("endless", Mode::Nondistributed, Vec::new(), Vec::new(), Vec::new()),
+            proc("double", ExecutionMode::Distributed, vec![input], vec![output], vec![param]),
+            proc("broken", ExecutionMode::Nondistributed, Vec::new(), Vec::new(), Vec::new()),
+            proc("endless", ExecutionMode::Nondistributed, Vec::new(), Vec::new(), Vec::new()),
         ];
         let catalog = Catalog::new(self.storage.clone());
         let new = NewComponent { name: "numbers", procs: &procs, sha256: &"0".repeat(64), bytes: b"not WebAssembly" };
@@ -238,7 +238,7 @@ impl Backend for RustProcs {
         Ok(())
     }
 
-    fn start(&self, descriptor: Descriptor, contact: Contact, done: Done) {
+    fn start(&self, descriptor: Descriptor, contact: Contact, done: OnDone) {
         let storage = self.storage.clone();
         std::thread::spawn(move || {
             let shard = descriptor.shard;

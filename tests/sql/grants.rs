@@ -255,7 +255,7 @@ fn what_others_store_for_start_up_or_have_run_is_theirs() {
     assert_eq!(f.answer_to("ana", "SELECT id, user FROM quern.startup"), "1|ana");
     // Executed with the rights of who stored it; who is gone executes nothing.
     f.run("DROP USER bob");
-    let execute = |request: quern::run::Request, _: &quern::device::KillSwitch| {
+    let execute = |request: quern::run::RunRequest, _: &quern::device::KillSwitch| {
         let rights = quern::catalog::Rights::of(&f.storage, request.user.as_deref())?;
         f.sql.submit(request, &quern::sql::Caller { rights, ..Default::default() })
     };

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use quern::base::RunId;
 use quern::catalog::Rights;
 use quern::database::Database;
-use quern::run::{Request, Target};
+use quern::run::{KillTarget, RunRequest};
 use quern::storage::RunState;
 
 /// What ends a run.
@@ -36,7 +36,7 @@ impl Waits {
 }
 
 /// Ends run after run of one proc, each at another moment of its work.
-pub(crate) fn waits(database: &Database, request: &Request, tries: u32, end: End) -> Waits {
+pub(crate) fn waits(database: &Database, request: &RunRequest, tries: u32, end: End) -> Waits {
     let wait = |i: u32| {
         // From 20 ms on, in steps that meet every phase of a 5 ms tick.
         let worked = Duration::from_micros(20_000 + u64::from(i) * 1_370 % 17_000);
@@ -46,7 +46,7 @@ pub(crate) fn waits(database: &Database, request: &Request, tries: u32, end: End
                 running(database, run);
                 std::thread::sleep(worked);
                 let begun = Instant::now();
-                database.kill(&Target::Run(run), "latency", &Rights::owner()).unwrap();
+                database.kill(&KillTarget::Run(run), "latency", &Rights::owner()).unwrap();
                 let end = ended(database, run);
                 let waited = begun.elapsed();
                 assert_eq!(
@@ -78,12 +78,12 @@ pub(crate) fn waits(database: &Database, request: &Request, tries: u32, end: End
 }
 
 /// Kills `count` runs of one proc at once: the wait until the last has ended.
-pub(crate) fn wait_of_many(database: &Database, request: &Request, count: u32) -> Duration {
+pub(crate) fn wait_of_many(database: &Database, request: &RunRequest, count: u32) -> Duration {
     let runs: Vec<RunId> = (0..count).map(|_| database.execute(request.clone()).unwrap()).collect();
     runs.iter().for_each(|run| running(database, *run));
     std::thread::sleep(Duration::from_millis(100));
     let begun = Instant::now();
-    database.kill(&Target::All, "latency", &Rights::owner()).unwrap();
+    database.kill(&KillTarget::All, "latency", &Rights::owner()).unwrap();
     runs.iter().for_each(|run| drop(ended(database, *run)));
     begun.elapsed()
 }

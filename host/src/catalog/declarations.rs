@@ -2,7 +2,8 @@
 //! checks it: names, order, repetitions and sizes.
 
 use super::spec::{
-    InputColumn, InputSpec, Mode, OutputColumn, OutputSpec, ParamSpec, ParamType, ProcSpec, Reducer, ReducerSpec,
+    ExecutionMode, InputColumn, InputSpec, OutputColumn, OutputSpec, ParamSpec, ParamType, ProcSpec, Reducer,
+    ReducerSpec,
 };
 use crate::base::{ColumnType, Error, Limits, Result};
 
@@ -140,7 +141,7 @@ impl Declarations {
             return Err(Error::Invalid("it declares no proc; call `declare.proc` in `describe`".into()));
         }
         for proc in &self.procs {
-            if proc.mode == Mode::Distributed && proc.inputs.is_empty() {
+            if proc.mode == ExecutionMode::Distributed && proc.inputs.is_empty() {
                 return Err(Error::Invalid(format!(
                     "distributed proc `{}` declares no input; it has one instance per shard of its first input",
                     proc.name

@@ -14,7 +14,7 @@ pub use declarations::{Declarations, MODEL_COLUMNS};
 pub(crate) use grants::OWNER;
 pub use grants::{Grant, Object, Privilege, Rights};
 pub use resolve::{Resolved, at_version};
-pub use spec::{Mode, ProcSpec};
+pub use spec::{ExecutionMode, ProcSpec};
 pub use users::{UserKind, Users};
 
 use declarations::check_word;

@@ -11,7 +11,7 @@ pub struct ProcSpec {
     /// Its name, unique in the component.
     pub name: String,
     /// How many instances a run has.
-    pub mode: Mode,
+    pub mode: ExecutionMode,
     /// One line for people.
     #[serde(default)]
     pub doc: String,
@@ -32,7 +32,7 @@ pub struct ProcSpec {
 /// How many instances a run has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Mode {
+pub enum ExecutionMode {
     /// One instance per shard of the first input.
     Distributed,
     /// One instance that sees all shards.
@@ -197,7 +197,7 @@ macro_rules! words {
     };
 }
 
-words!(Mode, "mode", Distributed = "distributed", Nondistributed = "nondistributed");
+words!(ExecutionMode, "mode", Distributed = "distributed", Nondistributed = "nondistributed");
 words!(ParamType, "parameter type", Int = "int", Float = "float", Bool = "bool", String = "string", Binary = "binary");
 words!(Reducer, "reducer", Sum = "sum", Min = "min", Max = "max", Mean = "mean", Concat = "concat", First = "first");
 

@@ -4,7 +4,7 @@ use super::Database;
 use crate::base::Result;
 use crate::catalog::{Privilege, Rights};
 use crate::proc::{Creating, Creation, Purpose};
-use crate::run::{Request, check_request, check_startup};
+use crate::run::{RunRequest, check_request, check_startup};
 
 impl Database {
     /// What a user may do; the folder's owner without one.
@@ -37,7 +37,7 @@ impl Database {
     }
 
     /// Whether a run could be started; puts the user's name on the request.
-    pub fn may_execute(&self, rights: &Rights, request: &mut Request) -> Result<()> {
+    pub fn may_execute(&self, rights: &Rights, request: &mut RunRequest) -> Result<()> {
         check_request(rights, &self.catalog, &self.runs, self.storage.snapshot()?.as_ref(), request)
     }
 

@@ -18,7 +18,7 @@ use crate::catalog::{Catalog, ProcChange, Rights};
 use crate::device::{self, Choice, Device, Listed};
 use crate::proc::{CodeCache, Creating, Creation, MAX_INSTANCES};
 use crate::run::{
-    LocalThreads, LogBounds, Request, RunResults, RunStatus, Runs, Sweep, SweepStatus, Target, may_see_startup,
+    KillTarget, LocalThreads, LogBounds, RunRequest, RunResults, RunStatus, Runs, Sweep, SweepStatus, may_see_startup,
 };
 use crate::sql::{Answer, Caller, Context, Sql, Watch};
 use crate::storage::{
@@ -131,12 +131,12 @@ impl Database {
     }
 
     /// Starts a run.
-    pub fn execute(&self, request: Request) -> Result<RunId> {
+    pub fn execute(&self, request: RunRequest) -> Result<RunId> {
         self.execute_for(request, &Caller::default())
     }
 
     /// Starts a run for somebody, if that user may.
-    pub fn execute_for(&self, request: Request, caller: &Caller) -> Result<RunId> {
+    pub fn execute_for(&self, request: RunRequest, caller: &Caller) -> Result<RunId> {
         self.sql.submit(request, caller)
     }
 
@@ -151,7 +151,7 @@ impl Database {
     }
 
     /// Stores a request that is executed whenever a server opens the folder.
-    pub fn add_startup(&self, request: Request, rights: &Rights) -> Result<u64> {
+    pub fn add_startup(&self, request: RunRequest, rights: &Rights) -> Result<u64> {
         self.runs.add_startup(request, rights)
     }
 
@@ -220,7 +220,7 @@ impl Database {
     }
 
     /// Kills runs, if the rights allow it for all of them; answers which.
-    pub fn kill(&self, target: &Target, by: &str, rights: &Rights) -> Result<Vec<RunId>> {
+    pub fn kill(&self, target: &KillTarget, by: &str, rights: &Rights) -> Result<Vec<RunId>> {
         self.runs.kill_as(rights, target, Some(by))
     }
 

@@ -2,8 +2,8 @@
 //! allowed is decided by [`Rights`]; here is what a request asks for.
 
 use super::live::Live;
-use super::plan::{self as planned, Plan};
-use super::request::Request;
+use super::plan::{Destination, RunPlan};
+use super::request::RunRequest;
 use super::runs::{Inner, Runs};
 use crate::base::Result;
 use crate::catalog::{Catalog, Privilege, Rights};
@@ -16,7 +16,7 @@ pub fn check_request(
     catalog: &Catalog,
     runs: &Runs,
     snapshot: &Snapshot,
-    request: &mut Request,
+    request: &mut RunRequest,
 ) -> Result<()> {
     let Some(user) = rights.user() else { return Ok(()) };
     let found = catalog.resolve(&request.proc)?;
@@ -42,7 +42,7 @@ pub fn check_request(
 
 /// Checks again what the user of a run may do, now that it leaves the queue and
 /// its tables are fixed.
-pub(super) fn check_begun(inner: &Inner, live: &Live, plan: &Plan) -> Result<()> {
+pub(super) fn check_begun(inner: &Inner, live: &Live, plan: &RunPlan) -> Result<()> {
     let Some(user) = live.request.on_behalf_of.as_deref() else { return Ok(()) };
     let rights = Rights::of(&inner.storage, Some(user))?;
     let (component, proc) = (&live.resolved.component, &live.resolved.proc);
@@ -58,7 +58,7 @@ pub(super) fn check_begun(inner: &Inner, live: &Live, plan: &Plan) -> Result<()>
         rights.table_state(Privilege::Select, &input.table, &now)?;
     }
     for output in &plan.outputs {
-        if let planned::Target::Existing(table) = &output.target {
+        if let Destination::Existing(table) = &output.destination {
             rights.table_state(Privilege::Insert, table, &now)?;
         }
     }

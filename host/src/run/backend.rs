@@ -87,7 +87,7 @@ pub struct Made {
 }
 
 /// Takes the manifest of an instance, once.
-pub type Done = Box<dyn FnOnce(Manifest) + Send>;
+pub type OnDone = Box<dyn FnOnce(Manifest) + Send>;
 
 /// Executes instances.
 pub trait Backend: Send + Sync {
@@ -97,7 +97,7 @@ pub trait Backend: Send + Sync {
 
     /// Starts an instance and returns; `done` is called when it has ended. Dropped
     /// without a call it fails the instance.
-    fn start(&self, descriptor: Descriptor, contact: Contact, done: Done);
+    fn start(&self, descriptor: Descriptor, contact: Contact, done: OnDone);
 }
 
 impl Manifest {

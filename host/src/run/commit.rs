@@ -8,10 +8,10 @@ use arrow::array::RecordBatch;
 use super::backend::Made;
 use super::history::now_us;
 use super::live::{Live, RunStatus};
-use super::plan::{Output, Plan, Target};
+use super::plan::{Destination, Output, RunPlan};
 use super::runs::Inner;
 use crate::base::{Error, Result, Sharding};
-use crate::catalog::{Mode, Object, Privilege, Rights};
+use crate::catalog::{ExecutionMode, Object, Privilege, Rights};
 use crate::storage::{AppendTo, ModelRecord, Write};
 
 /// How often a commit is made again because another one created its table first.
@@ -24,7 +24,7 @@ const TOGETHER: usize = 4096;
 const PIECE_BYTES: usize = 16 << 20;
 
 /// Appends what all instances made, in shard order, and ends the run.
-pub(super) fn commit(inner: &Inner, live: &Arc<Live>, plan: &Plan, made: &[Made]) -> Result<()> {
+pub(super) fn commit(inner: &Inner, live: &Arc<Live>, plan: &RunPlan, made: &[Made]) -> Result<()> {
     let mut attempt = 1;
     loop {
         let mut write = stage(inner, live, plan, made)?;
@@ -98,7 +98,7 @@ fn conclude(inner: &Inner, live: &Live, concluded: RunStatus, stored: Stored) {
 }
 
 /// Writes the rows to files that nothing names yet.
-fn stage(inner: &Inner, live: &Live, plan: &Plan, made: &[Made]) -> Result<Write> {
+fn stage(inner: &Inner, live: &Live, plan: &RunPlan, made: &[Made]) -> Result<Write> {
     let proc = &live.resolved.proc;
     let mut write = inner.storage.begin();
     write.describe(&format!("proc:{}", proc.name), &format!("run {}", live.id));
@@ -106,22 +106,22 @@ fn stage(inner: &Inner, live: &Live, plan: &Plan, made: &[Made]) -> Result<Write
     // Read after the tables, which the commit expects to be the same.
     let rights = Rights::of(&inner.storage, live.request.on_behalf_of.as_deref())?;
     for (place, output) in plan.outputs.iter().enumerate() {
-        let target = match (&output.target, now.table(&output.table)) {
-            (Target::Existing(table), _) => {
+        let destination = match (&output.destination, now.table(&output.table)) {
+            (Destination::Existing(table), _) => {
                 rights.table(Privilege::Insert, &table.name)?;
                 write.expect_table(table);
-                output.target.clone()
+                output.destination.clone()
             }
             // Another commit made it meanwhile: as good, if it is the same and may be written.
-            (Target::New { .. }, Ok(table)) if table.schema == output.schema => {
+            (Destination::New { .. }, Ok(table)) if table.schema == output.schema => {
                 rights.table(Privilege::Insert, &table.name)?;
                 write.expect_table(&table);
-                Target::Existing(table)
+                Destination::Existing(table)
             }
-            (Target::New { sharding, shards }, _) => {
+            (Destination::New { sharding, shards }, _) => {
                 write.create_table(&output.table, &output.schema, sharding.clone(), *shards)?;
                 rights.own(&mut write, &Object::Table(output.table.clone()));
-                output.target.clone()
+                output.destination.clone()
             }
         };
         for (shard, rows) in (0..).zip(made) {
@@ -129,7 +129,7 @@ fn stage(inner: &Inner, live: &Live, plan: &Plan, made: &[Made]) -> Result<Write
             let mut batches = batches.peekable();
             if batches.peek().is_some() {
                 let pieces = batches.flat_map(in_pieces).map(|piece| live.check().map(|()| piece));
-                let to = placement(output, &target, (proc.mode, plan.instances), shard);
+                let to = placement(output, &destination, (proc.mode, plan.instances), shard);
                 write.append(&output.table, to, pieces)?;
             }
         }
@@ -158,16 +158,21 @@ fn in_pieces(batch: &RecordBatch) -> impl Iterator<Item = RecordBatch> {
 
 /// Where an instance's rows go. Rows of a distributed proc stay in its shard
 /// where the table is divided alike; storage refuses keys that belong elsewhere.
-fn placement(output: &Output, target: &Target, (mode, instances): (Mode, u32), shard: u32) -> AppendTo {
-    let (sharding, shards) = match target {
-        Target::Existing(table) => (&table.sharding, table.shards),
-        Target::New { sharding, shards } => (sharding, *shards),
+fn placement(
+    output: &Output,
+    destination: &Destination,
+    (mode, instances): (ExecutionMode, u32),
+    shard: u32,
+) -> AppendTo {
+    let (sharding, shards) = match destination {
+        Destination::Existing(table) => (&table.sharding, table.shards),
+        Destination::New { sharding, shards } => (sharding, *shards),
     };
     match sharding {
         // Model files are large and never kept in the catalog, so they go to files.
         Sharding::Replicated => AppendTo::Shard(0),
         Sharding::Random if output.models => AppendTo::Shard(0),
-        _ if mode == Mode::Distributed && shards == instances => AppendTo::Shard(shard),
+        _ if mode == ExecutionMode::Distributed && shards == instances => AppendTo::Shard(shard),
         _ => AppendTo::Deal,
     }
 }

@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::backend::{Contact, Descriptor, Done};
+use super::backend::{Contact, Descriptor, OnDone};
 use super::live::Live;
 use crate::base::RunId;
 
@@ -41,7 +41,7 @@ pub(super) struct Start {
     pub(super) live: Arc<Live>,
     pub(super) descriptor: Descriptor,
     pub(super) contact: Contact,
-    pub(super) done: Done,
+    pub(super) done: OnDone,
 }
 
 /// What has got a place.

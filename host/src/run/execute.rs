@@ -15,7 +15,7 @@ use super::commit;
 use super::dispatch::Start;
 use super::failures::Failures;
 use super::live::{Live, Voice};
-use super::plan::Plan;
+use super::plan::RunPlan;
 use super::runs::Inner;
 use crate::base::{Error, Result};
 use crate::device::{KillSwitch, Quota};
@@ -70,9 +70,9 @@ impl Drop for Place<'_> {
     }
 }
 
-fn plan(inner: &Inner, live: &Arc<Live>, kill: &KillSwitch) -> Result<Plan> {
+fn plan(inner: &Inner, live: &Arc<Live>, kill: &KillSwitch) -> Result<RunPlan> {
     let snapshot = inner.storage.snapshot()?;
-    let plan = Plan::make(&live.resolved.proc, &live.request, &snapshot)?;
+    let plan = RunPlan::make(&live.resolved.proc, &live.request, &snapshot)?;
     access::check_begun(inner, live, &plan)?;
     let record = live.plan(snapshot.id, plan.instances);
     let mut write = inner.storage.begin();
@@ -86,7 +86,7 @@ fn plan(inner: &Inner, live: &Arc<Live>, kill: &KillSwitch) -> Result<Plan> {
 struct Instances<'a> {
     inner: &'a Arc<Inner>,
     live: &'a Arc<Live>,
-    plan: &'a Plan,
+    plan: &'a RunPlan,
     kill: &'a KillSwitch,
     quota: Quota,
     sender: Sender<Event>,
@@ -127,7 +127,7 @@ impl Instances<'_> {
     }
 }
 
-fn descriptor(live: &Live, plan: &Plan, shard: u32) -> Descriptor {
+fn descriptor(live: &Live, plan: &RunPlan, shard: u32) -> Descriptor {
     let inputs = plan.inputs.iter().map(|input| InputShard {
         name: input.name.clone(),
         snapshot: Arc::clone(&plan.snapshot),

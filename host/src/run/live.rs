@@ -4,7 +4,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::history::{History, now_us};
-use super::request::Request;
+use super::request::RunRequest;
 use super::results::Value;
 use crate::base::{Error, Limits, Result, RunId};
 use crate::catalog::Resolved;
@@ -33,7 +33,7 @@ pub struct LogBounds {
 /// A run that has not ended.
 pub(super) struct Live {
     pub(super) id: RunId,
-    pub(super) request: Request,
+    pub(super) request: RunRequest,
     pub(super) resolved: Resolved,
     /// `component.proc`.
     pub(super) proc: String,
@@ -72,7 +72,7 @@ struct Instance {
 }
 
 impl Live {
-    pub(super) fn new(record: RunRecord, request: Request, resolved: Resolved, limits: Limits) -> Arc<Self> {
+    pub(super) fn new(record: RunRecord, request: RunRequest, resolved: Resolved, limits: Limits) -> Arc<Self> {
         let history = History::new(record.id, &limits);
         let id = record.id;
         let state = State { record, instances: Vec::new(), history, kill: None, phase: Phase::Queued, changes: 1 };

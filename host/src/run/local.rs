@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use super::backend::{Backend, Contact, Descriptor, Done, Made, Manifest};
+use super::backend::{Backend, Contact, Descriptor, Made, Manifest, OnDone};
 use super::checkpoints::Keeper;
 use crate::base::{Limits, Result};
 use crate::catalog::Catalog;
@@ -109,7 +109,7 @@ impl Backend for LocalThreads {
         self.component(component, limits, kill).map(drop)
     }
 
-    fn start(&self, descriptor: Descriptor, contact: Contact, done: Done) {
+    fn start(&self, descriptor: Descriptor, contact: Contact, done: OnDone) {
         let (this, shard) = (self.clone(), descriptor.shard);
         let name = format!("run {}.{shard}", descriptor.run);
         let thread = std::thread::Builder::new().name(name);

@@ -28,13 +28,13 @@ mod sweep;
 mod testing;
 
 pub use access::{check_request, check_startup, may_see_startup};
-pub use backend::{Backend, Contact, Descriptor, Done, InputShard, Made, Manifest};
+pub use backend::{Backend, Contact, Descriptor, InputShard, Made, Manifest, OnDone};
 pub use live::{LogBounds, RunStatus};
 pub use local::LocalThreads;
 pub use outputs::only_output;
-pub use request::{Bytes, InputRef, OnFailure, Request};
+pub use request::{Bytes, InputRef, OnFailure, RunRequest};
 pub use results::Value;
-pub use runs::{RunResults, Runs, TEMPORARY, Target};
+pub use runs::{KillTarget, RunResults, Runs, TEMPORARY};
 pub use startup::{Execute, Wanted};
 pub use suite::{Suite, SuiteReport, TestReport};
 pub use sweep::{Sweep, SweepStatus};

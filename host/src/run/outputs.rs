@@ -3,7 +3,7 @@
 
 use crate::base::{Column, ColumnType, Error, Result, Schema};
 use crate::catalog::spec::{OutputSpec, ProcSpec};
-use crate::catalog::{MODEL_COLUMNS, Mode};
+use crate::catalog::{ExecutionMode, MODEL_COLUMNS};
 
 /// The columns of a new table for this output. `paired` are those of the input
 /// at the same place.
@@ -72,10 +72,10 @@ pub(super) fn check_existing(proc: &ProcSpec, spec: &OutputSpec, table: &str, sc
 }
 
 /// How many shards a new table of a proc's output has.
-pub(super) fn new_shards(mode: Mode, instances: u32) -> u32 {
+pub(super) fn new_shards(mode: ExecutionMode, instances: u32) -> u32 {
     match mode {
-        Mode::Distributed => instances,
-        Mode::Nondistributed => crate::base::DEFAULT_SHARDS,
+        ExecutionMode::Distributed => instances,
+        ExecutionMode::Nondistributed => crate::base::DEFAULT_SHARDS,
     }
 }
 

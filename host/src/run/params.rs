@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::request::Request;
+use super::request::RunRequest;
 use crate::base::{Error, Limits, Result};
 use crate::catalog::spec::{ParamSpec, ParamType, ProcSpec};
 
@@ -14,7 +14,7 @@ pub(super) struct Params {
 }
 
 /// Checks what was given by name and type, and fills in defaults.
-pub(super) fn resolve(proc: &ProcSpec, request: &Request) -> Result<Params> {
+pub(super) fn resolve(proc: &ProcSpec, request: &RunRequest) -> Result<Params> {
     let texts = request.params.iter().map(|(name, _)| (name, false));
     let given: Vec<_> = texts.chain(request.binary_params.iter().map(|(name, _)| (name, true))).collect();
     for (i, (name, binary)) in given.iter().enumerate() {

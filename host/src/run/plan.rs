@@ -6,15 +6,15 @@ use std::sync::Arc;
 
 use super::outputs;
 use super::params::{self, Params};
-use super::request::{InputRef, Request};
+use super::request::{InputRef, RunRequest};
 use crate::base::{Error, Result, Schema, Sharding, check_table_name};
 use crate::catalog::spec::{InputSpec, OutputSpec};
-use crate::catalog::{MODEL_COLUMNS, Mode, ProcSpec};
+use crate::catalog::{ExecutionMode, MODEL_COLUMNS, ProcSpec};
 use crate::storage::{Snapshot, TableState};
 use crate::table::Shards;
 
 /// A request, resolved at one snapshot.
-pub(super) struct Plan {
+pub(super) struct RunPlan {
     pub(super) snapshot: Arc<Snapshot>,
     pub(super) params: Params,
     pub(super) inputs: Vec<Input>,
@@ -64,21 +64,21 @@ pub(super) struct Output {
     /// The table's name.
     pub(super) table: String,
     pub(super) schema: Schema,
-    pub(super) target: Target,
+    pub(super) destination: Destination,
     /// Whether its rows hold models.
     pub(super) models: bool,
 }
 
 /// Whether an output's table is there.
 #[derive(Clone)]
-pub(super) enum Target {
+pub(super) enum Destination {
     Existing(Arc<TableState>),
     New { sharding: Sharding, shards: u32 },
 }
 
-impl Plan {
+impl RunPlan {
     /// Checks `request` against `proc` and the tables of `snapshot`.
-    pub(super) fn make(proc: &ProcSpec, request: &Request, snapshot: &Arc<Snapshot>) -> Result<Self> {
+    pub(super) fn make(proc: &ProcSpec, request: &RunRequest, snapshot: &Arc<Snapshot>) -> Result<Self> {
         let params = params::resolve(proc, request)?;
         check_counts(proc, request)?;
         let mut inputs = Vec::new();
@@ -88,7 +88,7 @@ impl Plan {
             inputs.push(input(proc, spec, given, table, share)?);
         }
         let instances = match (proc.mode, inputs.first()) {
-            (Mode::Distributed, Some(first)) => first.table.shards,
+            (ExecutionMode::Distributed, Some(first)) => first.table.shards,
             _ => 1,
         };
         let mut planned: Vec<Output> = Vec::new();
@@ -112,7 +112,7 @@ impl Plan {
 }
 
 /// Refuses numbers of inputs and outputs other than the declared ones.
-pub(super) fn check_counts(proc: &ProcSpec, request: &Request) -> Result<()> {
+pub(super) fn check_counts(proc: &ProcSpec, request: &RunRequest) -> Result<()> {
     check_count(proc, "reads", proc.inputs.iter().map(|i| &i.name), request.inputs.len())?;
     check_count(proc, "appends to", proc.outputs.iter().map(|o| &o.name), request.outputs.len())
 }
@@ -140,12 +140,12 @@ fn check_count<'a>(
 fn share(proc: &ProcSpec, spec: &InputSpec, first: Option<&TableState>, table: &TableState) -> Result<Share> {
     match (proc.mode, first) {
         // The first input makes the instances.
-        (Mode::Distributed, None) => Ok(Share::Own),
+        (ExecutionMode::Distributed, None) => Ok(Share::Own),
         _ if holds_models(&table.schema) => Ok(Share::InOrder),
-        (Mode::Nondistributed, _) => Ok(Share::Whole),
-        (Mode::Distributed, Some(_)) if table.sharding == Sharding::Replicated => Ok(Share::Whole),
-        (Mode::Distributed, Some(first)) if first.shards == table.shards => Ok(Share::Own),
-        (Mode::Distributed, Some(first)) => Err(Error::Invalid(format!(
+        (ExecutionMode::Nondistributed, _) => Ok(Share::Whole),
+        (ExecutionMode::Distributed, Some(_)) if table.sharding == Sharding::Replicated => Ok(Share::Whole),
+        (ExecutionMode::Distributed, Some(first)) if first.shards == table.shards => Ok(Share::Own),
+        (ExecutionMode::Distributed, Some(first)) => Err(Error::Invalid(format!(
             "input `{}`: table `{}` has {} shards, table `{}` has {}; \
              inputs of distributed proc `{}` must be replicated or have as many shards as the first \
              when they are read; execute it again, then the rows are dealt alike",
@@ -193,18 +193,18 @@ fn output(
     (paired, instances): (Option<&Schema>, u32),
     snapshot: &Snapshot,
 ) -> Result<Output> {
-    let (schema, target) = match snapshot.table(table) {
+    let (schema, destination) = match snapshot.table(table) {
         Ok(existing) => {
             outputs::check_existing(proc, spec, table, &existing.schema)?;
             let is_keyed = matches!(existing.sharding, Sharding::Key(_));
-            if proc.mode == Mode::Distributed && is_keyed && existing.shards != instances {
+            if proc.mode == ExecutionMode::Distributed && is_keyed && existing.shards != instances {
                 return Err(Error::Invalid(format!(
                     "output `{}`: table `{table}` is sharded by key into {} shards, the run has {instances} instances; \
                      the numbers must be equal",
                     spec.name, existing.shards
                 )));
             }
-            (existing.schema.clone(), Target::Existing(existing))
+            (existing.schema.clone(), Destination::Existing(existing))
         }
         Err(Error::NotFound { .. }) => {
             check_table_name(table)?;
@@ -217,9 +217,9 @@ fn output(
             }
             let sharding = if spec.models { Sharding::Replicated } else { Sharding::Random };
             let shards = outputs::new_shards(proc.mode, instances);
-            (outputs::schema_of(spec, paired)?, Target::New { sharding, shards })
+            (outputs::schema_of(spec, paired)?, Destination::New { sharding, shards })
         }
         Err(other) => return Err(other),
     };
-    Ok(Output { name: spec.name.clone(), table: table.to_owned(), schema, target, models: spec.models })
+    Ok(Output { name: spec.name.clone(), table: table.to_owned(), schema, destination, models: spec.models })
 }

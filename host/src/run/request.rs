@@ -8,7 +8,7 @@ use crate::base::{LimitChanges, RunId};
 
 /// One execution of a proc, as asked for.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Request {
+pub struct RunRequest {
     /// `proc` or `component.proc`.
     pub proc: String,
     /// Tables to read, in the order the proc declares.
@@ -135,7 +135,7 @@ impl InputRef {
     }
 }
 
-impl Request {
+impl RunRequest {
     /// Whether rows are read before it is queued: those of filters and queries.
     pub(super) fn reads_first(&self) -> bool {
         self.inputs.iter().any(|input| input.filter.is_some() || input.query.is_some())

@@ -4,14 +4,14 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use super::backend::{Backend, Done, Manifest};
+use super::backend::{Backend, Manifest, OnDone};
 use super::commit;
 use super::dispatch::{Dispatch, Next, Start};
 use super::execute;
 use super::history::now_us;
 use super::live::{Live, LogBounds, RunStatus};
-use super::plan::Plan;
-use super::request::Request;
+use super::plan::RunPlan;
+use super::request::RunRequest;
 use super::results::{self, Value};
 use crate::base::{Error, Limits, Result, RunId};
 use crate::catalog::{Catalog, OWNER, Privilege, ProcChange, Resolved, Rights};
@@ -37,7 +37,7 @@ pub(super) struct Inner {
 /// Which runs to kill.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Target {
+pub enum KillTarget {
     /// This one.
     Run(RunId),
     /// All with this tag.
@@ -95,12 +95,12 @@ impl Runs {
     }
 
     /// The proc of a request.
-    pub(super) fn proc_of(&self, request: &Request) -> Result<Resolved> {
+    pub(super) fn proc_of(&self, request: &RunRequest) -> Result<Resolved> {
         self.0.catalog.resolve(&request.proc)
     }
 
     /// The proc of a request whose names, tag and parameters are right.
-    pub(super) fn check(&self, request: &Request) -> Result<Resolved> {
+    pub(super) fn check(&self, request: &RunRequest) -> Result<Resolved> {
         let resolved = self.proc_of(request)?;
         if let Some(tag) = &request.tag {
             crate::base::check_name("tag", tag)?;
@@ -122,11 +122,11 @@ impl Runs {
     }
 
     /// Checks a request and queues it. The answer comes before it executes.
-    pub fn execute(&self, mut request: Request) -> Result<RunId> {
+    pub fn execute(&self, mut request: RunRequest) -> Result<RunId> {
         let resolved = self.check(&request)?;
         self.check_room(1)?;
         let snapshot = self.0.storage.snapshot()?;
-        let plan = Plan::make(&resolved.proc, &request, &snapshot)?;
+        let plan = RunPlan::make(&resolved.proc, &request, &snapshot)?;
         let setting = self.0.catalog.setting(&resolved.component.name, &resolved.proc.name)?;
         let limits = self.limits_with(&setting)?.with(&request.limits)?;
         plan.params.check_size(&limits)?;
@@ -169,7 +169,7 @@ impl Runs {
 
     /// Whose run it will be. The folder's owner may write any name on its requests,
     /// but that of a user would put the run among that user's.
-    fn asked_by(&self, request: &Request) -> Result<String> {
+    fn asked_by(&self, request: &RunRequest) -> Result<String> {
         if let Some(user) = &request.on_behalf_of {
             return Ok(user.clone());
         }
@@ -340,15 +340,15 @@ impl Runs {
     }
 
     /// As [`kill_as`](Self::kill_as), for the folder's owner.
-    pub fn kill(&self, target: &Target, by: Option<&str>) -> Result<Vec<RunId>> {
+    pub fn kill(&self, target: &KillTarget, by: Option<&str>) -> Result<Vec<RunId>> {
         self.kill_as(&Rights::owner(), target, by)
     }
 
     /// Ends runs, if the rights allow it for all of them; nothing of them is
     /// committed. Answers which. A single run that has ended, or is past the point
     /// where it can be stopped, is an error.
-    pub fn kill_as(&self, rights: &Rights, target: &Target, by: Option<&str>) -> Result<Vec<RunId>> {
-        if let Target::Run(id) = target {
+    pub fn kill_as(&self, rights: &Rights, target: &KillTarget, by: Option<&str>) -> Result<Vec<RunId>> {
+        if let KillTarget::Run(id) = target {
             rights.run(&self.status(*id)?.run)?;
             let Some(live) = self.0.dispatch.find(*id) else {
                 let run = self.0.storage.run(*id)?;
@@ -361,7 +361,7 @@ impl Runs {
         }
         let mut chosen = self.0.dispatch.all();
         chosen.retain(|live| match target {
-            Target::Tag(tag) => live.tag() == Some(tag) && !live.has_ended(),
+            KillTarget::Tag(tag) => live.tag() == Some(tag) && !live.has_ended(),
             _ => !live.has_ended(),
         });
         // What is queued from here on was not looked at, and is left alone.
@@ -469,7 +469,7 @@ impl Inner {
 /// Tells a run that an instance has ended, whatever becomes of its thread.
 struct Answer {
     shard: u32,
-    done: Option<Done>,
+    done: Option<OnDone>,
 }
 
 impl Answer {

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{MutexGuard, PoisonError};
 
 use super::history::now_us;
-use super::request::Request;
+use super::request::RunRequest;
 use super::runs::Runs;
 use crate::base::{Error, Result, RunId};
 use crate::catalog::Rights;
@@ -15,12 +15,12 @@ use crate::storage::StartupRecord;
 pub type Wanted<'a> = dyn Fn() -> bool + Sync + 'a;
 
 /// Executes a stored request, until it is killed.
-pub type Execute<'a> = dyn Fn(Request, &KillSwitch) -> Result<RunId> + Sync + 'a;
+pub type Execute<'a> = dyn Fn(RunRequest, &KillSwitch) -> Result<RunId> + Sync + 'a;
 
 impl Runs {
     /// Stores a request; it is executed from the next time on. Refuses what could
     /// not be executed now, as far as that shows without reading tables.
-    pub fn add_startup(&self, mut request: Request, rights: &Rights) -> Result<u64> {
+    pub fn add_startup(&self, mut request: RunRequest, rights: &Rights) -> Result<u64> {
         let resolved = self.check(&request)?;
         super::plan::check_counts(&resolved.proc, &request)?;
         // The name decides with whose rights it is executed; the owner's is a mere label.
@@ -69,7 +69,7 @@ impl Runs {
                     return;
                 }
                 let request = self.request_of(&startup);
-                let reads_first = request.as_ref().is_ok_and(Request::reads_first);
+                let reads_first = request.as_ref().is_ok_and(RunRequest::reads_first);
                 let start = move || self.start_one(&startup, request, (is_wanted, execute));
                 let thread = std::thread::Builder::new().name("quern-start-up".into());
                 match reads_first {
@@ -85,7 +85,7 @@ impl Runs {
     fn start_one(
         &self,
         startup: &StartupRecord,
-        request: Result<Request>,
+        request: Result<RunRequest>,
         (is_wanted, execute): (&Wanted<'_>, &Execute<'_>),
     ) {
         let kill = KillSwitch::new();
@@ -118,8 +118,8 @@ impl Runs {
         }
     }
 
-    fn request_of(&self, startup: &StartupRecord) -> Result<Request> {
-        serde_json::from_str::<Request>(&startup.request).map_err(|e| Error::Corrupt {
+    fn request_of(&self, startup: &StartupRecord) -> Result<RunRequest> {
+        serde_json::from_str::<RunRequest>(&startup.request).map_err(|e| Error::Corrupt {
             what: format!("request {} for start-up", startup.id),
             reason: format!("it cannot be read ({e}); cancel it with `quern run kill --startup {}`", startup.id),
         })

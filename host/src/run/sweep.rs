@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::request::Request;
-use super::runs::{Inner, Runs, Target};
+use super::request::RunRequest;
+use super::runs::{Inner, KillTarget, Runs};
 use crate::base::{Error, Result, RunId};
 use crate::storage::{RunFilter, RunRecord, RunState};
 
@@ -18,7 +18,7 @@ const SEED: &str = "seed";
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Sweep {
     /// What all have in common; its tag is that of all.
-    pub request: Request,
+    pub request: RunRequest,
     /// The parameters of each run, beside the common ones.
     pub points: Vec<Vec<(String, String)>>,
 }
@@ -53,13 +53,13 @@ impl Runs {
     /// Queues all runs of a sweep by `execute`, which takes one request. Either all
     /// are queued, or none has begun: those that were queued before one was refused
     /// are killed, and their records say so.
-    pub fn sweep(&self, sweep: Sweep, execute: impl Fn(Request) -> Result<RunId>) -> Result<SweepStatus> {
+    pub fn sweep(&self, sweep: Sweep, execute: impl Fn(RunRequest) -> Result<RunId>) -> Result<SweepStatus> {
         let Sweep { request, points } = sweep;
         let tag = request.tag.clone().unwrap_or_else(|| format!("sweep-{}", short_id()));
         let has_seed = self.proc_of(&request)?.proc.params.iter().any(|param| param.name == SEED);
         let mut requests = Vec::with_capacity(points.len());
         for point in points {
-            let mut one = Request { tag: Some(tag.clone()), ..request.clone() };
+            let mut one = RunRequest { tag: Some(tag.clone()), ..request.clone() };
             for (name, value) in point {
                 if name == SEED && !has_seed {
                     let seed = value.parse().map_err(|_| {
@@ -78,7 +78,7 @@ impl Runs {
         let mut queued = Vec::with_capacity(requests.len());
         let count = requests.len();
         for request in requests {
-            match execute(Request { sweep: Some(held.sweep), ..request }) {
+            match execute(RunRequest { sweep: Some(held.sweep), ..request }) {
                 Ok(id) => queued.push(id),
                 Err(error) if queued.is_empty() => return Err(error),
                 Err(error) => return Err(self.take_back(&queued, count, &error)),
@@ -96,7 +96,7 @@ impl Runs {
         let why = format!("its sweep: run {next} of {count} could not be queued");
         for id in queued {
             // One that somebody killed in the meantime has ended as well.
-            drop(self.kill(&Target::Run(*id), Some(&why)));
+            drop(self.kill(&KillTarget::Run(*id), Some(&why)));
         }
         Error::Invalid(format!(
             "run {next} of the {count} of the sweep was refused: {}; those queued before it were killed before they began",

@@ -10,9 +10,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::local::LocalThreads;
-use super::request::{Bytes, InputRef, Request};
+use super::request::{Bytes, InputRef, RunRequest};
 use super::results::Value;
-use super::runs::{Runs, Target};
+use super::runs::{KillTarget, Runs};
 use crate::base::{Column, Error, Limits, Result, RunId, Schema, Sharding};
 use crate::catalog::{Catalog, NewComponent};
 use crate::device::KillSwitch;
@@ -61,8 +61,8 @@ impl Workshop {
         Ok(Self { storage, tables, runs, component, limits, kill, _folder: folder })
     }
 
-    fn request(&self, run: TestRun) -> Result<Request> {
-        let mut request = Request::new(format!("{}.{}", self.component, run.proc));
+    fn request(&self, run: TestRun) -> Result<RunRequest> {
+        let mut request = RunRequest::new(format!("{}.{}", self.component, run.proc));
         request.inputs = run
             .inputs
             .into_iter()
@@ -163,7 +163,7 @@ impl TestTables for Workshop {
             }
             if let Err(late) = self.kill.check() {
                 // One that is committing ends by itself.
-                drop(self.runs.kill(&Target::Run(run), Some("the end of its test")));
+                drop(self.runs.kill(&KillTarget::Run(run), Some("the end of its test")));
                 return Err(late);
             }
         }

@@ -27,7 +27,7 @@ use super::wire::{ToClient, ToHolder, write_event};
 use crate::base::{Error, Result};
 use crate::catalog::Rights;
 use crate::database::{Database, Options};
-use crate::run::Target;
+use crate::run::KillTarget;
 use crate::sql::Watch;
 
 /// Clients at one time; more are refused.
@@ -163,7 +163,7 @@ impl Holder {
                 stopped.get_or_insert_with(Instant::now);
                 let database = self.shared.lock().database.clone();
                 if let Some(database) = database {
-                    database.kill(&Target::All, "the end of the process that held the folder", &Rights::owner())?;
+                    database.kill(&KillTarget::All, "the end of the process that held the folder", &Rights::owner())?;
                 }
             }
             std::thread::sleep(LOOK_EVERY);

@@ -15,7 +15,7 @@ use crate::catalog::ProcChange;
 use crate::database::{Import, ImportDone, Model, ModelRef};
 use crate::device::Listed;
 use crate::proc::Creation;
-use crate::run::{Request as RunRequest, Sweep, SweepStatus, Target};
+use crate::run::{KillTarget, RunRequest, Sweep, SweepStatus};
 use crate::sql::Done;
 use crate::storage::Versions;
 
@@ -138,7 +138,7 @@ pub enum Request {
     /// Stops runs.
     Kill {
         /// Which.
-        target: Target,
+        target: KillTarget,
         /// Who asks, in words.
         by: String,
     },

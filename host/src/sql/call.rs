@@ -13,13 +13,13 @@ use super::provider::{View, sql_schema};
 use super::scan::{Batches, Source};
 use super::statement::Call;
 use crate::base::{Error, Result, Schema};
-use crate::run::{Request, TEMPORARY, only_output};
+use crate::run::{RunRequest, TEMPORARY, only_output};
 
 /// A call whose columns are known.
 #[derive(Clone, Debug)]
 pub(super) struct Planned {
     name: String,
-    request: Request,
+    request: RunRequest,
     /// As SQL sees them.
     pub(super) schema: SchemaRef,
 }

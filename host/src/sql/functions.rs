@@ -14,7 +14,7 @@ use super::system;
 use crate::base::{Error, Limits, Result, RunId};
 use crate::catalog::Privilege;
 use crate::proc::{CodeCache, Creation};
-use crate::run::{InputRef, OnFailure, Request, RunStatus, Target, check_request, check_startup};
+use crate::run::{InputRef, KillTarget, OnFailure, RunRequest, RunStatus, check_request, check_startup};
 use crate::storage::RunState;
 
 /// Options of `EXECUTE FUNCTION` beside the limits.
@@ -197,14 +197,14 @@ pub(super) fn execute(session: &Session, view: &View, execute: &Execute) -> Resu
 
 /// What `EXECUTE FUNCTION` asks for.
 pub(super) struct Asked {
-    pub(super) request: Request,
+    pub(super) request: RunRequest,
     wait: bool,
     at_startup: bool,
 }
 
 /// The request of a statement.
 pub(super) fn request(view: &View, execute: &Execute) -> Result<Asked> {
-    let mut request = Request::new(&execute.proc);
+    let mut request = RunRequest::new(&execute.proc);
     request.outputs.clone_from(&execute.outputs);
     request.params.clone_from(&execute.params);
     request.binary_params.clone_from(&execute.binary_params);
@@ -231,7 +231,7 @@ pub(super) fn request(view: &View, execute: &Execute) -> Result<Asked> {
 }
 
 /// Applies one option.
-fn option(request: &mut Request, name: &str, value: &str) -> Result<()> {
+fn option(request: &mut RunRequest, name: &str, value: &str) -> Result<()> {
     match name {
         "run_tag" => request.tag = Some(value.to_owned()),
         "keep_going" => {
@@ -294,7 +294,7 @@ pub(super) fn finish_or_kill(view: &View, run: RunId) -> Result<()> {
     let ended = finish(view, run);
     if ended.is_err() {
         // One that has ended by itself cannot be killed, which is as good.
-        let _ = view.system.runs.kill(&Target::Run(run), Some("the end of its query"));
+        let _ = view.system.runs.kill(&KillTarget::Run(run), Some("the end of its query"));
     }
     ended.map(|_| ())
 }
@@ -302,9 +302,9 @@ pub(super) fn finish_or_kill(view: &View, run: RunId) -> Result<()> {
 /// `KILL`.
 pub(super) fn kill(view: &View, kill: &Kill) -> Result<Done> {
     let (target, whose) = match kill {
-        Kill::Run(run) => (Target::Run(RunId(*run)), String::new()),
-        Kill::Tag(tag) => (Target::Tag(tag.clone()), format!(" with tag `{tag}`")),
-        Kill::All => (Target::All, String::new()),
+        Kill::Run(run) => (KillTarget::Run(RunId(*run)), String::new()),
+        Kill::Tag(tag) => (KillTarget::Tag(tag.clone()), format!(" with tag `{tag}`")),
+        Kill::All => (KillTarget::All, String::new()),
         Kill::Startup(id) => {
             check_startup(&view.caller.rights, &view.system.runs, *id)?;
             view.system.runs.remove_startup(*id)?;

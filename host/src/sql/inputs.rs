@@ -15,12 +15,12 @@ use super::provider::View;
 use super::session::Session;
 use super::statement::{Call, Kind, Planned, Statement};
 use crate::base::{DEFAULT_SHARDS, Error, Result, RunId, Sharding};
-use crate::catalog::Mode;
-use crate::run::{InputRef, Request, TEMPORARY, check_request};
+use crate::catalog::ExecutionMode;
+use crate::run::{InputRef, RunRequest, TEMPORARY, check_request};
 use crate::storage::{AppendTo, TableState};
 
 /// Queues a run; its inputs that are filters or queries are read now.
-pub(super) fn submit(session: &Session, view: &View, mut request: Request) -> Result<RunId> {
+pub(super) fn submit(session: &Session, view: &View, mut request: RunRequest) -> Result<RunId> {
     let system = &view.system;
     check_request(&view.caller.rights, &system.catalog, &system.runs, &view.snapshot, &mut request)?;
     let mut stored = Ok(());
@@ -44,7 +44,7 @@ pub(super) fn submit(session: &Session, view: &View, mut request: Request) -> Re
 
 /// What the first input means for the others.
 struct First {
-    mode: Mode,
+    mode: ExecutionMode,
     /// Into how many shards it is divided.
     shards: Option<u32>,
 }
@@ -52,7 +52,7 @@ struct First {
 impl First {
     /// Whether the instances of a run cannot each read their shard of `table`.
     fn differs(&self, table: &TableState) -> bool {
-        let is_divided = self.mode == Mode::Distributed
+        let is_divided = self.mode == ExecutionMode::Distributed
             && table.sharding != Sharding::Replicated
             && change::default_sharding(&table.schema) != Sharding::Replicated;
         is_divided && self.shards.is_some_and(|shards| shards != table.shards)

@@ -44,7 +44,7 @@ pub use watch::{Caller, Watch};
 use crate::base::{Limits, Result, RunId};
 use crate::catalog::Catalog;
 use crate::device::Device;
-use crate::run::{Request, Runs};
+use crate::run::{RunRequest, Runs};
 use crate::storage::Storage;
 use provider::View;
 use session::Session;
@@ -129,7 +129,7 @@ impl Sql {
     }
 
     /// Queues a run; its inputs may be filters and queries.
-    pub fn submit(&self, request: Request, caller: &Caller) -> Result<RunId> {
+    pub fn submit(&self, request: RunRequest, caller: &Caller) -> Result<RunId> {
         inputs::submit(&self.0.session, &self.view(caller)?, request)
     }
 

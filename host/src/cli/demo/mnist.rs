@@ -22,7 +22,7 @@ use crate::cli::report::Interrupted;
 use crate::cli::sql::query;
 use crate::database::{Import, ImportMode};
 use crate::proc::Creation;
-use crate::run::{InputRef, Request as RunRequest};
+use crate::run::{InputRef, RunRequest};
 use crate::server::{Role, RunView};
 
 const EXAMPLES: &str = "\

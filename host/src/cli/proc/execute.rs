@@ -15,7 +15,7 @@ use crate::cli::interrupt;
 use crate::cli::output::Progress;
 use crate::cli::report::{Interrupted, unexpected};
 use crate::cli::run::{goes_on, kill, log_line, plain, receipts};
-use crate::run::{Bytes, InputRef, OnFailure, Request as RunRequest, Target};
+use crate::run::{Bytes, InputRef, KillTarget, OnFailure, RunRequest};
 use crate::server::{Connection, Event, Reply, Request, Role, RunView};
 use crate::storage::RunState;
 
@@ -222,13 +222,13 @@ pub(crate) fn follow(
             killed = true;
             progress.line(&context.err.dim(&format!("killing run {run}; Ctrl-C again leaves at once")));
             // A run that ended meanwhile cannot be killed, which is as good.
-            let _ = kill(connection, Target::Run(run), interrupt::name().to_owned());
+            let _ = kill(connection, KillTarget::Run(run), interrupt::name().to_owned());
         }
         Ok(())
     });
     progress.finish();
     if reply.is_err() && interrupt::asked() && connection.is_served() {
-        context.note(&goes_on(&Target::Run(run)));
+        context.note(&goes_on(&KillTarget::Run(run)));
         return Err(Interrupted.into());
     }
     match reply? {

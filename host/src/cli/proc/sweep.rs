@@ -12,7 +12,7 @@ use crate::cli::interrupt;
 use crate::cli::output::{count, duration};
 use crate::cli::report::{Interrupted, unexpected};
 use crate::cli::run::{goes_on, kill};
-use crate::run::{Request as RunRequest, Sweep, SweepStatus, Target};
+use crate::run::{KillTarget, RunRequest, Sweep, SweepStatus};
 use crate::server::{Connection, Event, Reply, Request};
 
 /// The parameters of one run.
@@ -165,13 +165,13 @@ pub(super) fn follow(context: &Context, connection: &Connection, started: &Sweep
             }
             killed = true;
             // Those that have ended cannot be killed, which is as good.
-            let _ = kill(connection, Target::Tag(started.tag.clone()), interrupt::name().to_owned());
+            let _ = kill(connection, KillTarget::Tag(started.tag.clone()), interrupt::name().to_owned());
         }
         Ok(())
     });
     progress.finish();
     if reply.is_err() && interrupt::asked() && connection.is_served() {
-        context.note(&goes_on(&Target::Tag(started.tag.clone())));
+        context.note(&goes_on(&KillTarget::Tag(started.tag.clone())));
         return Err(Interrupted.into());
     }
     let status = match reply? {

@@ -7,7 +7,7 @@ use crate::base::RunId;
 use crate::cli::args::parse_run;
 use crate::cli::context::Context;
 use crate::cli::report::unexpected;
-use crate::run::Target;
+use crate::run::KillTarget;
 use crate::server::{Connection, Reply, Request};
 
 const EXAMPLES: &str = "\
@@ -46,15 +46,15 @@ impl Kill {
             };
         }
         let targets = match self.tag {
-            Some(tag) => vec![Target::Tag(tag)],
-            None if self.all => vec![Target::All],
-            None => self.runs.into_iter().map(|run| Target::Run(RunId(run))).collect(),
+            Some(tag) => vec![KillTarget::Tag(tag)],
+            None if self.all => vec![KillTarget::All],
+            None => self.runs.into_iter().map(|run| KillTarget::Run(RunId(run))).collect(),
         };
         let connection = context.connection()?;
         for target in targets {
             let killed =
                 kill(connection, target.clone(), format!("`quern run kill` of process {}", std::process::id()))?;
-            if let (Target::Tag(tag), []) = (&target, killed.as_slice()) {
+            if let (KillTarget::Tag(tag), []) = (&target, killed.as_slice()) {
                 bail!("no run with tag `{tag}` is queued or running");
             }
             if killed.is_empty() {
@@ -72,7 +72,7 @@ impl Kill {
 }
 
 /// Kills runs; answers which.
-pub(crate) fn kill(connection: &Connection, target: Target, by: String) -> Result<Vec<RunId>> {
+pub(crate) fn kill(connection: &Connection, target: KillTarget, by: String) -> Result<Vec<RunId>> {
     match connection.call(Request::Kill { target, by }, Vec::new(), &mut |_| Ok(()))? {
         Reply::Killed(runs) => Ok(runs),
         other => Err(unexpected(&other)),
@@ -80,10 +80,10 @@ pub(crate) fn kill(connection: &Connection, target: Target, by: String) -> Resul
 }
 
 /// What is said after Ctrl-C of runs that a server executes.
-pub(crate) fn goes_on(target: &Target) -> String {
+pub(crate) fn goes_on(target: &KillTarget) -> String {
     match target {
-        Target::Run(run) => format!("run {run} goes on; `quern run kill {run}` stops it"),
-        Target::Tag(tag) => format!("the runs with tag {tag} go on; `quern run kill --tag {tag}` stops them"),
-        Target::All => "the runs go on; `quern run kill --all` stops them".to_owned(),
+        KillTarget::Run(run) => format!("run {run} goes on; `quern run kill {run}` stops it"),
+        KillTarget::Tag(tag) => format!("the runs with tag {tag} go on; `quern run kill --tag {tag}` stops them"),
+        KillTarget::All => "the runs go on; `quern run kill --all` stops them".to_owned(),
     }
 }

@@ -10,7 +10,7 @@ use crate::cli::context::Context;
 use crate::cli::interrupt;
 use crate::cli::output::{Paint, Progress};
 use crate::cli::run::{goes_on, kill};
-use crate::run::Target;
+use crate::run::KillTarget;
 use crate::server::{Connection, Event, Reply, Request};
 
 /// How often to ask how a run stands.
@@ -76,9 +76,9 @@ impl Waiting {
         let Some(run) = self.run.take() else { return };
         if !self.connection.is_served() {
             // A run that ended meanwhile cannot be killed, which is as good.
-            let _ = kill(&self.connection, Target::Run(run), interrupt::name().to_owned());
+            let _ = kill(&self.connection, KillTarget::Run(run), interrupt::name().to_owned());
         } else if !self.quiet {
-            eprintln!("{}", self.paint.dim(&goes_on(&Target::Run(run))));
+            eprintln!("{}", self.paint.dim(&goes_on(&KillTarget::Run(run))));
         }
     }
 }
