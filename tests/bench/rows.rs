@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use quern::catalog::Rights;
 use quern::database::{Database, Import, ImportMode, Options};
-use quern::proc::{Creation, Receipt};
+use quern::proc::{ComponentRequest, Receipt};
 use quern::run::RunRequest;
 use quern::storage::RunState;
 
@@ -54,7 +54,7 @@ impl Folder {
     /// Builds the crate in `folder` of the repository and registers its component.
     pub(super) fn create(&self, name: &str, folder: &str) -> &'static [u8] {
         let bytes = component(folder);
-        self.database.create(&Creation::new(name), bytes).unwrap();
+        self.database.create(&ComponentRequest::new(name), bytes).unwrap();
         bytes
     }
 

@@ -3,7 +3,7 @@
 use super::Database;
 use crate::base::Result;
 use crate::catalog::{Privilege, Rights};
-use crate::proc::{Creating, Creation, Purpose};
+use crate::proc::{ComponentRequest, CreationReport, Purpose};
 use crate::run::{RunRequest, check_request, check_startup};
 
 impl Database {
@@ -13,10 +13,10 @@ impl Database {
     }
 
     /// Whether a component may be created, or get another version, with the limits asked for.
-    pub fn may_create_component(&self, rights: &Rights, creation: &Creation) -> Result<()> {
-        rights.create_component(&self.catalog, &creation.name)?;
-        let limits = creation.limits.iter().map(|(name, value)| (name.as_str(), *value));
-        rights.raise_limits(&creation.name, None, &self.limits, limits)
+    pub fn may_create_component(&self, rights: &Rights, request: &ComponentRequest) -> Result<()> {
+        rights.create_component(&self.catalog, &request.name)?;
+        let limits = request.limits.iter().map(|(name, value)| (name.as_str(), *value));
+        rights.raise_limits(&request.name, None, &self.limits, limits)
     }
 
     /// Whether a component, active or not, may be activated and deleted.
@@ -29,10 +29,10 @@ impl Database {
     }
 
     /// Records who has created a component.
-    pub fn own_component(&self, rights: &Rights, done: &Creating) -> Result<()> {
-        match done.purpose {
+    pub fn own_component(&self, rights: &Rights, report: &CreationReport) -> Result<()> {
+        match report.purpose {
             Purpose::DryRun => Ok(()),
-            Purpose::Store => rights.own_component(&self.catalog, &done.created),
+            Purpose::Store => rights.own_component(&self.catalog, &report.created),
         }
     }
 

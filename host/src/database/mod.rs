@@ -16,7 +16,7 @@ pub use models::{Model, ModelRef};
 use crate::base::{Error, Limits, Result, RunId};
 use crate::catalog::{Catalog, ProcChange, Rights};
 use crate::device::{self, Choice, Device, Listed};
-use crate::proc::{CodeCache, Creating, Creation, MAX_INSTANCES};
+use crate::proc::{CodeCache, ComponentRequest, CreationReport, MAX_INSTANCES};
 use crate::run::{
     KillTarget, LocalThreads, LogBounds, RunRequest, RunResults, RunStatus, Runs, Sweep, SweepStatus, may_see_startup,
 };
@@ -87,8 +87,8 @@ impl Database {
     }
 
     /// Stores the component file `bytes`, or only tells what it is.
-    pub fn create(&self, creation: &Creation, bytes: &[u8]) -> Result<Creating> {
-        creation.create(&self.catalog, bytes, &self.limits, self.code.as_ref())
+    pub fn create(&self, request: &ComponentRequest, bytes: &[u8]) -> Result<CreationReport> {
+        request.create(&self.catalog, bytes, &self.limits, self.code.as_ref())
     }
 
     /// Lets a version of a component answer to its name.

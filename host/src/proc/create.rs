@@ -7,9 +7,9 @@ use super::{CodeCache, Engine, Inspection, inspect};
 use crate::base::{Error, Limits, Result};
 use crate::catalog::{Activation, Catalog, Change, Created, NewComponent, ProcChange};
 
-/// What is to be created, beside the file.
+/// A component that is to be created, beside its file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Creation {
+pub struct ComponentRequest {
     /// The component's name.
     pub name: String,
     /// Whether this version answers to the name.
@@ -22,7 +22,7 @@ pub struct Creation {
     pub max_concurrency: Vec<(String, Option<u64>)>,
 }
 
-/// What a creation is for.
+/// Whether a component is stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Purpose {
@@ -32,18 +32,18 @@ pub enum Purpose {
     DryRun,
 }
 
-/// What was found and done.
+/// What was found in a component file, and done with it.
 #[derive(Clone, Debug)]
-pub struct Creating {
+pub struct CreationReport {
     /// The version, and what became of it; would become, in a dry run.
     pub created: Created,
-    /// What was done.
+    /// Whether it was stored.
     pub purpose: Purpose,
     /// What the file is.
     pub inspection: Inspection,
 }
 
-impl Creation {
+impl ComponentRequest {
     /// Stores and activates, with the usual limits.
     pub fn new(name: impl Into<String>) -> Self {
         Self {
@@ -56,12 +56,12 @@ impl Creation {
     }
 
     /// What [`create`](Self::create) would do in a folder that does not exist yet.
-    pub fn preview(&self, bytes: &[u8], cache: Option<&CodeCache>) -> Result<Creating> {
+    pub fn preview(&self, bytes: &[u8], cache: Option<&CodeCache>) -> Result<CreationReport> {
         let inspection = self.inspect(bytes, &Limits::default(), cache)?;
         let new = NewComponent { name: &self.name, procs: &inspection.procs, sha256: &inspection.sha256, bytes };
         let component = new.record(1, self.activation)?;
         let created = Created { component, change: Change::Created };
-        Ok(Creating { created, purpose: Purpose::DryRun, inspection })
+        Ok(CreationReport { created, purpose: Purpose::DryRun, inspection })
     }
 
     /// Inspects `bytes` and does what is asked for.
@@ -71,7 +71,7 @@ impl Creation {
         bytes: &[u8],
         limits: &Limits,
         cache: Option<&CodeCache>,
-    ) -> Result<Creating> {
+    ) -> Result<CreationReport> {
         let inspection = self.inspect(bytes, limits, cache)?;
         let new = NewComponent { name: &self.name, procs: &inspection.procs, sha256: &inspection.sha256, bytes };
         let created = match self.purpose {
@@ -85,7 +85,7 @@ impl Creation {
                 Created { component, change }
             }
         };
-        Ok(Creating { created, purpose: self.purpose, inspection })
+        Ok(CreationReport { created, purpose: self.purpose, inspection })
     }
 
     fn inspect(&self, bytes: &[u8], limits: &Limits, cache: Option<&CodeCache>) -> Result<Inspection> {
@@ -103,7 +103,7 @@ impl Creation {
     }
 }
 
-impl Creating {
+impl CreationReport {
     /// One line: what became of which version.
     pub fn sentence(&self) -> String {
         let Created { component, change } = &self.created;

@@ -35,7 +35,7 @@ mod trap;
 pub use compile::{
     ChildLimits, CodeSource, PROGRAM_VARIABLE, SUBCOMMAND, compile_component, compile_with_this_program,
 };
-pub use create::{Creating, Creation, Purpose};
+pub use create::{ComponentRequest, CreationReport, Purpose};
 pub use engine::{Bounds, Code, CodeCache, Component, Engine, MAX_INSTANCES};
 pub use inspect::{Capabilities, Inspection, inspect, inspect_tests};
 pub use instance::instance;

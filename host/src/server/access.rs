@@ -12,7 +12,7 @@ pub(super) fn check(database: &Database, rights: &Rights, request: &mut Request)
         return Ok(());
     }
     match request {
-        Request::CreateComponent(creation) => database.may_create_component(rights, creation),
+        Request::CreateComponent(request) => database.may_create_component(rights, request),
         Request::ActivateComponent { name, .. } | Request::DropComponent { name, .. } => {
             database.may_administer(rights, name)
         }

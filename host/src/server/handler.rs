@@ -55,8 +55,8 @@ fn answer(database: &Database, question: Question, sink: Sink<'_>) -> Result<Rep
         Request::Sql { text } => sql(database, &text, &caller, sink),
         Request::Names => database.names(&caller).map(Reply::Names),
         Request::Import(import) => self::import(database, &import, &caller, sink),
-        Request::CreateComponent(creation) => {
-            let done = database.create(&creation, &body)?;
+        Request::CreateComponent(request) => {
+            let done = database.create(&request, &body)?;
             database.own_component(&caller.rights, &done)?;
             Ok(Reply::Created(Box::new(done.into())))
         }

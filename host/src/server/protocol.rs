@@ -14,7 +14,7 @@ use crate::base::{Error, RunId};
 use crate::catalog::ProcChange;
 use crate::database::{Import, ImportDone, Model, ModelRef};
 use crate::device::Listed;
-use crate::proc::Creation;
+use crate::proc::ComponentRequest;
 use crate::run::{KillTarget, RunRequest, Sweep, SweepStatus};
 use crate::sql::Done;
 use crate::storage::Versions;
@@ -76,7 +76,7 @@ pub enum Request {
     /// Reads files into a table. Events: progress.
     Import(Import),
     /// Stores the component in the body.
-    CreateComponent(Creation),
+    CreateComponent(ComponentRequest),
     /// Lets a version of a component answer to its name.
     ActivateComponent {
         /// The component.

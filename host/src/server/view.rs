@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::base::{LimitChanges, Result, RunId, SnapshotId};
 use crate::catalog::{Catalog, Change, ProcSpec};
-use crate::proc::{Capabilities, CodeSource, Creating, Inspection, Purpose, Receipt};
+use crate::proc::{Capabilities, CodeSource, CreationReport, Inspection, Purpose, Receipt};
 use crate::run::RunResults;
 use crate::storage::{ComponentRecord, InstanceRecord, LogLine, ProcSetting, RunRecord, RunState, StartupRecord};
 
@@ -118,16 +118,16 @@ pub struct CreatedView {
     pub report: InspectionView,
 }
 
-impl From<Creating> for CreatedView {
-    fn from(done: Creating) -> Self {
+impl From<CreationReport> for CreatedView {
+    fn from(report: CreationReport) -> Self {
         Self {
-            message: done.sentence(),
-            name: done.created.component.name,
-            version: done.created.component.version,
-            active: done.created.component.active,
-            change: done.created.change,
-            purpose: done.purpose,
-            report: done.inspection.into(),
+            message: report.sentence(),
+            name: report.created.component.name,
+            version: report.created.component.version,
+            active: report.created.component.active,
+            change: report.created.change,
+            purpose: report.purpose,
+            report: report.inspection.into(),
         }
     }
 }

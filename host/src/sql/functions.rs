@@ -13,7 +13,7 @@ use super::statement::{Absent, CreateFunction, Execute, ExecuteInput, Kill, Show
 use super::system;
 use crate::base::{Error, Limits, Result, RunId};
 use crate::catalog::Privilege;
-use crate::proc::{CodeCache, Creation};
+use crate::proc::{CodeCache, ComponentRequest};
 use crate::run::{InputRef, KillTarget, OnFailure, RunRequest, RunStatus, check_request, check_startup};
 use crate::storage::RunState;
 
@@ -46,7 +46,7 @@ pub(super) fn create(view: &View, create: &CreateFunction) -> Result<Done> {
             }
         }
     }
-    let done = Creation::new(&create.name).create(catalog, &bytes, &view.system.limits, cache.as_ref())?;
+    let done = ComponentRequest::new(&create.name).create(catalog, &bytes, &view.system.limits, cache.as_ref())?;
     if bound.is_some() {
         for proc in &done.inspection.procs {
             catalog.set_max_concurrency(&create.name, &proc.name, bound)?;

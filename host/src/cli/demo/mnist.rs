@@ -21,7 +21,7 @@ use crate::cli::proc::{check, create, follow, start};
 use crate::cli::report::Interrupted;
 use crate::cli::sql::query;
 use crate::database::{Import, ImportMode};
-use crate::proc::Creation;
+use crate::proc::ComponentRequest;
 use crate::run::{InputRef, RunRequest};
 use crate::server::{Role, RunView};
 
@@ -192,7 +192,7 @@ impl Teller<'_> {
 /// Stores the component; one that is stored already stays as it is.
 fn create_component(context: &Context, file: Option<PathBuf>) -> Result<String> {
     let file = component(context, file)?;
-    let created = create(context, Creation::new(COMPONENT), file)?;
+    let created = create(context, ComponentRequest::new(COMPONENT), file)?;
     let procs: Vec<&str> = created.report.procs.iter().map(|proc| proc.name.as_str()).collect();
     let size = bytes(created.report.size_bytes);
     Ok(format!("{COMPONENT} version {}, {size}: {}", created.version, procs.join(", ")))

@@ -11,7 +11,7 @@ use crate::catalog::Activation;
 use crate::cli::args::{CreationLimitArg, Pair};
 use crate::cli::context::Context;
 use crate::cli::report::unexpected;
-use crate::proc::{CodeCache, Creation, Purpose};
+use crate::proc::{CodeCache, ComponentRequest, Purpose};
 use crate::server::{CreatedView, Reply, Request, Role};
 
 const EXAMPLES: &str = "\
@@ -61,15 +61,15 @@ impl Create {
             let bound: Bound = pair.value.parse().map_err(anyhow::Error::msg)?;
             Ok((pair.name, bound.instances()))
         });
-        let creation = Creation {
+        let request = ComponentRequest {
             activation: if self.inactive { Activation::Later } else { Activation::Now },
             purpose: if self.dry_run { Purpose::DryRun } else { Purpose::Store },
             limits: self.limits.into_iter().map(|CreationLimitArg(limit)| (limit.name, limit.value)).collect(),
             max_concurrency: bounds.collect::<Result<_>>()?,
-            ..Creation::new(name)
+            ..ComponentRequest::new(name)
         };
         let bytes = read_component(&self.file)?;
-        let created = create(context, creation, bytes)?;
+        let created = create(context, request, bytes)?;
         if context.json {
             return context.print_json(&created);
         }
@@ -85,16 +85,16 @@ impl Create {
 }
 
 /// Stores a component, or only tells what it is.
-pub(crate) fn create(context: &Context, creation: Creation, bytes: Vec<u8>) -> Result<CreatedView> {
-    let progress = context.progress(&format!("compiling {}", creation.name));
-    if creation.purpose == Purpose::DryRun && !context.folder.exists() {
+pub(crate) fn create(context: &Context, request: ComponentRequest, bytes: Vec<u8>) -> Result<CreatedView> {
+    let progress = context.progress(&format!("compiling {}", request.name));
+    if request.purpose == Purpose::DryRun && !context.folder.exists() {
         // A folder that does not exist is not made for this.
-        let previewed = creation.preview(&bytes, CodeCache::of_user().as_ref())?;
+        let previewed = request.preview(&bytes, CodeCache::of_user().as_ref())?;
         progress.finish();
         return Ok(previewed.into());
     }
     let connection = context.creating_connection(Role::Brief)?;
-    let reply = connection.call(Request::CreateComponent(creation), bytes, &mut |_| Ok(()))?;
+    let reply = connection.call(Request::CreateComponent(request), bytes, &mut |_| Ok(()))?;
     progress.finish();
     match reply {
         Reply::Created(created) => Ok(*created),
