@@ -78,7 +78,7 @@ fn a_failed_instance_fails_the_run_and_leaves_neither_rows_nor_table() {
             return Err(Error::Invalid("no luck".into()));
         }
         // The others have to be stopped.
-        instance.contact.kill.sleep(std::time::Duration::from_secs(30))?;
+        instance.link.kill.sleep(std::time::Duration::from_secs(30))?;
         square(instance)
     });
     divided(&folder, "t", &spread(4));

@@ -303,7 +303,7 @@ fn many_queued_runs_are_killed_by_one_commit() {
     let limits = Limits { running_instances: 1, ..Limits::default() };
     let folder = Folder::with_files(&limits, Arc::new(files.clone()));
     folder.proc("maths", declare_square, |instance| {
-        instance.contact.kill.sleep(Duration::from_secs(60))?;
+        instance.link.kill.sleep(Duration::from_secs(60))?;
         square(instance)
     });
     folder.table("t", Sharding::Random, &[&[1]]);

@@ -11,7 +11,7 @@ use quern::base::{Column, Error, Limits, Result, RunId, Schema, Sharding};
 use quern::catalog::{Catalog, Declarations, NewComponent};
 use quern::device::{Device, KillSwitch};
 use quern::proc::Receipt;
-use quern::run::{Backend, Contact, Descriptor, Made, Manifest, OnDone, RunStatus, Runs};
+use quern::run::{Backend, Descriptor, InstanceLink, Made, Manifest, OnDone, RunStatus, Runs};
 use quern::storage::{AppendTo, ComponentRecord, Disk, FileLayer, Storage};
 use quern::table::{OutputBudget, OutputTable, TableView, Tables};
 
@@ -24,7 +24,7 @@ pub(super) type Script = dyn Fn(&Instance<'_>) -> Result<Made> + Send + Sync;
 /// An instance as a script sees it.
 pub(super) struct Instance<'a> {
     pub(super) descriptor: &'a Descriptor,
-    pub(super) contact: &'a Contact,
+    pub(super) link: &'a InstanceLink,
     pub(super) inputs: Vec<TableView>,
     pub(super) outputs: Vec<OutputTable>,
 }
@@ -44,14 +44,14 @@ impl Backend for Scripts {
         Ok(())
     }
 
-    fn start(&self, descriptor: Descriptor, contact: Contact, done: OnDone) {
+    fn start(&self, descriptor: Descriptor, link: InstanceLink, done: OnDone) {
         let this = self.clone();
         std::thread::spawn(move || {
             {
                 let mut running = this.running.lock().unwrap();
                 *running = (running.0 + 1, running.1.max(running.0 + 1));
             }
-            let made = this.execute(&descriptor, &contact);
+            let made = this.execute(&descriptor, &link);
             this.running.lock().unwrap().0 -= 1;
             done(Manifest { shard: descriptor.shard, made, receipt: Receipt::default() });
         });
@@ -59,8 +59,8 @@ impl Backend for Scripts {
 }
 
 impl Scripts {
-    fn execute(&self, descriptor: &Descriptor, contact: &Contact) -> Result<Made> {
-        contact.kill.check()?;
+    fn execute(&self, descriptor: &Descriptor, link: &InstanceLink) -> Result<Made> {
+        link.kill.check()?;
         let inputs = descriptor
             .inputs
             .iter()
@@ -70,7 +70,7 @@ impl Scripts {
             descriptor.outputs.iter().map(|(name, schema)| OutputTable::new(name, schema.clone(), budget.clone()));
         let (inputs, outputs) = (inputs.collect::<Result<_>>()?, outputs.collect::<Result<_>>()?);
         let script = self.scripts.lock().unwrap().get(&descriptor.proc).cloned().unwrap();
-        script(&Instance { descriptor, contact, inputs, outputs })
+        script(&Instance { descriptor, link, inputs, outputs })
     }
 }
 

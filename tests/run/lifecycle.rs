@@ -27,7 +27,7 @@ fn limited(places: u64) -> Folder {
 fn waiting(places: u64) -> Folder {
     let folder = limited(places);
     folder.proc("works", declare_work, |instance| {
-        instance.contact.kill.sleep(Duration::from_secs(60))?;
+        instance.link.kill.sleep(Duration::from_secs(60))?;
         Ok(Made::default())
     });
     folder
@@ -49,7 +49,7 @@ fn state(folder: &Folder, id: RunId) -> RunState {
 fn no_more_instances_execute_at_the_same_time_than_there_are_places() {
     let folder = limited(3);
     folder.proc("maths", declare_square, |instance| {
-        instance.contact.kill.sleep(Duration::from_millis(3))?;
+        instance.link.kill.sleep(Duration::from_millis(3))?;
         square(instance)
     });
     folder.table("t", Sharding::Random, &[&[1], &[2], &[3], &[4], &[5], &[6], &[7]]);
@@ -103,7 +103,7 @@ fn a_killed_run_ends_at_once_whether_it_runs_or_waits() {
 fn a_kill_reaches_instances_that_still_wait_for_a_place() {
     let folder = limited(2);
     folder.proc("maths", declare_square, |instance| {
-        instance.contact.kill.sleep(Duration::from_secs(60))?;
+        instance.link.kill.sleep(Duration::from_secs(60))?;
         square(instance)
     });
     folder.table("t", Sharding::Random, &[&[1], &[2], &[3], &[4], &[5]]);
@@ -153,7 +153,7 @@ fn the_deadline_counts_from_the_end_of_the_queue_and_kills() {
 fn what_instances_say_is_seen_while_they_run_and_kept_afterwards() {
     let folder = Folder::new();
     folder.proc("works", declare_work, |instance| {
-        let says = &instance.contact.observer;
+        let says = &instance.link.observer;
         says.status("epoch 1 of 2", Some(0.5));
         says.log(LogLevel::Info, "first");
         says.log(LogLevel::Warn, "second");
@@ -161,7 +161,7 @@ fn what_instances_say_is_seen_while_they_run_and_kept_afterwards() {
         says.metric("loss", 2, f64::NAN);
         says.result("rows", "12");
         says.result("rows", "13");
-        instance.contact.kill.sleep(Duration::from_secs(60)).ok();
+        instance.link.kill.sleep(Duration::from_secs(60)).ok();
         says.log(LogLevel::Error, "third");
         Ok(Made::default())
     });
@@ -194,7 +194,7 @@ fn what_instances_say_is_seen_while_they_run_and_kept_afterwards() {
 fn a_flood_of_log_lines_keeps_the_last_ones_and_says_so() {
     let folder = Folder::new();
     folder.proc("works", declare_work, |instance| {
-        (0..1000).for_each(|i| instance.contact.observer.log(LogLevel::Info, &format!("line {i}")));
+        (0..1000).for_each(|i| instance.link.observer.log(LogLevel::Info, &format!("line {i}")));
         Ok(Made::default())
     });
     let request = RunRequest::new("work").limit("log_lines", 10).unwrap();
@@ -213,7 +213,7 @@ fn followers_are_woken_by_each_change_and_by_the_end() {
     let gate = std::sync::Mutex::new(gate);
     folder.proc("works", declare_work, move |instance| {
         gate.lock().unwrap().recv().unwrap();
-        instance.contact.observer.status("half", Some(0.5));
+        instance.link.observer.status("half", Some(0.5));
         gate.lock().unwrap().recv().unwrap();
         Ok(Made::default())
     });
@@ -246,7 +246,7 @@ fn results_of_instances_are_merged_as_declared() {
         declarations.reducer("count", "odd", "sum").unwrap();
     };
     folder.proc("counts", declare, |instance| {
-        let (says, shard) = (&instance.contact.observer, instance.descriptor.shard);
+        let (says, shard) = (&instance.link.observer, instance.descriptor.shard);
         for name in ["sum", "min", "max", "mean", "concat", "first"] {
             says.result(name, &(shard + 1).to_string());
         }

@@ -32,7 +32,7 @@ fn a_bound_of_a_proc_holds_over_all_its_runs_and_leaves_others_alone() {
     let (counted, highest) = (Arc::clone(&now), Arc::clone(&most));
     let folder = folder(&[&[1], &[2], &[3], &[4]], move |instance| {
         highest.fetch_max(counted.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
-        let slept = instance.contact.kill.sleep(Duration::from_millis(5));
+        let slept = instance.link.kill.sleep(Duration::from_millis(5));
         counted.fetch_sub(1, Ordering::SeqCst);
         slept?;
         square(instance)
@@ -73,8 +73,8 @@ fn a_bound_that_is_lifted_reaches_the_runs_that_wait() {
 #[test]
 fn a_wait_ends_in_time_while_the_run_talks_without_a_pause() {
     let folder = folder(&[&[1]], |instance| {
-        while !instance.contact.kill.is_thrown() {
-            instance.contact.observer.metric("m", 1, 0.5);
+        while !instance.link.kill.is_thrown() {
+            instance.link.observer.metric("m", 1, 0.5);
         }
         square(instance)
     });
@@ -113,7 +113,7 @@ fn folder_of_one_place() -> Folder {
 #[test]
 fn runs_that_wait_for_their_proc_are_killed_in_the_queue() {
     let folder = folder(&[&[1]], |instance| {
-        instance.contact.kill.sleep(Duration::from_secs(60))?;
+        instance.link.kill.sleep(Duration::from_secs(60))?;
         square(instance)
     });
     folder.catalog.set_max_concurrency("maths", "square", Some(1)).unwrap();
@@ -133,7 +133,7 @@ fn a_run_that_keeps_going_reports_every_error_and_commits_nothing() {
         1 => Err(Error::Invalid("no luck".into())),
         3 => Err(Error::Invalid("no light".into())),
         _ => {
-            instance.contact.kill.sleep(Duration::from_millis(30))?;
+            instance.link.kill.sleep(Duration::from_millis(30))?;
             square(instance)
         }
     });
@@ -154,7 +154,7 @@ fn an_instance_is_tried_again_after_a_fault_of_the_host_and_counts_once() {
     let counted = Arc::clone(&tries);
     let folder = folder(&[&[1], &[2], &[3]], move |instance| {
         let shard = instance.descriptor.shard;
-        let says = &instance.contact.observer;
+        let says = &instance.link.observer;
         says.result(&format!("try{}", counted.lock().unwrap()[shard as usize]), "1");
         says.metric("loss", 1, 0.5);
         says.log(LogLevel::Info, "begins");
@@ -211,7 +211,7 @@ fn lines_that_were_dropped_are_told_once_also_when_a_commit_is_made_again() {
     let barrier = Arc::new(Barrier::new(2));
     let folder = folder(&[&[1]], move |instance| {
         for _ in 0..5 {
-            instance.contact.observer.log(LogLevel::Info, "so it goes");
+            instance.link.observer.log(LogLevel::Info, "so it goes");
         }
         barrier.wait();
         square(instance)

@@ -31,7 +31,7 @@ impl Shared {
             begin.lock().unwrap().send(instance.descriptor.run).unwrap();
             match instance.descriptor.run {
                 RunId(1) => loop {
-                    instance.contact.kill.check()?;
+                    instance.link.kill.check()?;
                     std::thread::sleep(std::time::Duration::from_millis(1));
                 },
                 _ => wait.lock().unwrap().recv().unwrap(),

@@ -10,7 +10,7 @@ use quern::catalog::spec::{InputColumn, InputSpec, OutputColumn, OutputSpec, Par
 use quern::catalog::{Catalog, Declarations, ExecutionMode, NewComponent, ProcSpec, Rights};
 use quern::device::{Device, KillSwitch};
 use quern::proc::Receipt;
-use quern::run::{Backend, Contact, Descriptor, Made, Manifest, OnDone, Runs};
+use quern::run::{Backend, Descriptor, InstanceLink, Made, Manifest, OnDone, Runs};
 use quern::sql::format::{ColumnText, Detail};
 use quern::sql::{Answer, Caller, Context, Sql};
 use quern::storage::{ComponentRecord, Disk, Storage};
@@ -238,12 +238,12 @@ impl Backend for RustProcs {
         Ok(())
     }
 
-    fn start(&self, descriptor: Descriptor, contact: Contact, done: OnDone) {
+    fn start(&self, descriptor: Descriptor, link: InstanceLink, done: OnDone) {
         let storage = self.storage.clone();
         std::thread::spawn(move || {
             let shard = descriptor.shard;
-            contact.observer.log(quern::proc::LogLevel::Info, "hello");
-            contact.observer.metric("loss", 1, 0.5);
+            link.observer.log(quern::proc::LogLevel::Info, "hello");
+            link.observer.metric("loss", 1, 0.5);
             let (made, rows) = match descriptor.proc.as_str() {
                 "double" | "both" => {
                     let outputs = multiplied(&storage, &descriptor);
@@ -251,10 +251,10 @@ impl Backend for RustProcs {
                     (Ok(Made { outputs: vec![outputs], models: Vec::new() }), rows)
                 }
                 "endless" => {
-                    while contact.kill.check().is_ok() {
+                    while link.kill.check().is_ok() {
                         std::thread::sleep(std::time::Duration::from_millis(1));
                     }
-                    (Err(contact.kill.check().unwrap_err()), 0)
+                    (Err(link.kill.check().unwrap_err()), 0)
                 }
                 _ => {
                     let code = quern::base::ErrorCode::InvalidArgument;
@@ -262,7 +262,7 @@ impl Backend for RustProcs {
                 }
             };
             let receipt = Receipt { rows_out: rows, device: "cpu".to_owned(), ..Receipt::default() };
-            contact.observer.result("rows", &rows.to_string());
+            link.observer.result("rows", &rows.to_string());
             done(Manifest { shard, made, receipt });
         });
     }

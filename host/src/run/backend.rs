@@ -1,6 +1,6 @@
-//! Where instances execute. A descriptor goes in, a manifest comes out; nothing
-//! else passes, so that another machine can take an instance later. Whoever
-//! makes the descriptors commits the manifests, in one place.
+//! Where instances execute. A descriptor goes in, a manifest comes out, and an
+//! [`InstanceLink`] carries what passes meanwhile: the kill, the quota, what the
+//! instance says. Whoever makes the descriptors commits the manifests, in one place.
 
 use std::sync::Arc;
 
@@ -58,7 +58,7 @@ pub struct InputShard {
 
 /// How an instance is reached while it runs.
 #[derive(Clone)]
-pub struct Contact {
+pub struct InstanceLink {
     /// Ends it.
     pub kill: KillSwitch,
     /// Device memory of the run, shared by its instances.
@@ -97,7 +97,7 @@ pub trait Backend: Send + Sync {
 
     /// Starts an instance and returns; `done` is called when it has ended. Dropped
     /// without a call it fails the instance.
-    fn start(&self, descriptor: Descriptor, contact: Contact, done: OnDone);
+    fn start(&self, descriptor: Descriptor, link: InstanceLink, done: OnDone);
 }
 
 impl Manifest {

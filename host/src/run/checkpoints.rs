@@ -9,7 +9,7 @@ use crate::proc::Checkpoints;
 use crate::storage::{CheckpointBounds, CheckpointRecord, Storage};
 
 /// Keeps those of one instance, and finds those of the one it resumes.
-pub(super) struct Keeper {
+pub(super) struct StoredCheckpoints {
     pub(super) storage: Storage,
     pub(super) run: RunId,
     pub(super) resume: Option<RunId>,
@@ -20,7 +20,7 @@ pub(super) struct Keeper {
     pub(super) names: Mutex<HashSet<String>>,
 }
 
-impl Keeper {
+impl StoredCheckpoints {
     /// Notes a name; refuses one too many.
     fn note(&self, name: &str) -> Result<()> {
         let mut names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
@@ -36,7 +36,7 @@ impl Keeper {
     }
 }
 
-impl Checkpoints for Keeper {
+impl Checkpoints for StoredCheckpoints {
     fn keep(&self, name: &str, file: &[u8], sha256: &str) -> Result<()> {
         self.note(name)?;
         let record = CheckpointRecord {

@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::backend::{Contact, Descriptor, OnDone};
+use super::backend::{Descriptor, InstanceLink, OnDone};
 use super::live::Live;
 use crate::base::RunId;
 
@@ -25,7 +25,7 @@ struct State {
     /// Of each proc that has a bound or runs.
     procs: HashMap<String, Proc>,
     /// Sweeps that are still being queued.
-    held: HashSet<u64>,
+    held_sweeps: HashSet<u64>,
     sweeps: u64,
 }
 
@@ -40,7 +40,7 @@ struct Proc {
 pub(super) struct Start {
     pub(super) live: Arc<Live>,
     pub(super) descriptor: Descriptor,
-    pub(super) contact: Contact,
+    pub(super) link: InstanceLink,
     pub(super) done: OnDone,
 }
 
@@ -58,7 +58,7 @@ impl Dispatch {
             queue: VecDeque::new(),
             waiting: VecDeque::new(),
             procs: HashMap::new(),
-            held: HashSet::new(),
+            held_sweeps: HashSet::new(),
             sweeps: 0,
         };
         Self { state: Mutex::new(state) }
@@ -89,12 +89,12 @@ impl Dispatch {
         if state.free == 0 {
             return None;
         }
-        let State { waiting, queue, procs, held, .. } = &mut *state;
+        let State { waiting, queue, procs, held_sweeps, .. } = &mut *state;
         let has_room = |proc: &str| procs.get(proc).is_none_or(|p| p.allowed.is_none_or(|allowed| p.running < allowed));
         let next = match waiting.iter().position(|start| has_room(&start.live.proc)) {
             Some(at) => waiting.remove(at).map(|start| Next::Instance(Box::new(start))),
             None => {
-                let is_held = |live: &Live| live.request.sweep.is_some_and(|sweep| held.contains(&sweep));
+                let is_held = |live: &Live| live.request.sweep.is_some_and(|sweep| held_sweeps.contains(&sweep));
                 let at = queue.iter().position(|live| has_room(&live.proc) && !is_held(live))?;
                 queue.remove(at).map(Next::Run)
             }
@@ -108,18 +108,18 @@ impl Dispatch {
         Some(next)
     }
 
-    /// Begins a sweep, whose runs stay in the queue until [`Dispatch::let_go`].
-    pub(super) fn hold(&self) -> u64 {
+    /// Begins a sweep, whose runs stay in the queue until [`Dispatch::release_sweep`].
+    pub(super) fn hold_sweep(&self) -> u64 {
         let mut state = self.state();
         state.sweeps += 1;
         let sweep = state.sweeps;
-        state.held.insert(sweep);
+        state.held_sweeps.insert(sweep);
         sweep
     }
 
     /// Lets the runs of a sweep have places.
-    pub(super) fn let_go(&self, sweep: u64) {
-        self.state().held.remove(&sweep);
+    pub(super) fn release_sweep(&self, sweep: u64) {
+        self.state().held_sweeps.remove(&sweep);
     }
 
     /// Takes the place of an instance of `proc` back.

@@ -10,11 +10,11 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::Duration;
 
 use super::access;
-use super::backend::{Contact, Descriptor, InputShard, Made, Manifest};
+use super::backend::{Descriptor, InputShard, InstanceLink, Made, Manifest};
 use super::commit;
 use super::dispatch::Start;
 use super::failures::Failures;
-use super::live::{Live, Voice};
+use super::live::{InstanceObserver, Live};
 use super::plan::RunPlan;
 use super::runs::Inner;
 use crate::base::{Error, Result};
@@ -116,10 +116,10 @@ impl Instances<'_> {
         Start {
             live: Arc::clone(self.live),
             descriptor: descriptor(self.live, self.plan, shard),
-            contact: Contact {
+            link: InstanceLink {
                 kill: self.kill.clone(),
                 quota: self.quota.clone(),
-                observer: Arc::new(Voice { live: Arc::clone(self.live), shard }),
+                observer: Arc::new(InstanceObserver { live: Arc::clone(self.live), shard }),
             },
             // The run listens until every instance it started has ended.
             done: Box::new(move |manifest| drop(events.send(Event::Ended(Box::new(manifest))))),

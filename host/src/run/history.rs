@@ -13,7 +13,7 @@ use crate::storage::{LogLine, MetricPoint, ResultRecord};
 pub(super) struct History {
     run: RunId,
     limits: Limits,
-    said: Vec<Said>,
+    instances: Vec<InstanceHistory>,
     last_log: u64,
     last_metric: u64,
     metrics: Vec<MetricPoint>,
@@ -23,7 +23,7 @@ pub(super) struct History {
 
 /// What one instance said.
 #[derive(Default)]
-struct Said {
+struct InstanceHistory {
     status: String,
     fraction: Option<f64>,
     lines: VecDeque<LogLine>,
@@ -39,7 +39,7 @@ impl History {
         Self {
             run,
             limits: limits.clone(),
-            said: vec![Said::default()],
+            instances: vec![InstanceHistory::default()],
             last_log: 0,
             last_metric: 0,
             metrics: Vec::new(),
@@ -49,27 +49,27 @@ impl History {
 
     /// Makes room for so many instances.
     pub(super) fn has_instances(&mut self, instances: u32) {
-        self.said.resize_with((instances as usize).max(1), Said::default);
+        self.instances.resize_with((instances as usize).max(1), InstanceHistory::default);
     }
 
     pub(super) fn status(&mut self, shard: u32, message: &str, fraction: Option<f32>) {
-        if let Some(said) = self.of(shard) {
-            message.clone_into(&mut said.status);
-            said.fraction = fraction.map(f64::from).or(said.fraction);
+        if let Some(history) = self.of(shard) {
+            message.clone_into(&mut history.status);
+            history.fraction = fraction.map(f64::from).or(history.fraction);
         }
     }
 
     pub(super) fn log(&mut self, shard: u32, level: LogLevel, message: &str) {
         let (run, seq) = (self.run, self.last_log + 1);
         let (kept, kept_bytes) = (self.limits.log_lines, self.limits.log_bytes);
-        let Some(said) = self.of(shard) else { return };
+        let Some(history) = self.of(shard) else { return };
         let (level, text) = (level.as_str().to_owned(), message.to_owned());
-        said.lines.push_back(LogLine { run, shard, seq, time_us: now_us(), level, text });
-        said.line_bytes += message.len() as u64;
-        while said.lines.len() as u64 > kept || said.line_bytes > kept_bytes {
-            let Some(dropped) = said.lines.pop_front() else { break };
-            said.line_bytes -= dropped.text.len() as u64;
-            said.dropped_lines += 1;
+        history.lines.push_back(LogLine { run, shard, seq, time_us: now_us(), level, text });
+        history.line_bytes += message.len() as u64;
+        while history.lines.len() as u64 > kept || history.line_bytes > kept_bytes {
+            let Some(dropped) = history.lines.pop_front() else { break };
+            history.line_bytes -= dropped.text.len() as u64;
+            history.dropped_lines += 1;
         }
         self.last_log = seq;
     }
@@ -81,26 +81,26 @@ impl History {
     }
 
     pub(super) fn result(&mut self, shard: u32, name: &str, value: Value) {
-        let Some(said) = self.of(shard) else { return };
-        match said.results.iter_mut().find(|(known, _)| known == name) {
+        let Some(history) = self.of(shard) else { return };
+        match history.results.iter_mut().find(|(known, _)| known == name) {
             Some((_, old)) => *old = value,
-            None => said.results.push((name.to_owned(), value)),
+            None => history.results.push((name.to_owned(), value)),
         }
     }
 
     /// Status line and progress of an instance.
     pub(super) fn status_of(&self, shard: u32) -> (String, Option<f64>) {
-        self.said.get(shard as usize).map(|said| (said.status.clone(), said.fraction)).unwrap_or_default()
+        self.instances.get(shard as usize).map(|history| (history.status.clone(), history.fraction)).unwrap_or_default()
     }
 
     /// Results of an instance in the order they were first set.
     pub(super) fn results_of(&self, shard: u32) -> &[(String, Value)] {
-        self.said.get(shard as usize).map_or(&[], |said| &said.results)
+        self.instances.get(shard as usize).map_or(&[], |history| &history.results)
     }
 
     /// All results, as records.
     pub(super) fn results(&self) -> Vec<ResultRecord> {
-        let of_instance = |(shard, said): (u32, &Said)| {
+        let of_instance = |(shard, history): (u32, &InstanceHistory)| {
             let record = move |(name, value): &(String, Value)| ResultRecord {
                 run: self.run,
                 shard,
@@ -108,16 +108,16 @@ impl History {
                 text: value.text().map(str::to_owned),
                 bytes: value.bytes().map(<[u8]>::to_vec),
             };
-            said.results.iter().map(record).collect::<Vec<_>>()
+            history.results.iter().map(record).collect::<Vec<_>>()
         };
-        (0..).zip(&self.said).flat_map(of_instance).collect()
+        (0..).zip(&self.instances).flat_map(of_instance).collect()
     }
 
     /// Lines with a `seq` greater than `after`, in order, at most `limit`.
     pub(super) fn logs(&self, after: u64, limit: u32) -> Vec<LogLine> {
-        let newer = self.said.iter().flat_map(|said| {
-            let from = said.lines.partition_point(|line| line.seq <= after);
-            said.lines.range(from..).take(limit as usize)
+        let newer = self.instances.iter().flat_map(|history| {
+            let from = history.lines.partition_point(|line| line.seq <= after);
+            history.lines.range(from..).take(limit as usize)
         });
         let mut lines: Vec<LogLine> = newer.cloned().collect();
         lines.sort_by_key(|line| line.seq);
@@ -133,9 +133,14 @@ impl History {
 
     /// Forgets what an instance has set and reported; its log stays.
     pub(super) fn forget(&mut self, shard: u32) {
-        if let Some(said) = self.of(shard) {
-            let lines = std::mem::take(&mut said.lines);
-            *said = Said { lines, line_bytes: said.line_bytes, dropped_lines: said.dropped_lines, ..Said::default() };
+        if let Some(history) = self.of(shard) {
+            let lines = std::mem::take(&mut history.lines);
+            *history = InstanceHistory {
+                lines,
+                line_bytes: history.line_bytes,
+                dropped_lines: history.dropped_lines,
+                ..InstanceHistory::default()
+            };
         }
         self.metrics.retain(|point| point.shard != shard);
     }
@@ -145,15 +150,16 @@ impl History {
         if std::mem::replace(&mut self.noted_dropped, true) {
             return;
         }
-        let dropped: Vec<_> = (0..).zip(&self.said).map(|(shard, said)| (shard, said.dropped_lines)).collect();
+        let dropped: Vec<_> =
+            (0..).zip(&self.instances).map(|(shard, history)| (shard, history.dropped_lines)).collect();
         for (shard, lines) in dropped.into_iter().filter(|(_, lines)| *lines > 0) {
             let text = format!("{lines} earlier lines were dropped (limit log_lines {})", self.limits.log_lines);
             self.log(shard, LogLevel::Warn, &text);
         }
     }
 
-    fn of(&mut self, shard: u32) -> Option<&mut Said> {
-        self.said.get_mut(shard as usize)
+    fn of(&mut self, shard: u32) -> Option<&mut InstanceHistory> {
+        self.instances.get_mut(shard as usize)
     }
 }
 

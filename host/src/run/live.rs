@@ -348,12 +348,12 @@ fn final_state(error: &Error) -> RunState {
 }
 
 /// Tells a run what one of its instances says.
-pub(super) struct Voice {
+pub(super) struct InstanceObserver {
     pub(super) live: Arc<Live>,
     pub(super) shard: u32,
 }
 
-impl Observer for Voice {
+impl Observer for InstanceObserver {
     fn status(&self, message: &str, fraction: Option<f32>) {
         self.live.change(|state| state.history.status(self.shard, message, fraction));
     }

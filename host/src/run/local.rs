@@ -2,8 +2,8 @@
 
 use std::sync::{Arc, Mutex};
 
-use super::backend::{Backend, Contact, Descriptor, Made, Manifest, OnDone};
-use super::checkpoints::Keeper;
+use super::backend::{Backend, Descriptor, InstanceLink, Made, Manifest, OnDone};
+use super::checkpoints::StoredCheckpoints;
 use crate::base::{Limits, Result};
 use crate::catalog::Catalog;
 use crate::device::{KillSwitch, lower_priority};
@@ -49,29 +49,29 @@ impl LocalThreads {
         self.0.engine.load(&record.sha256, bounds, self.0.cache.as_ref(), || self.0.catalog.bytes(record))
     }
 
-    fn execute(&self, descriptor: Descriptor, contact: Contact) -> Manifest {
+    fn execute(&self, descriptor: Descriptor, link: InstanceLink) -> Manifest {
         let shard = descriptor.shard;
-        let job = contact.kill.check().and_then(|()| self.job(descriptor, contact));
+        let job = link.kill.check().and_then(|()| self.job(descriptor, link));
         match job {
             Ok(job) => manifest(shard, crate::proc::instance(job)),
             Err(error) => Manifest::failed(shard, error),
         }
     }
 
-    fn job(&self, descriptor: Descriptor, contact: Contact) -> Result<InstanceJob> {
+    fn job(&self, descriptor: Descriptor, link: InstanceLink) -> Result<InstanceJob> {
         let inputs = descriptor.inputs.iter().map(|input| {
             let view = self.0.tables.view(&input.snapshot, &input.table, input.shards)?;
-            Ok((input.name.clone(), view.project(&input.columns)?.with_kill(contact.kill.clone())))
+            Ok((input.name.clone(), view.project(&input.columns)?.with_kill(link.kill.clone())))
         });
         let inputs: Vec<(String, TableView)> = inputs.collect::<Result<_>>()?;
         let budget = OutputBudget::new(descriptor.limits.output_bytes);
         let outputs = descriptor.outputs.into_iter().map(|(name, schema)| {
-            let output = OutputTable::new(&name, schema, budget.clone())?.with_kill(contact.kill.clone());
+            let output = OutputTable::new(&name, schema, budget.clone())?.with_kill(link.kill.clone());
             Ok((name, output))
         });
         let storage = self.0.storage.clone();
         let model_sha256: ModelChecksums = Arc::new(move |id| Ok(storage.model(id)?.map(|model| model.sha256)));
-        let checkpoints = Arc::new(Keeper {
+        let checkpoints = Arc::new(StoredCheckpoints {
             storage: self.0.storage.clone(),
             run: descriptor.run,
             resume: descriptor.resume,
@@ -81,7 +81,7 @@ impl LocalThreads {
             names: Mutex::default(),
         });
         Ok(InstanceJob {
-            component: self.component(&descriptor.component, &descriptor.limits, &contact.kill)?,
+            component: self.component(&descriptor.component, &descriptor.limits, &link.kill)?,
             proc: descriptor.proc,
             run: descriptor.run,
             shard: descriptor.shard,
@@ -92,9 +92,9 @@ impl LocalThreads {
             inputs,
             outputs: outputs.collect::<Result<_>>()?,
             limits: descriptor.limits,
-            kill: contact.kill,
-            quota: contact.quota,
-            observer: contact.observer,
+            kill: link.kill,
+            quota: link.quota,
+            observer: link.observer,
             executor: Arc::clone(&self.0.executor),
             mode: Mode::Planned,
             models: Arc::clone(&self.0.models),
@@ -109,14 +109,14 @@ impl Backend for LocalThreads {
         self.component(component, limits, kill).map(drop)
     }
 
-    fn start(&self, descriptor: Descriptor, contact: Contact, done: OnDone) {
+    fn start(&self, descriptor: Descriptor, link: InstanceLink, done: OnDone) {
         let (this, shard) = (self.clone(), descriptor.shard);
         let name = format!("run {}.{shard}", descriptor.run);
         let thread = std::thread::Builder::new().name(name);
         // Without a thread `done` is dropped, which tells the run.
         drop(thread.spawn(move || {
             lower_priority();
-            done(this.execute(descriptor, contact));
+            done(this.execute(descriptor, link));
         }));
     }
 }

@@ -28,7 +28,7 @@ mod sweep;
 mod testing;
 
 pub use access::{check_request, check_startup, may_see_startup};
-pub use backend::{Backend, Contact, Descriptor, InputShard, Made, Manifest, OnDone};
+pub use backend::{Backend, Descriptor, InputShard, InstanceLink, Made, Manifest, OnDone};
 pub use live::{LogBounds, RunStatus};
 pub use local::LocalThreads;
 pub use outputs::only_output;

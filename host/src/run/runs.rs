@@ -449,10 +449,10 @@ impl Inner {
 
     /// Starts an instance that has a place.
     pub(super) fn launch(&self, start: Start) {
-        let Start { live, descriptor, contact, done } = start;
+        let Start { live, descriptor, link, done } = start;
         live.instance_began(descriptor.shard);
-        let mut answer = Answer { shard: descriptor.shard, done: Some(done) };
-        self.backend.start(descriptor, contact, Box::new(move |manifest| answer.give(manifest)));
+        let mut on_drop = ManifestOnDrop { shard: descriptor.shard, done: Some(done) };
+        self.backend.start(descriptor, link, Box::new(move |manifest| on_drop.give(manifest)));
     }
 
     /// Lets a run that has a place begin, on a thread of its own.
@@ -467,12 +467,12 @@ impl Inner {
 }
 
 /// Tells a run that an instance has ended, whatever becomes of its thread.
-struct Answer {
+struct ManifestOnDrop {
     shard: u32,
     done: Option<OnDone>,
 }
 
-impl Answer {
+impl ManifestOnDrop {
     fn give(&mut self, manifest: Manifest) {
         if let Some(done) = self.done.take() {
             done(manifest);
@@ -480,7 +480,7 @@ impl Answer {
     }
 }
 
-impl Drop for Answer {
+impl Drop for ManifestOnDrop {
     fn drop(&mut self) {
         let reason = "did not start, or ended without a word; the machine may be out of threads or memory";
         let error = Error::Internal(format!("instance {} {reason}", self.shard));

@@ -74,17 +74,17 @@ impl Runs {
             requests.push(one);
         }
         self.check_room(requests.len())?;
-        let held = Held { inner: &self.0, sweep: self.0.dispatch.hold() };
+        let hold = SweepHold { inner: &self.0, sweep: self.0.dispatch.hold_sweep() };
         let mut queued = Vec::with_capacity(requests.len());
         let count = requests.len();
         for request in requests {
-            match execute(RunRequest { sweep: Some(held.sweep), ..request }) {
+            match execute(RunRequest { sweep: Some(hold.sweep), ..request }) {
                 Ok(id) => queued.push(id),
                 Err(error) if queued.is_empty() => return Err(error),
                 Err(error) => return Err(self.take_back(&queued, count, &error)),
             }
         }
-        drop(held);
+        drop(hold);
         let first = queued.first().ok_or_else(|| Error::Invalid("a sweep without a single run".into()))?;
         self.sweep_status(&tag, *first)
     }
@@ -146,14 +146,14 @@ impl Runs {
 }
 
 /// Lets the runs of a sweep begin when it is dropped.
-struct Held<'a> {
+struct SweepHold<'a> {
     inner: &'a Arc<Inner>,
     sweep: u64,
 }
 
-impl Drop for Held<'_> {
+impl Drop for SweepHold<'_> {
     fn drop(&mut self) {
-        self.inner.dispatch.let_go(self.sweep);
+        self.inner.dispatch.release_sweep(self.sweep);
         self.inner.pump();
     }
 }

@@ -118,7 +118,7 @@ impl Resident {
         let (Some(slot), Some(column)) = (self.columns.get(index), table.schema.columns().get(index)) else {
             return Err(Error::Internal(format!("column {index} is outside table `{}`", table.name)));
         };
-        let mut slot = hold(slot, loading.kill)?;
+        let mut slot = lock_column(slot, loading.kill)?;
         if let Some(lost) = slot.take_if(|loaded| loaded.growing.is_lost()) {
             self.held(lost.growing.home()).fetch_sub(lost.growing.capacity_bytes(), Ordering::Relaxed);
         }
@@ -221,7 +221,7 @@ impl Loading<'_> {
 }
 
 /// Waits for who loads the same column now, but not longer than `kill` allows.
-fn hold<'a, T>(slot: &'a Mutex<T>, kill: &KillSwitch) -> Result<MutexGuard<'a, T>> {
+fn lock_column<'a, T>(slot: &'a Mutex<T>, kill: &KillSwitch) -> Result<MutexGuard<'a, T>> {
     loop {
         match slot.try_lock() {
             Ok(held) => return Ok(held),

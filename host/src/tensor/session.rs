@@ -12,7 +12,7 @@ use super::pipeline::Pipeline;
 use super::program::Program;
 use super::shape::Shape;
 use super::tape::Notes;
-use super::value::{Cell, Handle, Held, Place, Tensor, Variable};
+use super::value::{Cell, Handle, Place, QuotaShare, Tensor, Variable};
 use crate::base::{DType, Error, Limits, Result};
 use crate::device::{Block, Buffer, Charge, KillSwitch, Owner, Quota};
 
@@ -121,7 +121,7 @@ impl Session {
             Buffer::from_slice(&self.executor.device().pool, bytes)?
         };
         self.stats.bytes_in += size as u64;
-        Ok(Tensor(Handle::new(self.next_id(), dtype, shape, Place::Stored(buffer), Some(Held::Own(charge)))))
+        Ok(Tensor(Handle::new(self.next_id(), dtype, shape, Place::Stored(buffer), Some(QuotaShare::Own(charge)))))
     }
 
     /// Memory that somebody else holds and accounts for, such as a column, from
@@ -152,7 +152,7 @@ impl Session {
     ) -> Result<Tensor> {
         let shape = Shape::new(shape)?;
         let part = buffer.slice(0, shape.size_bytes(dtype))?;
-        let held = Some(Held::Shared(charge.clone()));
+        let held = Some(QuotaShare::Shared(charge.clone()));
         Ok(Tensor(Handle::new(self.next_id(), dtype, shape, Place::Stored(part), held)))
     }
 
@@ -178,7 +178,7 @@ impl Session {
         let charge = self.charge(cell.shape.size_bytes(cell.dtype))?;
         let mut present = cell.present();
         let place = Place::Variable { cell: cell.clone(), version: present.version };
-        let handle = Handle::new(self.next_id(), cell.dtype, cell.shape, place, Some(Held::Own(charge)));
+        let handle = Handle::new(self.next_id(), cell.dtype, cell.shape, place, Some(QuotaShare::Own(charge)));
         present.handle = Arc::downgrade(&handle);
         Ok(Tensor(handle))
     }
@@ -311,7 +311,7 @@ impl Session {
         let values = inputs.iter().map(|input| self.program.intern(&input.0)).collect();
         let noted = if self.tapes.is_empty() { None } else { Some(op.clone()) };
         let value = self.program.append(op, params, values, dtype, shape);
-        let handle = Handle::new(self.next_id(), dtype, shape, Place::Recorded(value), Some(Held::Own(charge)));
+        let handle = Handle::new(self.next_id(), dtype, shape, Place::Recorded(value), Some(QuotaShare::Own(charge)));
         self.program.set_handle(value, &handle);
         let output = Tensor(handle);
         if let Some(op) = noted {

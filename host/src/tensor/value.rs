@@ -42,13 +42,13 @@ pub(crate) struct Handle {
     pub(crate) dtype: DType,
     pub(crate) shape: Shape,
     place: Mutex<Place>,
-    _held: Option<Held>,
+    _held: Option<QuotaShare>,
 }
 
 /// What a value counts against the quota.
 #[derive(Debug)]
 #[expect(dead_code, reason = "held for their ends")]
-pub(crate) enum Held {
+pub(crate) enum QuotaShare {
     /// Its own bytes.
     Own(Charge),
     /// A part of these.
@@ -77,7 +77,7 @@ impl Handle {
         dtype: DType,
         shape: Shape,
         place: Place,
-        held: Option<Held>,
+        held: Option<QuotaShare>,
     ) -> Arc<Self> {
         Arc::new(Self { id, session, dtype, shape, place: Mutex::new(place), _held: held })
     }

@@ -98,21 +98,21 @@ impl Mnist {
         interrupt::listen();
         let images = Images::find(self.files)?;
         context.creating_connection(Role::Command)?;
-        let mut teller = Teller { context, steps: Vec::new() };
-        teller.title(self.seed)?;
-        teller.step("component", |_| create_component(context, self.component))?;
+        let mut printer = StepPrinter { context, steps: Vec::new() };
+        printer.title(self.seed)?;
+        printer.step("component", |_| create_component(context, self.component))?;
         query(context, &format!("drop table if exists {PREDICTIONS}"))?;
-        teller.step("ingest", |_| ingest(context, TRAINING, images.training))?;
-        teller.step("ingest", |_| ingest(context, TEST, images.test))?;
+        printer.step("ingest", |_| ingest(context, TRAINING, images.training))?;
+        printer.step("ingest", |_| ingest(context, TEST, images.test))?;
         let (training, inference) = (training(self.seed), inference(self.seed));
-        let train = teller.run("train", training, |run| {
+        let train = printer.run("train", training, |run| {
             format!("loss {} on {} images → {MODELS}", result(run, "loss"), count(rows_in(run)))
         })?;
-        let infer = teller.run("infer", inference, |run| {
+        let infer = printer.run("infer", inference, |run| {
             format!("{} images in {} shards → {PREDICTIONS}", count(rows_out(run)), run.instances.len())
         })?;
         let mut matrix = Confusion::default();
-        teller.step("evaluate", |context| {
+        printer.step("evaluate", |context| {
             matrix = evaluate(context)?;
             Ok(format!("{} predictions compared with their labels, by SQL", count(total(&matrix))))
         })?;
@@ -123,7 +123,7 @@ impl Mnist {
             correct: correct(&matrix),
             images: total(&matrix),
             confusion: matrix,
-            steps: teller.steps,
+            steps: printer.steps,
             runs: vec![train, infer],
             total_seconds: started.elapsed().as_secs_f64(),
             peak_memory_bytes: peak_memory_bytes(holder),
@@ -136,12 +136,12 @@ impl Mnist {
 }
 
 /// Does steps and says when each is done.
-struct Teller<'a> {
+struct StepPrinter<'a> {
     context: &'a Context,
     steps: Vec<Step>,
 }
 
-impl Teller<'_> {
+impl StepPrinter<'_> {
     fn title(&self, seed: u64) -> Result<()> {
         let context = self.context;
         if context.json || context.quiet {
