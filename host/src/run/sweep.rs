@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::kill::KillTarget;
 use super::request::RunRequest;
-use super::runs::{Inner, KillTarget, Runs};
+use super::runs::{Inner, Runs};
 use crate::base::{Error, Result, RunId};
 use crate::storage::{RunFilter, RunRecord, RunState};
 

@@ -9,10 +9,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use super::kill::KillTarget;
 use super::local::LocalThreads;
 use super::request::{Bytes, InputRef, RunRequest};
 use super::results::Value;
-use super::runs::{KillTarget, Runs};
+use super::runs::Runs;
 use crate::base::{Column, Error, Limits, Result, RunId, Schema, Sharding};
 use crate::catalog::{Catalog, NewComponent};
 use crate::device::KillSwitch;
