@@ -288,3 +288,81 @@ fn who_only_asks_leaves_the_folder_to_the_first_who_works() {
     assert_eq!(sql(&beside, "select a from t"), 3);
     assert!(beside.local_holder().is_some(), "who asks holds the folder where nobody else does");
 }
+
+/// A folder whose catalog has to be written to when it is opened: it was moved.
+fn moved(parent: &Path) -> std::path::PathBuf {
+    let (old, new) = (parent.join("old"), parent.join("new"));
+    let first = open(&old);
+    sql(&first, "create table t (a int64); insert into t values (1)");
+    close(&first);
+    std::fs::rename(&old, &new).unwrap();
+    new
+}
+
+#[test]
+fn a_worker_waits_for_an_asking_holder_that_is_long_in_opening() {
+    let parent = tempfile::tempdir().unwrap();
+    let folder = moved(parent.path());
+    let foreign = rusqlite::Connection::open(folder.join(quern::storage::CATALOG_FILE)).unwrap();
+    foreign.execute_batch("BEGIN IMMEDIATE").unwrap();
+    std::thread::scope(|scope| {
+        let asking = scope.spawn(|| {
+            let options = Options { cores: Some(1), ..Options::default() };
+            Connection::open(&folder, &options, Role::Asking).unwrap()
+        });
+        while connect(&folder).is_err() {
+            std::thread::yield_now();
+        }
+        let worker = scope.spawn(|| open(&folder));
+        // Longer than a holder may be silent.
+        std::thread::sleep(std::time::Duration::from_secs(3));
+        assert!(!asking.is_finished() && !worker.is_finished());
+        foreign.execute_batch("ROLLBACK").unwrap();
+        let worker = worker.join().unwrap();
+        assert!(worker.local_holder().is_some(), "the folder is the worker's as soon as it is open");
+        sql(&worker, "insert into t values (2)");
+        assert_eq!(sql(&asking.join().unwrap(), "select a from t"), 2);
+        close(&worker);
+    });
+}
+
+#[test]
+fn who_was_sent_away_takes_the_folder_no_sooner_than_the_one_it_was_left_to() {
+    let folder = tempfile::tempdir().unwrap();
+    sql(&open(folder.path()), "create table t (a int64); insert into t values (1)");
+    let options = Options { cores: Some(1), ..Options::default() };
+    let asking = Connection::open(folder.path(), &options, Role::Asking).unwrap();
+    // One who works, by hand: it is told when the folder is free, and is a little slow then.
+    let mut stream = connect(folder.path()).unwrap();
+    let hello =
+        Hello { protocol: PROTOCOL, version: String::new(), pid: 7, role: Role::Command, device: String::new() };
+    write_frame(&mut stream, &serde_json::json!({ "hello": hello }), &[]).unwrap();
+    stream.read_to_end(&mut Vec::new()).unwrap();
+    std::thread::scope(|scope| {
+        let rows = scope.spawn(|| sql(&asking, "select a from t"));
+        std::thread::sleep(std::time::Duration::from_millis(50));
+        let lock = FolderLock::try_acquire(folder.path()).unwrap();
+        assert!(lock.is_some(), "it is still free");
+        drop(lock);
+        assert_eq!(rows.join().unwrap(), 1, "where nobody takes it, who asks holds it again");
+    });
+}
+
+#[test]
+fn a_client_of_an_older_protocol_can_read_who_only_asks() {
+    let folder = tempfile::tempdir().unwrap();
+    let options = Options { cores: Some(1), ..Options::default() };
+    let _asking = Connection::open(folder.path(), &options, Role::Asking).unwrap();
+    let mut stream = connect(folder.path()).unwrap();
+    // Protocol 2 knew the roles brief, command and server.
+    let hello = serde_json::json!({ "protocol": 2, "version": "0.1.0", "pid": 7, "role": "command" });
+    write_frame(&mut stream, &serde_json::json!({ "hello": hello }), &[]).unwrap();
+    let (answer, _) = read_frame::<serde_json::Value>(&mut stream).unwrap().unwrap();
+    assert_eq!((&answer["hello"]["protocol"], &answer["hello"]["role"]), (&PROTOCOL.into(), &"brief".into()));
+    // And what a later one may say is understood as far as the number of its protocol.
+    let mut stream = connect(folder.path()).unwrap();
+    let hello = serde_json::json!({ "protocol": 99, "version": "9.9.9", "pid": 7, "role": "replica", "asking": false });
+    write_frame(&mut stream, &serde_json::json!({ "hello": hello }), &[]).unwrap();
+    let (answer, _) = read_frame::<serde_json::Value>(&mut stream).unwrap().unwrap();
+    assert_eq!(answer["hello"]["protocol"], PROTOCOL);
+}

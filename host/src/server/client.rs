@@ -34,6 +34,10 @@ const RETRY: Duration = Duration::from_millis(10);
 /// How often to look whether an answer is still wanted.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
+/// How long the folder is left to one who works before others that were sent away
+/// may take it.
+const RESERVED: Duration = Duration::from_millis(500);
+
 /// Where the messages of a background holder go, in its folder.
 pub const BACKGROUND_LOG: &str = "quern.log";
 
@@ -67,8 +71,26 @@ struct Remote {
 /// What a request over the socket came to.
 enum Outcome {
     Reply(Reply),
-    /// The holder left without looking at the request.
-    HolderLeft,
+    /// The holder left without looking at the request; with the time from which on
+    /// this process may hold the folder, where it was left to another.
+    HolderLeft(Option<Instant>),
+}
+
+/// Who was found where a folder's holder should answer.
+enum Dialled {
+    Holder(Remote),
+    /// Nobody.
+    Nobody,
+    /// One who has left the folder to this process meanwhile.
+    HasLeft,
+}
+
+/// What is heard while a holder is greeted.
+enum Heard {
+    Hello(UnixStream, Hello),
+    /// The holder leaves; more is heard.
+    Leaving,
+    Nobody,
 }
 
 impl Connection {
@@ -77,7 +99,7 @@ impl Connection {
     pub fn open(folder: &Path, options: &Options, role: Role) -> Result<Self> {
         create_folder(folder)?;
         let folder = folder.canonicalize().map_err(|e| Error::io("open", folder, e))?;
-        let link = open_link(&folder, options, role)?;
+        let link = open_link(&folder, options, role, None)?;
         Ok(Self {
             folder,
             options: options.clone(),
@@ -94,11 +116,11 @@ impl Connection {
         create_folder(folder)?;
         let folder = folder.canonicalize().map_err(|e| Error::io("open", folder, e))?;
         let remote = match dial(&folder, Role::Command)? {
-            Some(found) => {
+            Dialled::Holder(found) => {
                 check_device(&folder, options, &found.hello)?;
                 found
             }
-            None => start_background(&folder, options)?,
+            Dialled::Nobody | Dialled::HasLeft => start_background(&folder, options)?,
         };
         let link = Mutex::new(Link::Remote(Arc::new(remote)));
         Ok(Self { folder, options: options.clone(), role: Role::Command, link, former: Mutex::default(), user: None })
@@ -154,16 +176,18 @@ impl Connection {
         let question = Question { request, body, watch: watch.clone(), user: self.user.clone() };
         loop {
             match self.link() {
-                Link::Local(holder) if holder.gave_way() => {
-                    self.open_again()?;
-                    *self.former.lock().unwrap_or_else(PoisonError::into_inner) = Some(holder);
-                }
-                Link::Local(holder) => return Ok(holder.call(question, sink)?),
+                Link::Local(holder) => match holder.gave_way() {
+                    None => return Ok(holder.call(question, sink)?),
+                    Some(since) => {
+                        self.open_again(since.checked_add(RESERVED))?;
+                        *self.former.lock().unwrap_or_else(PoisonError::into_inner) = Some(holder);
+                    }
+                },
                 Link::Closed => return Err(Error::Internal("the connection is closed".into()).into()),
                 Link::Remote(remote) => match remote.call((&self.folder, self.role), &question, sink)? {
                     Outcome::Reply(reply) => return Ok(reply),
                     // Perhaps it is now on us to hold the folder.
-                    Outcome::HolderLeft => self.open_again()?,
+                    Outcome::HolderLeft(reserved) => self.open_again(reserved)?,
                 },
             }
         }
@@ -181,8 +205,8 @@ impl Connection {
         }
     }
 
-    fn open_again(&self) -> Result<()> {
-        let link = open_link(&self.folder, &self.options, self.role)?;
+    fn open_again(&self, reserved: Option<Instant>) -> Result<()> {
+        let link = open_link(&self.folder, &self.options, self.role, reserved)?;
         *self.link.lock().unwrap_or_else(PoisonError::into_inner) = link;
         Ok(())
     }
@@ -204,19 +228,19 @@ impl Remote {
         let mut stream = match idle {
             Some(stream) => stream,
             None => match dial(folder, role)? {
-                Some(again) if again.hello.pid == self.hello.pid => {
+                Dialled::Holder(again) if again.hello.pid == self.hello.pid => {
                     let stream = again.idle.into_inner().unwrap_or_else(PoisonError::into_inner);
-                    let Some(stream) = stream else { return Ok(Outcome::HolderLeft) };
+                    let Some(stream) = stream else { return Ok(Outcome::HolderLeft(None)) };
                     stream
                 }
-                _ => return Ok(Outcome::HolderLeft),
+                _ => return Ok(Outcome::HolderLeft(None)),
             },
         };
         let sent = write_frame(&mut stream, &header, body);
         if let Err(Error::Limit { .. } | Error::Invalid(_) | Error::Internal(_)) = &sent {
             // Nothing was sent: the stream can be used again.
             *self.idle.lock().unwrap_or_else(PoisonError::into_inner) = Some(stream);
-            return sent.map(|()| Outcome::HolderLeft).map_err(Failure::from);
+            return sent.map(|()| Outcome::HolderLeft(None)).map_err(Failure::from);
         }
         loop {
             while sent.is_ok() && !readable(&stream, LOOK_EVERY) {
@@ -226,7 +250,7 @@ impl Remote {
             let (header, body) = match (read_from_holder(&mut stream), &sent) {
                 (Ok(frame), _) => frame,
                 // The request did not reach it, and there is no other word from it.
-                (Err(_), Err(_)) => return Ok(Outcome::HolderLeft),
+                (Err(_), Err(_)) => return Ok(Outcome::HolderLeft(None)),
                 (Err(error), Ok(())) => return Err(self.lost(&error)),
             };
             match header {
@@ -239,7 +263,11 @@ impl Remote {
                     *self.idle.lock().unwrap_or_else(PoisonError::into_inner) = Some(stream);
                     return Err(failure);
                 }
-                ToClient::Goodbye => return Ok(Outcome::HolderLeft),
+                ToClient::Goodbye => return Ok(Outcome::HolderLeft(None)),
+                ToClient::Leaving { free_ms } => {
+                    let left = RESERVED.saturating_sub(Duration::from_millis(free_ms));
+                    return Ok(Outcome::HolderLeft(Instant::now().checked_add(left)));
+                }
                 ToClient::Hello(_) => {}
             }
         }
@@ -257,26 +285,33 @@ impl Remote {
     }
 }
 
-/// Takes the lock, or finds who has it, until one of the two works.
-fn open_link(folder: &Path, options: &Options, role: Role) -> Result<Link> {
-    let started = Instant::now();
+/// Takes the lock, or finds who has it, until one of the two works. Until `reserved`
+/// the lock is another's to take.
+fn open_link(folder: &Path, options: &Options, role: Role, reserved: Option<Instant>) -> Result<Link> {
+    let mut started = Instant::now();
     loop {
-        if let Some(lock) = FolderLock::try_acquire(folder)? {
+        if reserved.is_none_or(|until| Instant::now() >= until)
+            && let Some(lock) = FolderLock::try_acquire(folder)?
+        {
             return Ok(Link::Local(Arc::new(Holder::start(folder, lock, options, role)?)));
         }
         match dial(folder, role)? {
             // What takes long is better done by who asked for it than by a holder
             // who is about to leave, and would have to stay for us.
-            Some(remote)
+            Dialled::Holder(remote)
                 if remote.hello.role == Role::Brief
                     && matches!(role, Role::Command | Role::Server)
                     && started.elapsed() < PATIENCE => {}
-            Some(remote) => {
+            Dialled::Holder(remote) => {
                 check_device(folder, options, &remote.hello)?;
                 return Ok(Link::Remote(Arc::new(remote)));
             }
             // Nobody listens for a moment while a holder starts or leaves.
-            None => {}
+            Dialled::Nobody => {}
+            Dialled::HasLeft => {
+                started = Instant::now();
+                continue;
+            }
         }
         if started.elapsed() > PATIENCE {
             return Err(Error::Held { folder: folder.to_owned(), pid: holder_pid(folder) });
@@ -303,39 +338,47 @@ fn check_device(folder: &Path, options: &Options, holder: &Hello) -> Result<()> 
     )))
 }
 
-/// Connects and says hello. None where nobody listens, or who listens leaves the
-/// folder to this role; an error where the one
-/// who listens does not answer in time or speaks another protocol.
-fn dial(folder: &Path, role: Role) -> Result<Option<Remote>> {
+/// Connects and says hello; waits for one who leaves the folder to this role. An error
+/// where the one who listens does not answer in time or speaks another protocol.
+fn dial(folder: &Path, role: Role) -> Result<Dialled> {
     let (send, answer) = mpsc::channel();
     // In a thread, because connecting itself blocks when a stopped holder's
     // queue is full. A thread that is given up ends with the process.
     let dialling = folder.to_owned();
     let thread = std::thread::Builder::new().name("quern-dial".into()).spawn(move || {
-        let _ = send.send(greet(&dialling, role));
+        let heard = greet(&dialling, role, &|| drop(send.send(Ok(Heard::Leaving))));
+        drop(send.send(heard));
     });
     thread.map_err(|e| Error::io("connect to the holder of", folder, e))?;
-    match answer.recv_timeout(PATIENCE) {
-        Ok(Ok(Some((stream, hello)))) => {
-            check_hello(folder, &hello)?;
-            Ok(Some(Remote { hello, idle: Mutex::new(Some(stream)) }))
+    let mut leaves = false;
+    loop {
+        match answer.recv_timeout(PATIENCE) {
+            Ok(Ok(Heard::Hello(stream, hello))) => {
+                check_hello(folder, &hello)?;
+                return Ok(Dialled::Holder(Remote { hello, idle: Mutex::new(Some(stream)) }));
+            }
+            Ok(Ok(Heard::Leaving)) => leaves = true,
+            Ok(Ok(Heard::Nobody)) => return Ok(if leaves { Dialled::HasLeft } else { Dialled::Nobody }),
+            Ok(Err(error)) => return Err(error),
+            Err(_) => return Err(Error::Held { folder: folder.to_owned(), pid: holder_pid(folder) }),
         }
-        Ok(other) => Ok(other?.map(|(stream, hello)| Remote { hello, idle: Mutex::new(Some(stream)) })),
-        Err(_) => Err(Error::Held { folder: folder.to_owned(), pid: holder_pid(folder) }),
     }
 }
 
-/// Connects and exchanges hellos.
-fn greet(folder: &Path, role: Role) -> Result<Option<(UnixStream, Hello)>> {
-    let Ok(mut stream) = connect(folder) else { return Ok(None) };
+/// Connects and exchanges hellos; calls `leaving` whenever the holder says that it leaves.
+fn greet(folder: &Path, role: Role, leaving: &dyn Fn()) -> Result<Heard> {
+    let Ok(mut stream) = connect(folder) else { return Ok(Heard::Nobody) };
     if write_frame(&mut stream, &ToHolder::Hello(Hello::ours(role, "")), &[]).is_err() {
-        return Ok(None);
+        return Ok(Heard::Nobody);
     }
-    match read_from_holder(&mut stream) {
-        Ok((ToClient::Hello(hello), _)) => Ok(Some((stream, hello))),
-        Ok((ToClient::Failure(failure), _)) => Err(Error::Denied(failure.message)),
-        // It leaves.
-        _ => Ok(None),
+    loop {
+        match read_from_holder(&mut stream) {
+            Ok((ToClient::Hello(hello), _)) => return Ok(Heard::Hello(stream, hello)),
+            Ok((ToClient::Failure(failure), _)) => return Err(Error::Denied(failure.message)),
+            Ok((ToClient::Leaving { .. }, _)) => leaving(),
+            // It has left.
+            _ => return Ok(Heard::Nobody),
+        }
     }
 }
 
@@ -367,7 +410,7 @@ fn start_background(folder: &Path, options: &Options) -> Result<Remote> {
     let mut child = command.spawn().map_err(|e| Error::io("start", &program, e))?;
     let started = Instant::now();
     loop {
-        if let Some(remote) = dial(folder, Role::Command)? {
+        if let Dialled::Holder(remote) = dial(folder, Role::Command)? {
             // Another process may have been quicker.
             check_device(folder, options, &remote.hello)?;
             return Ok(remote);

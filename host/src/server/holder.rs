@@ -13,7 +13,7 @@ use std::collections::HashMap;
 use std::net::Shutdown;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -38,6 +38,9 @@ const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How long statements and runs that were stopped may take to end.
 const GRACE: Duration = Duration::from_secs(5);
+
+/// How often who waits for the folder is told that it will have it.
+const TOLD_EVERY: Duration = Duration::from_millis(250);
 
 /// How often the way out looks whether others still need this process.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
@@ -75,6 +78,8 @@ struct Shared {
     departure: Arc<Departure>,
     /// None once it was closed.
     door: Mutex<Option<Door>>,
+    /// Since when the folder is left to one who works in it.
+    left_at: OnceLock<Instant>,
 }
 
 #[derive(Debug, Default)]
@@ -103,6 +108,7 @@ impl Holder {
             changed: Condvar::new(),
             departure: Arc::default(),
             door: Mutex::default(),
+            left_at: OnceLock::new(),
         });
         let listener = listen(folder)?;
         let accepting = std::thread::Builder::new()
@@ -130,9 +136,9 @@ impl Holder {
         handle(&*database.ok_or_else(left)?, question, sink)
     }
 
-    /// Whether another process holds the folder now, because it wanted to work.
-    pub(super) fn gave_way(&self) -> bool {
-        self.shared.door.lock().unwrap_or_else(PoisonError::into_inner).is_none()
+    /// Since when the folder is left to another process, because that wants to work.
+    pub(super) fn gave_way(&self) -> Option<Instant> {
+        self.shared.left_at.get().copied()
     }
 
     /// For how long nobody has asked anything and no run was active.
@@ -183,7 +189,7 @@ impl Holder {
         for mut client in clients.into_values() {
             let _ = client.set_write_timeout(Some(Duration::from_millis(100)));
             if quiet {
-                let _ = write_frame(&mut client, &ToClient::Goodbye, &[]);
+                let _ = write_frame(&mut client, &self.shared.goodbye(), &[]);
             }
             let _ = client.shutdown(Shutdown::Both);
         }
@@ -230,14 +236,34 @@ impl Shared {
         Some(lock)
     }
 
-    /// Leaves the folder to somebody who wants to work in it. What was asked here is
-    /// still answered, from the snapshots that it reads.
-    fn hand_over(&self) {
-        // Not before it is open: opening writes.
-        drop(self.enter());
+    /// Leaves the folder to a client that wants to work in it, and tells it so. What
+    /// was asked here is still answered, from the snapshots that it reads.
+    fn hand_over(&self, to: &mut ClientStream) -> Result<()> {
+        // Not before it is open: opening writes, and may take longer than a client
+        // waits for a holder that says nothing.
+        loop {
+            write_frame(to, &ToClient::Leaving { free_ms: 0 }, &[])?;
+            let state = self.lock();
+            if state.database.is_some() || state.closing {
+                break;
+            }
+            drop(self.changed.wait_timeout(state, TOLD_EVERY));
+        }
         if let Some(lock) = self.close_door() {
             let _ = std::fs::remove_file(self.folder.join(SOCKET_FILE));
             drop(lock);
+            let _ = self.left_at.set(Instant::now());
+        }
+        Ok(())
+    }
+
+    /// What a client is told whose request is not looked at any more.
+    fn goodbye(&self) -> ToClient {
+        match self.left_at.get() {
+            Some(since) => {
+                ToClient::Leaving { free_ms: u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX) }
+            }
+            None => ToClient::Goodbye,
         }
     }
 
@@ -364,8 +390,7 @@ fn serve_client(shared: &Shared, stream: UnixStream) -> Result<()> {
     let mut stream = ClientStream::new(stream, shared.departure.clone()).map_err(io)?;
     match read_frame(&mut stream)? {
         Some((ToHolder::Hello(client), _)) if client.protocol == PROTOCOL && shared.gives_way_to(client.role) => {
-            shared.hand_over();
-            return Ok(());
+            return shared.hand_over(&mut stream);
         }
         Some((ToHolder::Hello(_), _)) => {}
         _ => return Ok(()),
@@ -380,7 +405,7 @@ fn serve_client(shared: &Shared, stream: UnixStream) -> Result<()> {
         };
         let entered = shared.enter();
         let Some(database) = entered.as_ref().and_then(|entered| entered.database.as_ref()) else {
-            return write_frame(&mut stream, &ToClient::Goodbye, &[]);
+            return write_frame(&mut stream, &shared.goodbye(), &[]);
         };
         let question = Question { request: *request, body, watch: stream.watch().map_err(io)?, user };
         let reply = handle(database, question, &mut |event| write_event(&mut stream, event));

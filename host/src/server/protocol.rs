@@ -3,7 +3,9 @@
 //! A client says [`Hello`], the holder answers with its own. Then the client
 //! sends requests, one at a time; for each the holder sends any number of events
 //! and one reply. A holder that ends says goodbye to the clients that wait for
-//! nothing, so that they can go elsewhere.
+//! nothing, so that they can go elsewhere. One that only asks answers the hello of
+//! who wants to work with "leaving", again and again until the folder is free, and
+//! then closes the connection.
 
 use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
@@ -19,11 +21,13 @@ use crate::run::{KillTarget, RunRequest, Sweep, SweepStatus};
 use crate::sql::Done;
 use crate::storage::Versions;
 
-/// Version of this protocol. Both sides must speak the same.
-pub const PROTOCOL: u32 = 3;
+/// Version of this protocol. Both sides must speak the same; each understands the
+/// hello of any other, so that both can say who speaks what.
+pub const PROTOCOL: u32 = 4;
 
 /// What each side says first.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "HelloFrame", into = "HelloFrame")]
 pub struct Hello {
     /// [`PROTOCOL`] of the one who speaks.
     pub protocol: u32,
@@ -34,8 +38,48 @@ pub struct Hello {
     /// Why it holds the folder; of a client, why it would.
     pub role: Role,
     /// The device that the folder's columns and tensors are on; of a client empty.
-    #[serde(default)]
     pub device: String,
+}
+
+/// A hello as it travels: fields are only ever added, with a default, and the roles
+/// are those that every protocol knows.
+#[derive(Serialize, Deserialize)]
+struct HelloFrame {
+    protocol: u32,
+    version: String,
+    pid: u32,
+    role: String,
+    /// Since protocol 4: a brief command that leaves the folder to who works.
+    #[serde(default)]
+    asking: bool,
+    #[serde(default)]
+    device: String,
+}
+
+impl From<Hello> for HelloFrame {
+    fn from(hello: Hello) -> Self {
+        let Hello { protocol, version, pid, role, device } = hello;
+        let word = match role {
+            Role::Asking | Role::Brief => "brief",
+            Role::Command => "command",
+            Role::Server => "server",
+        };
+        Self { protocol, version, pid, role: word.to_owned(), asking: role == Role::Asking, device }
+    }
+}
+
+impl From<HelloFrame> for Hello {
+    fn from(frame: HelloFrame) -> Self {
+        let HelloFrame { protocol, version, pid, role, asking, device } = frame;
+        let role = match (role.as_str(), asking) {
+            ("brief", true) => Role::Asking,
+            ("brief", false) => Role::Brief,
+            ("server", _) => Role::Server,
+            // Also a role that only a later protocol knows, which is refused anyway.
+            _ => Role::Command,
+        };
+        Self { protocol, version, pid, role, device }
+    }
 }
 
 impl Hello {
@@ -47,8 +91,7 @@ impl Hello {
 }
 
 /// Why a process holds a folder.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
     /// For one command that changes nothing and starts nothing; it leaves the folder
     /// to the first who does.

@@ -40,6 +40,12 @@ pub(super) enum ToClient {
     Failure(Failure),
     /// The holder leaves and has not looked at what the client may have asked since.
     Goodbye,
+    /// The holder leaves the folder to one who works in it: to whom this answers a
+    /// hello, until the connection ends. To others it is a goodbye, and says for how
+    /// long the folder has been free.
+    Leaving {
+        free_ms: u64,
+    },
 }
 
 /// An event without what travels in the frame's body.
