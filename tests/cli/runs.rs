@@ -48,6 +48,8 @@ fn a_second_terminal_lists_follows_and_kills_a_run() {
     let first = endless(&terminal);
     let run = &running(&terminal)[0];
     assert_eq!((&run["id"], &run["proc"], &run["tag"]), (&json!(1), &json!("loops_forever"), &json!("endless")));
+    let shown = terminal.ok(&["run", "show", "1"]);
+    assert!(shown.contains("instance 0 running") && !shown.contains("guest mem"), "no receipt before the end: {shown}");
     let follower = terminal.start(&["run", "logs", "1", "-f"]);
     assert_eq!(terminal.ok(&["run", "kill", "1"]), "killed run 1\n");
     assert_eq!(follower.wait().code, 0, "following ends with the run");
@@ -68,7 +70,7 @@ fn runs_are_killed_by_tag_or_all_together() {
     }
     assert_eq!(terminal.ok(&["run", "kill", "--tag", "a"]), "killed run 1\nkilled run 3\n");
     assert_eq!(terminal.error(&["run", "kill", "--tag", "c"]), ["error: no run with tag `c` is queued or running"]);
-    wait_until("two have ended", || running(&terminal).len() == 1);
+    assert_eq!(running(&terminal).len(), 1, "what was said to be killed has ended");
     assert_eq!(terminal.ok(&["run", "kill", "--all"]), "killed run 2\n");
 }
 

@@ -219,9 +219,10 @@ impl Database {
         self.runs.results(run)
     }
 
-    /// Kills runs, if the rights allow it for all of them; answers which.
+    /// Kills runs, if the rights allow it for all of them, and waits a moment until
+    /// they have ended; answers which.
     pub fn kill(&self, target: &KillTarget, by: &str, rights: &Rights) -> Result<Vec<RunId>> {
-        self.runs.kill_as(rights, target, Some(by))
+        self.runs.kill_and_wait(rights, target, Some(by))
     }
 
     /// Runs that have not ended.

@@ -21,6 +21,9 @@ pub enum KillTarget {
     All,
 }
 
+/// How long who kills runs waits for their end, which takes milliseconds.
+const PATIENCE: Duration = Duration::from_secs(2);
+
 impl Runs {
     /// As [`kill_as`](Self::kill_as), for the folder's owner.
     pub fn kill(&self, target: &KillTarget, by: Option<&str>) -> Result<Vec<RunId>> {
@@ -50,6 +53,17 @@ impl Runs {
         // What is queued from here on was not looked at, and is left alone.
         chosen.iter().try_for_each(|live| rights.run(&live.record()))?;
         Ok(self.kill_all(chosen, by))
+    }
+
+    /// As [`kill_as`](Self::kill_as), and waits a moment until they have ended, so
+    /// that who asked sees no killed run that seems to run.
+    pub fn kill_and_wait(&self, rights: &Rights, target: &KillTarget, by: Option<&str>) -> Result<Vec<RunId>> {
+        let killed = self.kill_as(rights, target, by)?;
+        let started = Instant::now();
+        for run in &killed {
+            self.wait_end(*run, PATIENCE.saturating_sub(started.elapsed()));
+        }
+        Ok(killed)
     }
 
     /// Ends runs, of which those that are ending anyway are left alone. Answers which.

@@ -311,7 +311,7 @@ pub(super) fn kill(view: &View, kill: &Kill) -> Result<Done> {
             return Ok(Done::message(format!("cancelled {id} for start-up")));
         }
     };
-    let killed = view.system.runs.kill_as(&view.caller.rights, &target, Some(KILLED_BY))?;
+    let killed = view.system.runs.kill_and_wait(&view.caller.rights, &target, Some(KILLED_BY))?;
     let list = killed.iter().map(RunId::to_string).collect::<Vec<_>>().join(", ");
     match killed.as_slice() {
         [] => Ok(Done::message(format!("no run{whose} to kill"))),

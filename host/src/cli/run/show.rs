@@ -72,6 +72,10 @@ pub(crate) fn receipts(run: &RunView, paint: Paint) -> String {
     );
     for instance in &run.instances {
         let Some(receipt) = &instance.receipt else { continue };
+        // An instance that executes has an empty receipt, which is no result.
+        if receipt.device.is_empty() {
+            continue;
+        }
         grid.row([
             instance.shard.to_string(),
             duration_ms(receipt.wall_ms),
