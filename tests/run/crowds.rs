@@ -165,14 +165,14 @@ fn a_sweep_that_is_refused_midway_has_executed_nothing() {
     // The table goes away after the second: both had places, and did not begin.
     let error = folder
         .runs
-        .sweep(sweep(4), |request| {
-            if request.seed == Some(3) {
+        .sweep(sweep(4), |submission| {
+            if submission.request.seed == Some(3) {
                 std::thread::sleep(Duration::from_millis(50));
                 let mut write = folder.storage.begin();
                 write.drop_table("t")?;
                 write.commit()?;
             }
-            folder.runs.execute(request)
+            folder.runs.execute(submission)
         })
         .unwrap_err();
     assert_eq!(

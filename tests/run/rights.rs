@@ -63,7 +63,7 @@ impl Shared {
     /// Queues a run of `ana` that reads `t`.
     fn submit(&self, output: &str) -> RunId {
         let Folder { storage, catalog, runs, .. } = &self.folder;
-        let mut request = RunRequest::new("square").input("t").output(output);
+        let mut request = RunRequest::new("square").input("t").output(output).into();
         let rights = Rights::of(storage, Some("ana")).unwrap();
         check_request(&rights, catalog, runs, storage.snapshot().unwrap().as_ref(), &mut request).unwrap();
         runs.execute(request).unwrap()
@@ -193,7 +193,7 @@ fn prices_of_bob(shared: &Shared) -> RunId {
     let Folder { storage, catalog, runs, .. } = &shared.folder;
     shared.folder.proc("prices", declare_fit, |_| Ok(Made { outputs: Vec::new(), models: Vec::new() }));
     own("bob", shared);
-    let mut request = RunRequest::new("prices.fit");
+    let mut request = RunRequest::new("prices.fit").into();
     let rights = Rights::of(storage, Some("bob")).unwrap();
     check_request(&rights, catalog, runs, storage.snapshot().unwrap().as_ref(), &mut request).unwrap();
     let run = runs.execute(request).unwrap();
@@ -293,7 +293,7 @@ fn a_limit_is_raised_only_by_whom_the_folders_owner_trusts() {
     let shared = Shared::new();
     let Folder { storage, catalog, runs, .. } = &shared.folder;
     let ask = |name: &str, value: u64| {
-        let mut request = RunRequest::new("square").input("t").output("o").limit(name, value).unwrap();
+        let mut request = RunRequest::new("square").input("t").output("o").limit(name, value).unwrap().into();
         let rights = Rights::of(storage, Some("ana")).unwrap();
         check_request(&rights, catalog, runs, storage.snapshot().unwrap().as_ref(), &mut request)
             .map_err(|error| error.to_string())
@@ -356,8 +356,8 @@ fn a_name_that_the_owner_writes_on_a_run_does_not_make_it_that_users() {
     let shared = Shared::new();
     shared.occupy();
     let submit = |user: &str| {
-        let mut request =
-            RunRequest { user: Some(user.to_owned()), ..RunRequest::new("square").input("t").output("o") };
+        let request = RunRequest { user: Some(user.to_owned()), ..RunRequest::new("square").input("t").output("o") };
+        let mut request = request.into();
         let (storage, runs) = (&shared.folder.storage, &shared.folder.runs);
         let snapshot = storage.snapshot().unwrap();
         check_request(&Rights::owner(), &shared.folder.catalog, runs, &snapshot, &mut request).unwrap();

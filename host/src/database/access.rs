@@ -36,9 +36,10 @@ impl Database {
         }
     }
 
-    /// Whether a run could be started; puts the user's name on the request.
-    pub fn may_execute(&self, rights: &Rights, request: &mut RunRequest) -> Result<()> {
-        check_request(rights, &self.catalog, &self.runs, self.storage.snapshot()?.as_ref(), request)
+    /// Whether a run could be started.
+    pub fn may_execute(&self, rights: &Rights, request: &RunRequest) -> Result<()> {
+        let snapshot = self.storage.snapshot()?;
+        check_request(rights, &self.catalog, &self.runs, snapshot.as_ref(), &mut request.clone().into())
     }
 
     /// Whether a request for start-up may be cancelled.

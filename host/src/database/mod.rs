@@ -18,7 +18,8 @@ use crate::catalog::{Catalog, ProcChange, Rights};
 use crate::device::{self, Choice, Device, Listed};
 use crate::proc::{CodeCache, ComponentRequest, CreationReport, MAX_INSTANCES};
 use crate::run::{
-    KillTarget, LocalThreads, LogBounds, RunRequest, RunResults, RunStatus, Runs, Sweep, SweepStatus, may_see_startup,
+    KillTarget, LocalThreads, LogBounds, RunRequest, RunResults, RunStatus, Runs, Submission, Sweep, SweepStatus,
+    may_see_startup,
 };
 use crate::sql::{Answer, Caller, Context, Sql, Watch};
 use crate::storage::{
@@ -136,13 +137,13 @@ impl Database {
     }
 
     /// Starts a run for somebody, if that user may.
-    pub fn execute_for(&self, request: RunRequest, caller: &Caller) -> Result<RunId> {
-        self.sql.submit(request, caller)
+    pub fn execute_for(&self, submission: impl Into<Submission>, caller: &Caller) -> Result<RunId> {
+        self.sql.submit(submission, caller)
     }
 
     /// Starts all runs of a sweep.
     pub fn sweep(&self, sweep: Sweep, caller: &Caller) -> Result<SweepStatus> {
-        self.runs.sweep(sweep, |request| self.execute_for(request, caller))
+        self.runs.sweep(sweep, |submission| self.execute_for(submission, caller))
     }
 
     /// Waits until the runs of a sweep have ended, at most for `timeout`.

@@ -3,22 +3,23 @@
 
 use super::live::Live;
 use super::plan::{Destination, RunPlan};
-use super::request::RunRequest;
+use super::request::Submission;
 use super::runs::{Inner, Runs};
 use crate::base::Result;
 use crate::catalog::{Catalog, Privilege, Rights};
 use crate::storage::{ComponentRecord, Snapshot, StartupRecord};
 
 /// Checks that the user may execute the proc, read its inputs, write its outputs
-/// and look at the run it resumes, and puts the user's name on the request.
+/// and look at the run it resumes, and puts the user's name on it.
 pub fn check_request(
     rights: &Rights,
     catalog: &Catalog,
     runs: &Runs,
     snapshot: &Snapshot,
-    request: &mut RunRequest,
+    submission: &mut Submission,
 ) -> Result<()> {
     let Some(user) = rights.user() else { return Ok(()) };
+    let request = &submission.request;
     let found = catalog.resolve(&request.proc)?;
     let (component, proc) = (&found.component.name, &found.proc.name);
     rights.function(Privilege::Execute, component, Some(proc))?;
@@ -35,15 +36,15 @@ pub fn check_request(
     if let Some(resumed) = request.resume {
         rights.run(&runs.status(resumed)?.run)?;
     }
-    request.user = Some(user.to_owned());
-    request.on_behalf_of = Some(user.to_owned());
+    submission.request.user = Some(user.to_owned());
+    submission.on_behalf_of = Some(user.to_owned());
     Ok(())
 }
 
 /// Checks again what the user of a run may do, now that it leaves the queue and
 /// its tables are fixed.
 pub(super) fn check_begun(inner: &Inner, live: &Live, plan: &RunPlan) -> Result<()> {
-    let Some(user) = live.request.on_behalf_of.as_deref() else { return Ok(()) };
+    let Some(user) = live.submission.on_behalf_of.as_deref() else { return Ok(()) };
     let rights = Rights::of(&inner.storage, Some(user))?;
     let (component, proc) = (&live.resolved.component, &live.resolved.proc);
     let is_kept = |kept: &ComponentRecord| kept.name == component.name && kept.sha256 == component.sha256;
@@ -53,8 +54,8 @@ pub(super) fn check_begun(inner: &Inner, live: &Live, plan: &RunPlan) -> Result<
     }
     let now = inner.storage.snapshot()?;
     // Rows of filters and queries were read when the run was queued.
-    let read = plan.inputs.iter().zip(&live.request.inputs).filter(|(_, given)| given.stored.is_none());
-    for (input, _) in read {
+    let stored = &live.submission.stored_inputs;
+    for (_, input) in plan.inputs.iter().enumerate().filter(|(place, _)| !stored.contains_key(place)) {
         rights.table_state(Privilege::Select, &input.table, &now)?;
     }
     for output in &plan.outputs {

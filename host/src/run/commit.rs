@@ -104,7 +104,7 @@ fn stage(inner: &Inner, live: &Live, plan: &RunPlan, made: &[Made]) -> Result<Wr
     write.describe(&format!("proc:{}", proc.name), &format!("run {}", live.id));
     let now = write.base()?;
     // Read after the tables, which the commit expects to be the same.
-    let rights = Rights::of(&inner.storage, live.request.on_behalf_of.as_deref())?;
+    let rights = Rights::of(&inner.storage, live.submission.on_behalf_of.as_deref())?;
     for (place, output) in plan.outputs.iter().enumerate() {
         let destination = match (&output.destination, now.table(&output.table)) {
             (Destination::Existing(table), _) => {

@@ -94,7 +94,7 @@ impl Dispatch {
         let next = match waiting.iter().position(|start| has_room(&start.live.proc)) {
             Some(at) => waiting.remove(at).map(|start| Next::Instance(Box::new(start))),
             None => {
-                let is_held = |live: &Live| live.request.sweep.is_some_and(|sweep| held_sweeps.contains(&sweep));
+                let is_held = |live: &Live| live.submission.sweep.is_some_and(|sweep| held_sweeps.contains(&sweep));
                 let at = queue.iter().position(|live| has_room(&live.proc) && !is_held(live))?;
                 queue.remove(at).map(Next::Run)
             }

@@ -72,7 +72,7 @@ impl Drop for Place<'_> {
 
 fn plan(inner: &Inner, live: &Arc<Live>, kill: &KillSwitch) -> Result<RunPlan> {
     let snapshot = inner.storage.snapshot()?;
-    let plan = RunPlan::make(&live.resolved.proc, &live.request, &snapshot)?;
+    let plan = RunPlan::make(&live.resolved.proc, &live.submission, &snapshot)?;
     access::check_begun(inner, live, &plan)?;
     let record = live.plan(snapshot.id, plan.instances);
     let mut write = inner.storage.begin();
@@ -141,10 +141,10 @@ fn descriptor(live: &Live, plan: &RunPlan, shard: u32) -> Descriptor {
         proc: live.resolved.proc.name.clone(),
         shard,
         shards: plan.instances,
-        seed: live.request.seed.unwrap_or_default(),
+        seed: live.submission.request.seed.unwrap_or_default(),
         params: plan.params.texts.clone(),
         binary_params: plan.params.binary.clone(),
-        resume: live.request.resume,
+        resume: live.submission.request.resume,
         inputs: inputs.collect(),
         outputs: plan.outputs.iter().map(|output| (output.name.clone(), output.schema.clone())).collect(),
         limits: live.limits.clone(),

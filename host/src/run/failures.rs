@@ -23,7 +23,7 @@ impl Failures {
     /// None so far.
     pub(super) fn new(live: &Live) -> Self {
         let instances = live.status().run.instances;
-        let (on_failure, retries) = (live.request.on_failure, live.request.retries);
+        let (on_failure, retries) = (live.submission.request.on_failure, live.submission.request.retries);
         Self { on_failure, retries, instances, again: BTreeMap::new(), errors: Vec::new(), killed: None }
     }
 

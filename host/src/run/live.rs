@@ -4,7 +4,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::history::{History, now_us};
-use super::request::RunRequest;
+use super::request::Submission;
 use super::results::Value;
 use crate::base::{Error, Limits, Result, RunId};
 use crate::catalog::Resolved;
@@ -33,7 +33,7 @@ pub struct LogBounds {
 /// A run that has not ended.
 pub(super) struct Live {
     pub(super) id: RunId,
-    pub(super) request: RunRequest,
+    pub(super) submission: Submission,
     pub(super) resolved: Resolved,
     /// `component.proc`.
     pub(super) proc: String,
@@ -72,12 +72,12 @@ struct Instance {
 }
 
 impl Live {
-    pub(super) fn new(record: RunRecord, request: RunRequest, resolved: Resolved, limits: Limits) -> Arc<Self> {
+    pub(super) fn new(record: RunRecord, submission: Submission, resolved: Resolved, limits: Limits) -> Arc<Self> {
         let history = History::new(record.id, &limits);
         let id = record.id;
         let state = State { record, instances: Vec::new(), history, kill: None, phase: Phase::Queued, changes: 1 };
         let proc = format!("{}.{}", resolved.component.name, resolved.proc.name);
-        Arc::new(Self { id, request, resolved, proc, limits, state: Mutex::new(state), changed: Condvar::new() })
+        Arc::new(Self { id, submission, resolved, proc, limits, state: Mutex::new(state), changed: Condvar::new() })
     }
 
     /// Leaves the queue; none when the run was killed there. The deadline counts from now.
@@ -271,7 +271,7 @@ impl Live {
 
     /// The user's tag.
     pub(super) fn tag(&self) -> Option<&str> {
-        self.request.tag.as_deref()
+        self.submission.request.tag.as_deref()
     }
 
     /// Waits until there were more than `seen` changes, the run has ended, or

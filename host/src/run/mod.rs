@@ -38,7 +38,7 @@ pub use kill::KillTarget;
 pub use live::{LogBounds, RunStatus};
 pub use local::LocalThreads;
 pub use outputs::only_output;
-pub use request::{Bytes, InputRef, OnFailure, RunRequest};
+pub use request::{Bytes, InputRef, OnFailure, RunRequest, Submission};
 pub use results::Value;
 pub use runs::{RunResults, Runs};
 pub use startup::{Execute, Wanted};

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::outputs;
 use super::params::{self, Params};
-use super::request::{InputRef, RunRequest};
+use super::request::{InputRef, RunRequest, Submission};
 use crate::base::{Error, Result, Schema, Sharding, check_table_name};
 use crate::catalog::spec::{InputSpec, OutputSpec};
 use crate::catalog::{ExecutionMode, MODEL_COLUMNS, ProcSpec};
@@ -77,13 +77,14 @@ pub(super) enum Destination {
 }
 
 impl RunPlan {
-    /// Checks `request` against `proc` and the tables of `snapshot`.
-    pub(super) fn make(proc: &ProcSpec, request: &RunRequest, snapshot: &Arc<Snapshot>) -> Result<Self> {
+    /// Checks a request against `proc` and the tables of `snapshot`.
+    pub(super) fn make(proc: &ProcSpec, submission: &Submission, snapshot: &Arc<Snapshot>) -> Result<Self> {
+        let request = &submission.request;
         let params = params::resolve(proc, request)?;
         check_counts(proc, request)?;
         let mut inputs = Vec::new();
-        for (spec, given) in proc.inputs.iter().zip(&request.inputs) {
-            let table = snapshot.table(given.source())?;
+        for (place, (spec, given)) in proc.inputs.iter().zip(&request.inputs).enumerate() {
+            let table = snapshot.table(submission.source(place))?;
             let share = share(proc, spec, inputs.first().map(|first: &Input| first.table.as_ref()), &table)?;
             inputs.push(input(proc, spec, given, table, share)?);
         }

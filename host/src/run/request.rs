@@ -1,5 +1,6 @@
 //! What a caller asks for.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -24,10 +25,6 @@ pub struct RunRequest {
     /// Binary parameters by name.
     #[serde(default)]
     pub binary_params: Vec<(String, Bytes)>,
-    /// The user whose rights are asked again when the run begins and commits;
-    /// the folder's owner where absent. Nothing that a caller writes.
-    #[serde(skip)]
-    pub on_behalf_of: Option<String>,
     /// A word to find runs by.
     #[serde(default)]
     pub tag: Option<String>,
@@ -49,9 +46,35 @@ pub struct RunRequest {
     /// How often an instance is tried again after a fault of the host.
     #[serde(default)]
     pub retries: u32,
+}
+
+/// A request on its way into the queue, with what no caller writes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Submission {
+    /// What the caller wrote.
+    pub request: RunRequest,
+    /// The user whose rights are asked again when the run begins and commits;
+    /// the folder's owner where absent.
+    pub on_behalf_of: Option<String>,
     /// The sweep it belongs to: its runs begin when all of them are queued.
-    #[serde(skip)]
-    pub sweep: Option<u64>,
+    pub(super) sweep: Option<u64>,
+    /// By input, the table that holds the rows of a filter or query while the run
+    /// lasts; whoever knows SQL makes it, the run drops it.
+    pub stored_inputs: BTreeMap<usize, String>,
+}
+
+impl From<RunRequest> for Submission {
+    fn from(request: RunRequest) -> Self {
+        Self { request, on_behalf_of: None, sweep: None, stored_inputs: BTreeMap::new() }
+    }
+}
+
+impl Submission {
+    /// The table that is read as input `place`.
+    pub(super) fn source(&self, place: usize) -> &str {
+        let named = self.request.inputs.get(place).map_or("", |input| &input.table);
+        self.stored_inputs.get(&place).map_or(named, String::as_str)
+    }
 }
 
 /// What the failure of an instance means for the others of its run. Nothing is
@@ -112,21 +135,12 @@ pub struct InputRef {
     /// A query in SQL, whose rows are read instead of a table's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub query: Option<String>,
-    /// The table that holds the rows of a filter or query while the run lasts;
-    /// whoever knows SQL makes it, the run drops it.
-    #[serde(skip)]
-    pub stored: Option<String>,
 }
 
 impl InputRef {
     /// All rows and columns of a table.
     pub fn table(name: impl Into<String>) -> Self {
         Self { table: name.into(), ..Self::default() }
-    }
-
-    /// The table that is read.
-    pub(super) fn source(&self) -> &str {
-        self.stored.as_deref().unwrap_or(&self.table)
     }
 
     /// What errors call it.
@@ -149,7 +163,6 @@ impl RunRequest {
             outputs: Vec::new(),
             params: Vec::new(),
             binary_params: Vec::new(),
-            on_behalf_of: None,
             tag: None,
             user: None,
             seed: None,
@@ -157,7 +170,6 @@ impl RunRequest {
             resume: None,
             on_failure: OnFailure::Stop,
             retries: 0,
-            sweep: None,
         }
     }
 

@@ -3,7 +3,7 @@
 use super::history::now_us;
 use super::live::Live;
 use super::plan::RunPlan;
-use super::request::RunRequest;
+use super::request::{RunRequest, Submission};
 use super::runs::Runs;
 use crate::base::{Error, Limits, Result, RunId};
 use crate::catalog::{OWNER, Resolved};
@@ -26,11 +26,14 @@ impl Runs {
     }
 
     /// Checks a request and queues it. The answer comes before it executes.
-    pub fn execute(&self, mut request: RunRequest) -> Result<RunId> {
-        let resolved = self.check(&request)?;
+    pub fn execute(&self, submission: impl Into<Submission>) -> Result<RunId> {
+        let mut submission = submission.into();
+        let resolved = self.check(&submission.request)?;
         self.check_room(1)?;
         let snapshot = self.0.storage.snapshot()?;
-        let plan = RunPlan::make(&resolved.proc, &request, &snapshot)?;
+        let plan = RunPlan::make(&resolved.proc, &submission, &snapshot)?;
+        let user = self.asked_by(&submission)?;
+        let request = &mut submission.request;
         let setting = self.0.catalog.setting(&resolved.component.name, &resolved.proc.name)?;
         let limits = self.limits_with(&setting)?.with(&request.limits)?;
         plan.params.check_size(&limits)?;
@@ -48,7 +51,7 @@ impl Runs {
             sha256: resolved.component.sha256.clone(),
             component_owner: self.0.catalog.component_owner(&resolved.component.name)?,
             tag: request.tag.clone(),
-            user: self.asked_by(&request)?,
+            user,
             state: RunState::Queued,
             params: plan.params.to_json().to_string(),
             inputs: json(serde_json::to_string(&request.inputs))?,
@@ -64,7 +67,7 @@ impl Runs {
         };
         let mut write = self.0.storage.begin();
         write.create_run(record.clone());
-        let live = Live::new(record, request, resolved, limits);
+        let live = Live::new(record, submission, resolved, limits);
         write.commit_later(live.warns("that the run is queued could not be stored"))?;
         self.0.dispatch.enqueue(&live, setting.max_concurrency);
         self.0.pump();
@@ -73,11 +76,11 @@ impl Runs {
 
     /// Whose run it will be. The folder's owner may write any name on its requests,
     /// but that of a user would put the run among that user's.
-    fn asked_by(&self, request: &RunRequest) -> Result<String> {
-        if let Some(user) = &request.on_behalf_of {
+    fn asked_by(&self, submission: &Submission) -> Result<String> {
+        if let Some(user) = &submission.on_behalf_of {
             return Ok(user.clone());
         }
-        let label = request.user.as_deref().unwrap_or(OWNER);
+        let label = submission.request.user.as_deref().unwrap_or(OWNER);
         let is_user = self.0.storage.users()?.iter().any(|user| user.name == label);
         Ok(if is_user { OWNER } else { label }.to_owned())
     }

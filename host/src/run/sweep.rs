@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::kill::KillTarget;
-use super::request::RunRequest;
+use super::request::{RunRequest, Submission};
 use super::runs::{Inner, Runs};
 use crate::base::{Error, Result, RunId};
 use crate::storage::{RunFilter, RunRecord, RunState};
@@ -54,7 +54,7 @@ impl Runs {
     /// Queues all runs of a sweep by `execute`, which takes one request. Either all
     /// are queued, or none has begun: those that were queued before one was refused
     /// are killed, and their records say so.
-    pub fn sweep(&self, sweep: Sweep, execute: impl Fn(RunRequest) -> Result<RunId>) -> Result<SweepStatus> {
+    pub fn sweep(&self, sweep: Sweep, execute: impl Fn(Submission) -> Result<RunId>) -> Result<SweepStatus> {
         let Sweep { request, points } = sweep;
         let tag = request.tag.clone().unwrap_or_else(|| format!("sweep-{}", short_id()));
         let has_seed = self.proc_of(&request)?.proc.params.iter().any(|param| param.name == SEED);
@@ -79,7 +79,7 @@ impl Runs {
         let mut queued = Vec::with_capacity(requests.len());
         let count = requests.len();
         for request in requests {
-            match execute(RunRequest { sweep: Some(hold.sweep), ..request }) {
+            match execute(Submission { sweep: Some(hold.sweep), ..request.into() }) {
                 Ok(id) => queued.push(id),
                 Err(error) if queued.is_empty() => return Err(error),
                 Err(error) => return Err(self.take_back(&queued, count, &error)),

@@ -13,7 +13,7 @@ impl Inner {
     /// Drops the tables that only this run read. One that cannot be dropped now
     /// goes when the folder is opened again.
     pub(super) fn drop_inputs(&self, live: &Live) {
-        drop(drop_tables(&self.storage, live.request.inputs.iter().filter_map(|input| input.stored.as_deref())));
+        drop(drop_tables(&self.storage, live.submission.stored_inputs.values().map(String::as_str)));
     }
 }
 

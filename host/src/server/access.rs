@@ -6,8 +6,8 @@ use crate::base::Result;
 use crate::catalog::Rights;
 use crate::database::Database;
 
-/// Refuses what the user may not ask for; a request of a run gets the user's name.
-pub(super) fn check(database: &Database, rights: &Rights, request: &mut Request) -> Result<()> {
+/// Refuses what the user may not ask for.
+pub(super) fn check(database: &Database, rights: &Rights, request: &Request) -> Result<()> {
     if rights.user().is_none() {
         return Ok(());
     }

@@ -48,9 +48,9 @@ pub(super) fn handle(database: &Database, question: Question, sink: Sink<'_>) ->
 }
 
 fn answer(database: &Database, question: Question, sink: Sink<'_>) -> Result<Reply> {
-    let Question { mut request, body, watch, user } = question;
+    let Question { request, body, watch, user } = question;
     let caller = Caller { watch, rights: database.rights(user.as_deref())? };
-    access::check(database, &caller.rights, &mut request)?;
+    access::check(database, &caller.rights, &request)?;
     match request {
         Request::Sql { text } => sql(database, &text, &caller, sink),
         Request::Names => database.names(&caller).map(Reply::Names),

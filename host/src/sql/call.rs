@@ -52,7 +52,7 @@ impl Planned {
         let output = format!("{TEMPORARY}{}", uuid::Uuid::new_v4().simple());
         let mut request = self.request.clone();
         request.outputs = vec![output.clone()];
-        let run = inputs::submit(&view.session, view, request)?;
+        let run = inputs::submit(&view.session, view, request.into())?;
         functions::finish_or_kill(view, run)?;
         let snapshot = view.storage.snapshot()?;
         let table = snapshot.table(&output)?;

@@ -14,7 +14,7 @@ use super::system;
 use crate::base::{Error, Limits, Result, RunId};
 use crate::catalog::Privilege;
 use crate::proc::{CodeCache, ComponentRequest};
-use crate::run::{InputRef, KillTarget, OnFailure, RunRequest, RunStatus, check_request, check_startup};
+use crate::run::{InputRef, KillTarget, OnFailure, RunRequest, RunStatus, Submission, check_request, check_startup};
 use crate::storage::RunState;
 
 /// Options of `EXECUTE FUNCTION` beside the limits.
@@ -179,15 +179,16 @@ fn literal(text: &str) -> String {
 
 /// `EXECUTE FUNCTION`: queues the run and waits for its end, unless `wait` is false.
 pub(super) fn execute(session: &Session, view: &View, execute: &Execute) -> Result<Answer> {
-    let Asked { mut request, wait, at_startup } = request(view, execute)?;
+    let Asked { request, wait, at_startup } = request(view, execute)?;
     if at_startup {
         let system = &view.system;
-        check_request(&view.caller.rights, &system.catalog, &system.runs, &view.snapshot, &mut request)?;
-        let id = system.runs.add_startup(request, &view.caller.rights)?;
+        let mut submission = Submission::from(request);
+        check_request(&view.caller.rights, &system.catalog, &system.runs, &view.snapshot, &mut submission)?;
+        let id = system.runs.add_startup(submission.request, &view.caller.rights)?;
         let message = format!("stored as {id}; it is executed whenever `quern serve` opens the folder");
         return Ok(Answer::Done(Done::message(message)));
     }
-    let run = inputs::submit(session, view, request)?;
+    let run = inputs::submit(session, view, request.into())?;
     let view = view.clone();
     Ok(match wait {
         true => Answer::Run(Awaited::new(run, move || finish(&view, run))),

@@ -16,30 +16,41 @@ use super::session::Session;
 use super::statement::{Call, Kind, Planned, Statement};
 use crate::base::{DEFAULT_SHARDS, Error, Result, RunId, Sharding};
 use crate::catalog::ExecutionMode;
-use crate::run::{InputRef, RunRequest, TEMPORARY, check_request};
+use crate::run::{InputRef, Submission, TEMPORARY, check_request};
 use crate::storage::{AppendTo, TableState};
 
 /// Queues a run; its inputs that are filters or queries are read now.
-pub(super) fn submit(session: &Session, view: &View, mut request: RunRequest) -> Result<RunId> {
+pub(super) fn submit(session: &Session, view: &View, mut submission: Submission) -> Result<RunId> {
     let system = &view.system;
-    check_request(&view.caller.rights, &system.catalog, &system.runs, &view.snapshot, &mut request)?;
+    check_request(&view.caller.rights, &system.catalog, &system.runs, &view.snapshot, &mut submission)?;
+    let Submission { request, stored_inputs, .. } = &mut submission;
     let mut stored = Ok(());
     let mut first = First { mode: system.catalog.resolve(&request.proc)?.proc.mode, shards: None };
-    for input in &mut request.inputs {
+    for (place, input) in request.inputs.iter().enumerate() {
         stored = stored.and_then(|()| {
-            let own = store(session, view, input, &first)?;
-            first.shards = first.shards.or(own);
+            let Source { table, shards } = store(session, view, input, &first)?;
+            table.map(|table| stored_inputs.insert(place, table));
+            first.shards = first.shards.or(shards);
             Ok(())
         });
     }
-    let made: Vec<String> = request.inputs.iter().filter_map(|input| input.stored.clone()).collect();
-    let queued = stored.and_then(|()| view.system.runs.execute(request));
+    let made: Vec<String> = stored_inputs.values().cloned().collect();
+    let queued = stored.and_then(|()| view.system.runs.execute(submission));
     if queued.is_err() && !made.is_empty() {
         let mut write = view.storage.begin();
         made.iter().try_for_each(|table| write.drop_table(table))?;
         write.commit()?;
     }
     queued
+}
+
+/// Where the rows of an input are read.
+#[derive(Default)]
+struct Source {
+    /// The table that was made for them, unless they are read where they are.
+    table: Option<String>,
+    /// Into how many shards they are divided, if that is known.
+    shards: Option<u32>,
 }
 
 /// What the first input means for the others.
@@ -60,9 +71,8 @@ impl First {
 }
 
 /// Stores the rows of an input that is not a table whose shards are read as they
-/// are, in shards of their own or dealt to as many as the first has. The number
-/// of shards, if it is known.
-fn store(session: &Session, view: &View, input: &mut InputRef, first: &First) -> Result<Option<u32>> {
+/// are, in shards of their own or dealt to as many as the first has.
+fn store(session: &Session, view: &View, input: &InputRef, first: &First) -> Result<Source> {
     let text = match (&input.query, &input.filter) {
         (Some(query), _) => query.clone(),
         (None, Some(filter)) => {
@@ -72,9 +82,9 @@ fn store(session: &Session, view: &View, input: &mut InputRef, first: &First) ->
         }
         (None, None) => match view.snapshot.table(&input.table) {
             Ok(table) if first.differs(&table) => select(&table, input)?,
-            Ok(table) => return Ok(Some(table.shards)),
+            Ok(table) => return Ok(Source { table: None, shards: Some(table.shards) }),
             // Told by who checks the request.
-            Err(_) => return Ok(None),
+            Err(_) => return Ok(Source::default()),
         },
     };
     let (query, calls) = one_query(&text)?;
@@ -115,8 +125,7 @@ fn store(session: &Session, view: &View, input: &mut InputRef, first: &First) ->
         }
     };
     write.commit()?;
-    input.stored = Some(name);
-    Ok(Some(shards))
+    Ok(Source { table: Some(name), shards: Some(shards) })
 }
 
 /// Reads the columns of a table that a proc may see, and those that its rows are

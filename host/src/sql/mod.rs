@@ -44,7 +44,7 @@ pub use watch::{Caller, Watch};
 use crate::base::{Limits, Result, RunId};
 use crate::catalog::Catalog;
 use crate::device::Device;
-use crate::run::{RunRequest, Runs};
+use crate::run::{Runs, Submission};
 use crate::storage::Storage;
 use provider::View;
 use session::Session;
@@ -129,8 +129,8 @@ impl Sql {
     }
 
     /// Queues a run; its inputs may be filters and queries.
-    pub fn submit(&self, request: RunRequest, caller: &Caller) -> Result<RunId> {
-        inputs::submit(&self.0.session, &self.view(caller)?, request)
+    pub fn submit(&self, submission: impl Into<Submission>, caller: &Caller) -> Result<RunId> {
+        inputs::submit(&self.0.session, &self.view(caller)?, submission.into())
     }
 
     /// Names that a shell completes: tables, their columns, system tables, procs; of

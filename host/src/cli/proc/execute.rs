@@ -166,8 +166,6 @@ impl Execute {
             resume: self.resume.map(RunId),
             on_failure: if self.keep_going { OnFailure::KeepGoing } else { OnFailure::Stop },
             retries: self.retries,
-            on_behalf_of: None,
-            sweep: None,
         })
     }
 }
