@@ -1,6 +1,7 @@
 //! The `quern` program as a user types it: what it prints, what it answers when
 //! something is wrong, and several of them on one folder.
 
+mod agreement;
 mod bad_guests;
 mod demo;
 mod devices;

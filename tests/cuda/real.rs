@@ -16,12 +16,17 @@ const TOOL_VARIABLE: &str = "QUERN_SANITIZER";
 /// [`super::bench::Fake::run`] does on the fake one. Without a GPU there is nothing to
 /// be tested, unless one is required.
 pub(crate) fn run<F: Fn()>(test: F) {
-    if let Err(absent) = probe() {
-        let is_required = std::env::var_os(REQUIRED_VARIABLE).is_some_and(|value| value == "1");
-        assert!(!is_required, "{REQUIRED_VARIABLE}=1 is set, but there is no GPU: {absent}");
-        return;
+    if is_there() {
+        in_child("GPU", supervise, test);
     }
-    in_child("GPU", supervise, test);
+}
+
+/// Whether this machine has a GPU; it must where one is required.
+pub(crate) fn is_there() -> bool {
+    let Err(absent) = probe() else { return true };
+    let is_required = std::env::var_os(REQUIRED_VARIABLE).is_some_and(|value| value == "1");
+    assert!(!is_required, "{REQUIRED_VARIABLE}=1 is set, but there is no GPU: {absent}");
+    false
 }
 
 /// Lets the process run under the tool that was asked for.
