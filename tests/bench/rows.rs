@@ -54,7 +54,7 @@ impl Folder {
     /// Builds the crate in `folder` of the repository and registers its component.
     pub(super) fn create(&self, name: &str, folder: &str) -> &'static [u8] {
         let bytes = component(folder);
-        self.database.create(&ComponentRequest::new(name), bytes).unwrap();
+        self.database.create(&ComponentRequest::new(name), bytes, &quern::catalog::Rights::owner()).unwrap();
         bytes
     }
 

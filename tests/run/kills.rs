@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use quern::catalog::Rights;
 use quern::database::{Database, Options};
 use quern::proc::ComponentRequest;
 use quern::run::RunRequest;
@@ -16,7 +17,7 @@ const P99: Duration = Duration::from_millis(20);
 
 fn database(folder: &tempfile::TempDir) -> Database {
     let database = Database::open(folder.path(), &Options { cores: Some(2), ..Options::default() }).unwrap();
-    database.create(&ComponentRequest::new("evil"), component("tests/evil/hostile")).unwrap();
+    database.create(&ComponentRequest::new("evil"), component("tests/evil/hostile"), &Rights::owner()).unwrap();
     database
 }
 

@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, Sender, channel};
 
 use quern::base::{RunId, Sharding};
-use quern::catalog::{Activation, Change, Created, Declarations, Grant, NewComponent, Object, Privilege, ProcChange};
+use quern::catalog::{Activation, Declarations, Grant, NewComponent, Object, Privilege, ProcChange};
 use quern::catalog::{Rights, UserKind, Users};
 use quern::run::{KillTarget, Made, RunRequest, check_request, check_startup};
 use quern::storage::RunState;
@@ -207,9 +207,9 @@ fn declare_fit(declarations: &mut Declarations) {
 
 /// Records that `user` has created `prices`.
 fn own(user: &str, shared: &Shared) {
-    let Folder { storage, catalog, .. } = &shared.folder;
-    let created = Created { component: catalog.component("prices").unwrap(), change: Change::Created };
-    Rights::of(storage, Some(user)).unwrap().own_component(catalog, &created).unwrap();
+    let mut write = shared.folder.storage.begin();
+    Rights::of(&shared.folder.storage, Some(user)).unwrap().own(&mut write, &Object::Function("prices".to_owned()));
+    write.commit().unwrap();
 }
 
 #[test]
@@ -250,8 +250,8 @@ fn who_adds_a_version_to_a_component_of_another_does_not_own_it() {
     declare_fit(&mut declared);
     let procs = declared.finish().unwrap();
     let new = NewComponent { name: "square", procs: &procs, sha256: &"2".repeat(64), bytes: b"second" };
-    let created = catalog.add(&new, Activation::Now).unwrap();
-    Rights::of(storage, Some("ana")).unwrap().own_component(catalog, &created).unwrap();
+    shared.grant(Privilege::Admin, Object::Function("square".into()));
+    catalog.add_as(&Rights::of(storage, Some("ana")).unwrap(), &new, Activation::Now, &[]).unwrap();
     assert_eq!(catalog.component_owner("square").unwrap(), "owner");
     assert_eq!(catalog.component_owner("prices").unwrap(), "bob");
 }
@@ -369,4 +369,120 @@ fn a_name_that_the_owner_writes_on_a_run_does_not_make_it_that_users() {
     assert_eq!(run.user, "owner");
     let ana = Rights::of(&shared.folder.storage, Some("ana")).unwrap();
     assert!(ana.run(&run).is_err());
+}
+
+#[test]
+fn a_run_that_executes_while_the_owner_of_its_component_is_dropped_is_not_the_next_ones_of_that_name() {
+    let shared = Shared::new();
+    let Folder { storage, catalog, runs, .. } = &shared.folder;
+    let (go, wait) = channel::<()>();
+    let wait = Mutex::new(wait);
+    shared.folder.proc("prices", declare_fit, move |_| {
+        wait.lock().unwrap().recv().unwrap();
+        Ok(Made { outputs: Vec::new(), models: Vec::new() })
+    });
+    own("bob", &shared);
+    let run = runs.execute(RunRequest::new("prices.fit")).unwrap();
+    assert_eq!(runs.status(run).unwrap().run.component_owner, "bob");
+    shared.users(|users| users.remove("bob"));
+    shared.users(|users| users.create(UserKind::User, "bob", i64::MAX));
+    catalog.drop_component("prices").unwrap();
+    shared.folder.proc("prices", declare_fit, |_| Ok(Made { outputs: Vec::new(), models: Vec::new() }));
+    own("bob", &shared);
+    let refused = "user `bob` may not look at or kill run 1, which is `owner`'s; component `prices` had another owner \
+                   then; only the folder's owner may, without --user";
+    let bob = Rights::of(storage, Some("bob")).unwrap();
+    let looked_at = || bob.run(&runs.status(run).unwrap().run).unwrap_err().to_string();
+    assert_eq!(looked_at(), refused, "while it executes");
+    go.send(()).unwrap();
+    assert_eq!(shared.folder.wait(run).run.state, RunState::Complete);
+    while runs.active() > 0 {
+        std::thread::yield_now();
+    }
+    assert_eq!(storage.run(run).unwrap().component_owner, "owner", "its last record did not write the old one back");
+    assert_eq!(looked_at(), refused, "once it has ended");
+}
+
+#[test]
+fn of_two_who_create_a_component_of_one_name_at_once_one_owns_it_and_the_other_is_refused() {
+    let shared = Shared::new();
+    let Folder { storage, catalog, .. } = &shared.folder;
+    for user in ["ana", "bob"] {
+        let grant = Grant { privilege: Privilege::CreateFunction, object: Object::Folder, grantable: false };
+        shared.users(|users| users.grant(std::slice::from_ref(&grant), user));
+    }
+    let mut declared = Declarations::default();
+    declare_fit(&mut declared);
+    let procs = declared.finish().unwrap();
+    for round in 0..20 {
+        let name = format!("c{round}");
+        let both = std::sync::Barrier::new(2);
+        let create = |user: &str, sha: &str| {
+            let (rights, sha256) = (Rights::of(storage, Some(user)).unwrap(), format!("{round}{sha}"));
+            let new = NewComponent { name: &name, procs: &procs, sha256: &sha256, bytes: user.as_bytes() };
+            both.wait();
+            catalog.add_as(&rights, &new, Activation::Now, &[]).map(|done| done.component.version)
+        };
+        let (ana, bob) = std::thread::scope(|scope| {
+            let bob = scope.spawn(|| create("bob", "b"));
+            (create("ana", "a"), bob.join().unwrap())
+        });
+        let (winner, lost) = match (ana, bob) {
+            (Ok(1), Err(lost)) => ("ana", lost),
+            (Err(lost), Ok(1)) => ("bob", lost),
+            other => panic!("{other:?}"),
+        };
+        let loser = if winner == "ana" { "bob" } else { "ana" };
+        assert_eq!(
+            lost.to_string(),
+            format!(
+                "user `{loser}` may not administer `{name}`; this allows it: GRANT ADMIN ON FUNCTION {name} TO {loser}"
+            )
+        );
+        assert_eq!(catalog.component_owner(&name).unwrap(), winner);
+        assert_eq!(catalog.versions().unwrap().iter().filter(|kept| kept.name == name).count(), 1);
+    }
+}
+
+#[test]
+fn two_versions_that_are_created_at_once_are_both_there() {
+    let folder = Folder::new();
+    let mut declared = Declarations::default();
+    declare_fit(&mut declared);
+    let procs = declared.finish().unwrap();
+    let both = std::sync::Barrier::new(4);
+    let versions = std::thread::scope(|scope| {
+        let create = |sha: String| {
+            let new = NewComponent { name: "prices", procs: &procs, sha256: &sha, bytes: sha.as_bytes() };
+            both.wait();
+            folder.catalog.create(&new).unwrap().version
+        };
+        let threads: Vec<_> = (0..4).map(|n| scope.spawn(move || create(format!("a{n}")))).collect();
+        let mut versions: Vec<u64> = threads.into_iter().map(|thread| thread.join().unwrap()).collect();
+        versions.sort_unstable();
+        versions
+    });
+    assert_eq!(versions, [1, 2, 3, 4]);
+}
+
+#[test]
+fn a_limit_that_the_folders_owner_lowered_holds_when_a_user_creates_the_component_again() {
+    let shared = Shared::new();
+    let Folder { storage, catalog, .. } = &shared.folder;
+    prices_of_bob(&shared);
+    let set = || {
+        catalog
+            .setting("prices", "fit")
+            .unwrap()
+            .limits
+            .entries()
+            .find(|(name, _)| *name == "handles")
+            .map(|(_, set)| set)
+    };
+    catalog.alter_proc("prices", "fit", &[ProcChange::Limit("handles".to_owned(), Some(7))]).unwrap();
+    catalog.drop_component_as(&Rights::of(storage, Some("bob")).unwrap(), "prices").unwrap();
+    shared.folder.proc("prices", declare_fit, |_| Ok(Made { outputs: Vec::new(), models: Vec::new() }));
+    assert_eq!(set(), Some(7));
+    catalog.drop_component("prices").unwrap();
+    assert_eq!(set(), None, "the owner takes it back with the component");
 }

@@ -259,6 +259,29 @@ fn what_is_wrong_with_an_execution_is_said_before_it_begins() {
 }
 
 #[test]
+fn a_component_its_owner_and_its_bounds_are_created_together_or_not_at_all() {
+    let f = Folder::new();
+    f.run("CREATE USER ana; GRANT CREATE FUNCTION TO ana");
+    let path = f.file("clerk.wasm");
+    std::fs::write(&path, crate::support::components::component("tests/proc/guest")).unwrap();
+    let create = |bound: u64| {
+        let path = path.display();
+        format!("CREATE FUNCTION clerk FILE PATHS '{path}' WITH OPTIONS (max_concurrency = '{bound}')")
+    };
+    let refused = f.answer_to("ana", &create(0));
+    assert!(
+        refused.starts_with("max_concurrency of proc `clerk.")
+            && refused.ends_with("must be 1 or more; `none` lifts the bound"),
+        "{refused}"
+    );
+    assert_eq!(f.value("SELECT count(*) FROM quern.procs"), "0", "nothing of it is there");
+    let created = f.answer_to("ana", &create(2));
+    assert!(created.starts_with("created component `clerk` version 1 with "), "{created}");
+    assert_eq!(f.rows("SELECT DISTINCT max_concurrency FROM quern.procs"), ["2"]);
+    assert_eq!(f.rows("SHOW GRANTS FOR ana")[1], "ana|OWNER|function|clerk|true|ana");
+}
+
+#[test]
 fn a_proc_with_one_output_is_read_as_a_table() {
     let f = Folder::new().with_procs();
     f.run("CREATE TABLE t (n bigint NOT NULL) SHARDS 2");

@@ -3,9 +3,12 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use super::ProcSpec;
+use super::{Object, ProcSpec, Rights};
 use crate::base::{Error, Result};
-use crate::storage::{ComponentRecord, ProcSetting, Storage, Versions, Write};
+use crate::storage::{ComponentRecord, ProcSetting, Storage, Versions, VersionsSeen, Write};
+
+/// How often a creation is tried that another one of the same name was ahead of.
+const ATTEMPTS: u32 = 8;
 
 /// Components and procs by name. Cheap to clone.
 #[derive(Clone)]
@@ -107,8 +110,44 @@ impl Catalog {
         activation: Activation,
         settings: &[(String, ProcChange)],
     ) -> Result<Created> {
+        self.add_as(&Rights::owner(), new, activation, settings)
+    }
+
+    /// As [`add_with`](Self::add_with), if the rights allow it when it is committed;
+    /// a user owns the component whose first version it adds.
+    pub fn add_as(
+        &self,
+        rights: &Rights,
+        new: &NewComponent<'_>,
+        activation: Activation,
+        settings: &[(String, ProcChange)],
+    ) -> Result<Created> {
+        let mut attempt = 1;
+        loop {
+            // Read first: what changes from here on fails the commit.
+            let seen = self.storage.versions_seen(new.name)?;
+            match self.try_add((rights, seen), new, activation, settings) {
+                Err(_) if attempt < ATTEMPTS && self.storage.versions_seen(new.name)? != seen => attempt += 1,
+                other => return other,
+            }
+        }
+    }
+
+    fn try_add(
+        &self,
+        (rights, seen): (&Rights, VersionsSeen),
+        new: &NewComponent<'_>,
+        activation: Activation,
+        settings: &[(String, ProcChange)],
+    ) -> Result<Created> {
+        let rights = rights.fresh(&self.storage)?;
+        rights.create_component(self, new.name)?;
         let (component, change) = self.preview(new, activation)?;
         let mut write = self.storage.begin();
+        write.expect_versions(new.name, seen);
+        if change == Change::Created && seen.kept == 0 {
+            rights.own(&mut write, &Object::Function(new.name.to_owned()));
+        }
         match change {
             Change::Created => write.put_component(component.clone(), new.bytes.to_vec()),
             Change::Activated => write.activate_component(new.name, component.version),
@@ -146,10 +185,20 @@ impl Catalog {
         Ok(ComponentRecord { active: true, ..component })
     }
 
-    /// Deletes all versions of a component. Runs that use one go on.
+    /// As [`drop_component_as`](Self::drop_component_as), for the folder's owner.
     pub fn drop_component(&self, name: &str) -> Result<()> {
+        self.drop_component_as(&Rights::owner(), name)
+    }
+
+    /// Deletes all versions of a component, for one who may. Runs that use one go on.
+    /// What is set for its procs goes only with the folder's owner: limits that guard
+    /// its machine do not end with a component that is made again.
+    pub fn drop_component_as(&self, rights: &Rights, name: &str) -> Result<()> {
         let mut write = self.storage.begin();
         write.drop_component(name);
+        if rights.user().is_none() {
+            write.drop_proc_settings(name);
+        }
         write.commit().map(drop)
     }
 

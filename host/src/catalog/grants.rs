@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
-use super::{Catalog, Change, Created};
+use super::Catalog;
 use crate::base::{Error, Limits, Result};
 use crate::storage::{GrantRecord, RunRecord, Snapshot, Storage, TableState, UserRecord, Write};
 
@@ -121,6 +121,8 @@ struct Granted {
     since_us: i64,
     /// Who owns each component that is not the folder owner's.
     component_owners: BTreeMap<String, String>,
+    /// All users and roles.
+    users: Vec<UserRecord>,
     /// Its own and those of its roles.
     grants: Vec<GrantRecord>,
 }
@@ -134,7 +136,8 @@ impl Rights {
     /// Of a user; of the folder's owner without one.
     pub fn of(storage: &Storage, user: Option<&str>) -> Result<Self> {
         let Some(user) = user else { return Ok(Self::owner()) };
-        let since_us = find(&storage.users()?, user)?.created_us;
+        let users = storage.users()?;
+        let since_us = find(&users, user)?.created_us;
         let all = storage.grants()?;
         let component_owners = component_owners(&all);
         let mut names = BTreeSet::from([user.to_owned()]);
@@ -148,7 +151,7 @@ impl Rights {
             }
         }
         let grants = all.into_iter().filter(|grant| names.contains(&grant.grantee)).collect();
-        Ok(Self(Some(Arc::new(Granted { user: user.to_owned(), since_us, component_owners, grants }))))
+        Ok(Self(Some(Arc::new(Granted { user: user.to_owned(), since_us, component_owners, users, grants }))))
     }
 
     /// What the same user may do now.
@@ -253,18 +256,6 @@ impl Rights {
         }
     }
 
-    /// Records that the user owns a component that it has created, its first version.
-    pub fn own_component(&self, catalog: &Catalog, created: &Created) -> Result<()> {
-        let name = &created.component.name;
-        let versions = || Ok(catalog.versions()?.iter().filter(|kept| kept.name == *name).count());
-        if self.user().is_none() || created.change != Change::Created || versions()? > 1 {
-            return Ok(());
-        }
-        let mut write = catalog.storage.begin();
-        self.own(&mut write, &Object::Function(name.clone()));
-        write.commit().map(drop)
-    }
-
     /// Whether what a user of this name asked for at a time is this user's: who has
     /// the name since is another.
     pub fn is_of(&self, user: &str, at_us: i64) -> bool {
@@ -288,7 +279,7 @@ impl Rights {
             Error::Denied(format!("user `{}` may not look at or kill run {}, {whose}; {cure}", granted.user, run.id))
         };
         // Who administers all components does so whoever owned them.
-        if owner != run.component_owner && self.function(Privilege::Admin, "*", None).is_err() {
+        if owner != owner_then(&granted.users, run) && self.function(Privilege::Admin, "*", None).is_err() {
             return Err(denied(format!(
                 "component `{}` had another owner then; only the folder's owner may, without --user",
                 run.component
@@ -471,10 +462,23 @@ fn component_owners(grants: &[GrantRecord]) -> BTreeMap<String, String> {
     grants.iter().filter(is_owned).map(|grant| (grant.object.clone(), grant.grantee.clone())).collect()
 }
 
+/// Who owned a run's component when the run was asked for. What a user owned who is
+/// gone since is the folder owner's, also where another has the name now.
+fn owner_then<'a>(users: &[UserRecord], run: &'a RunRecord) -> &'a str {
+    let owner = run.component_owner.as_str();
+    let is_same = |user: &UserRecord| user.name == owner && user.created_us <= run.submitted_us;
+    if users.iter().any(is_same) { owner } else { OWNER }
+}
+
 impl Catalog {
     /// Who owns a component: a user, or `owner`, the folder's.
     pub fn component_owner(&self, component: &str) -> Result<String> {
         let mut owners = component_owners(&self.storage.grants()?);
         Ok(owners.remove(component).unwrap_or_else(|| OWNER.to_owned()))
+    }
+
+    /// Who owned a run's component when the run was asked for.
+    pub fn component_owner_then(&self, run: &RunRecord) -> Result<String> {
+        Ok(owner_then(&self.storage.users()?, run).to_owned())
     }
 }

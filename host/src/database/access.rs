@@ -3,7 +3,7 @@
 use super::Database;
 use crate::base::Result;
 use crate::catalog::{Privilege, Rights};
-use crate::proc::{ComponentRequest, CreationReport, Purpose};
+use crate::proc::ComponentRequest;
 use crate::run::{RunRequest, check_request, check_startup};
 
 impl Database {
@@ -26,14 +26,6 @@ impl Database {
             self.catalog.component(component)?;
         }
         rights.function(Privilege::Admin, component, None)
-    }
-
-    /// Records who has created a component.
-    pub fn own_component(&self, rights: &Rights, report: &CreationReport) -> Result<()> {
-        match report.purpose {
-            Purpose::DryRun => Ok(()),
-            Purpose::Store => rights.own_component(&self.catalog, &report.created),
-        }
     }
 
     /// Whether a run could be started.

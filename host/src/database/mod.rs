@@ -87,9 +87,9 @@ impl Database {
         self.sql.names(caller)
     }
 
-    /// Stores the component file `bytes`, or only tells what it is.
-    pub fn create(&self, request: &ComponentRequest, bytes: &[u8]) -> Result<CreationReport> {
-        request.create(&self.catalog, bytes, &self.limits, self.code.as_ref())
+    /// Stores the component file `bytes`, if the rights allow it, or only tells what it is.
+    pub fn create(&self, request: &ComponentRequest, bytes: &[u8], rights: &Rights) -> Result<CreationReport> {
+        request.create((&self.catalog, rights), bytes, &self.limits, self.code.as_ref())
     }
 
     /// Lets a version of a component answer to its name.
@@ -98,10 +98,10 @@ impl Database {
     }
 
     /// Deletes a component, or one of its versions. Runs that use it go on.
-    pub fn drop_component(&self, name: &str, version: Option<u64>) -> Result<()> {
+    pub fn drop_component(&self, name: &str, version: Option<u64>, rights: &Rights) -> Result<()> {
         match version {
             Some(version) => self.catalog.drop_version(name, version),
-            None => self.catalog.drop_component(name),
+            None => self.catalog.drop_component_as(rights, name),
         }
     }
 

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{CodeCache, Engine, Inspection, inspect};
 use crate::base::{Error, Limits, Result};
-use crate::catalog::{Activation, Catalog, Change, Created, NewComponent, ProcChange};
+use crate::catalog::{Activation, Catalog, Change, Created, NewComponent, ProcChange, Rights};
 
 /// A component that is to be created, beside its file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,6 +20,9 @@ pub struct ComponentRequest {
     pub limits: Vec<(String, u64)>,
     /// Procs of which only so many instances may run at the same time.
     pub max_concurrency: Vec<(String, Option<u64>)>,
+    /// How many instances of each other proc may run at the same time; as it is where absent.
+    #[serde(default)]
+    pub max_concurrency_of_others: Option<u64>,
 }
 
 /// Whether a component is stored.
@@ -52,6 +55,7 @@ impl ComponentRequest {
             purpose: Purpose::Store,
             limits: Vec::new(),
             max_concurrency: Vec::new(),
+            max_concurrency_of_others: None,
         }
     }
 
@@ -64,10 +68,10 @@ impl ComponentRequest {
         Ok(CreationReport { created, purpose: Purpose::DryRun, inspection })
     }
 
-    /// Inspects `bytes` and does what is asked for.
+    /// Inspects `bytes` and does what is asked for, if the rights allow it.
     pub fn create(
         &self,
-        catalog: &Catalog,
+        (catalog, rights): (&Catalog, &Rights),
         bytes: &[u8],
         limits: &Limits,
         cache: Option<&CodeCache>,
@@ -75,17 +79,22 @@ impl ComponentRequest {
         let inspection = self.inspect(bytes, limits, cache)?;
         let new = NewComponent { name: &self.name, procs: &inspection.procs, sha256: &inspection.sha256, bytes };
         let created = match self.purpose {
-            Purpose::Store => {
-                let bounds = self.max_concurrency.iter();
-                let settings = bounds.map(|(proc, instances)| (proc.clone(), ProcChange::MaxConcurrency(*instances)));
-                catalog.add_with(&new, self.activation, &settings.collect::<Vec<_>>())?
-            }
+            Purpose::Store => catalog.add_as(rights, &new, self.activation, &self.settings(&inspection))?,
             Purpose::DryRun => {
                 let (component, change) = catalog.preview(&new, self.activation)?;
                 Created { component, change }
             }
         };
         Ok(CreationReport { created, purpose: self.purpose, inspection })
+    }
+
+    /// What is set for the component's procs.
+    fn settings(&self, inspection: &Inspection) -> Vec<(String, ProcChange)> {
+        let is_named = |proc: &str| self.max_concurrency.iter().any(|(named, _)| named == proc);
+        let others = inspection.procs.iter().map(|spec| &spec.name).filter(|name| !is_named(name));
+        let others = others.filter_map(|name| Some((name.clone(), Some(self.max_concurrency_of_others?))));
+        let bounds = self.max_concurrency.iter().cloned().chain(others);
+        bounds.map(|(proc, instances)| (proc, ProcChange::MaxConcurrency(instances))).collect()
     }
 
     fn inspect(&self, bytes: &[u8], limits: &Limits, cache: Option<&CodeCache>) -> Result<Inspection> {

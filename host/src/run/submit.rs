@@ -101,11 +101,12 @@ impl Runs {
             )));
         }
         let owner = self.0.catalog.component_owner(&found.component)?;
-        if owner != found.component_owner {
+        let owner_then = self.0.catalog.component_owner_then(&found)?;
+        if owner != owner_then {
             return Err(Error::Denied(format!(
-                "run {run} executed proc `{0}.{1}` of `{2}`; today's component `{0}` is of `{owner}`, and is not handed \
-                 what the other has kept",
-                found.component, found.proc, found.component_owner
+                "run {run} executed proc `{0}.{1}` of `{owner_then}`; today's component `{0}` is of `{owner}`, and is \
+                 not handed what the other has kept",
+                found.component, found.proc
             )));
         }
         if self.0.storage.checkpoints(Some(run))?.is_empty() {

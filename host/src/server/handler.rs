@@ -56,12 +56,13 @@ fn answer(database: &Database, question: Question, sink: Sink<'_>) -> Result<Rep
         Request::Names => database.names(&caller).map(Reply::Names),
         Request::Import(import) => self::import(database, &import, &caller, sink),
         Request::CreateComponent(request) => {
-            let done = database.create(&request, &body)?;
-            database.own_component(&caller.rights, &done)?;
+            let done = database.create(&request, &body, &caller.rights)?;
             Ok(Reply::Created(Box::new(done.into())))
         }
         Request::ActivateComponent { name, version } => components(database, [database.activate(&name, version)?]),
-        Request::DropComponent { name, version } => database.drop_component(&name, version).map(|()| Reply::Done),
+        Request::DropComponent { name, version } => {
+            database.drop_component(&name, version, &caller.rights).map(|()| Reply::Done)
+        }
         Request::AlterProc { proc, changes } => database.alter_proc(&proc, &changes, &caller.rights).map(Reply::Proc),
         Request::Components { which } => {
             let seen = |component: &ComponentRecord| caller.rights.sees_function(&component.name, None);

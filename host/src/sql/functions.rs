@@ -46,13 +46,8 @@ pub(super) fn create(view: &View, create: &CreateFunction) -> Result<Done> {
             }
         }
     }
-    let done = ComponentRequest::new(&create.name).create(catalog, &bytes, &view.system.limits, cache.as_ref())?;
-    if bound.is_some() {
-        for proc in &done.inspection.procs {
-            catalog.set_max_concurrency(&create.name, &proc.name, bound)?;
-        }
-    }
-    rights.own_component(catalog, &done.created)?;
+    let request = ComponentRequest { max_concurrency_of_others: bound, ..ComponentRequest::new(&create.name) };
+    let done = request.create((catalog, rights), &bytes, &view.system.limits, cache.as_ref())?;
     let procs: Vec<&str> = done.inspection.procs.iter().map(|proc| proc.name.as_str()).collect();
     let (sentence, capabilities) = (done.sentence(), &done.inspection.capabilities);
     Ok(Done::message(format!("{sentence} with {}: it can use {capabilities}", procs.join(", "))))
@@ -93,7 +88,7 @@ pub(super) fn drop(view: &View, name: &str, absent: Absent) -> Result<Done> {
     match catalog.component(name) {
         Ok(component) => {
             view.caller.rights.function(Privilege::Admin, &component.name, None)?;
-            catalog.drop_component(&component.name)?;
+            catalog.drop_component_as(&view.caller.rights, &component.name)?;
             Ok(Done::message(format!("dropped component `{name}`")))
         }
         Err(Error::NotFound { .. }) if absent == Absent::Ignore => {

@@ -47,6 +47,7 @@ pub use format::{CATALOG as CATALOG_FILE, FORMAT_VERSION};
 pub use records::{
     CheckpointBounds, CheckpointRecord, ComponentRecord, GrantRecord, InstanceRecord, LogLine, MetricPoint,
     ModelRecord, ProcSetting, ResultRecord, RunFilter, RunRecord, RunState, StartupRecord, UserRecord, Versions,
+    VersionsSeen,
 };
 pub use scan::{ROW_ID_COLUMN, Scan, ScanOptions};
 pub use shards::shards_of_rows;

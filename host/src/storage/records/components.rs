@@ -86,9 +86,38 @@ impl ProcSetting {
     }
 }
 
+/// Which versions of one name there are, as far as that shows whether something changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct VersionsSeen {
+    /// The number of the newest, also where it was deleted; 0 where there is none.
+    pub newest: u64,
+    /// Those that can be executed.
+    pub kept: u64,
+}
+
+impl VersionsSeen {
+    fn read(connection: &Connection, name: &str) -> Result<Self> {
+        let text =
+            "SELECT coalesce(max(version), 0), coalesce(sum(NOT deleted), 0) FROM quern_component WHERE name = ?1";
+        let seen = |row: &Row<'_>| Ok(Self { newest: row.get::<_, U>(0)?.0, kept: row.get::<_, U>(1)?.0 });
+        sql(connection.query_row(text, [name], seen))
+    }
+}
+
 const COLUMNS: &str = "name, version, sha256, size_bytes, created_us, active, procs";
 
 impl Write {
+    /// Fails the commit where versions of `name` were added or deleted since they were seen.
+    pub fn expect_versions(&mut self, name: &str, seen: VersionsSeen) {
+        let name = name.to_owned();
+        self.record(move |connection| match VersionsSeen::read(connection, &name)? == seen {
+            true => Ok(()),
+            false => Err(Error::Invalid(format!(
+                "component `{name}` was changed by somebody else at the same time; look at it, and ask again"
+            ))),
+        });
+    }
+
     /// Stores a version of a component and its bytes. An active one takes the
     /// name over. `record.version` must be the next one:
     /// [`Storage::next_component_version`].
@@ -129,14 +158,21 @@ impl Write {
         });
     }
 
-    /// Deletes all versions of `name`, and what is set for its procs. Runs that
-    /// use one go on: bytes stay until the folder is opened the next time.
+    /// Forgets what is set for the procs of a component.
+    pub fn drop_proc_settings(&mut self, component: &str) {
+        let component = component.to_owned();
+        self.record(move |connection| {
+            sql(connection.execute("DELETE FROM quern_proc WHERE component = ?1", [&component])).map(drop)
+        });
+    }
+
+    /// Deletes all versions of `name`. Runs that use one go on: bytes stay until the
+    /// folder is opened the next time.
     pub fn drop_component(&mut self, name: &str) {
         let name = name.to_owned();
         self.record(move |connection| {
             let text = "UPDATE quern_component SET active = 0, deleted = 1 WHERE name = ?1 AND NOT deleted";
             let changed = sql(connection.execute(text, [&name]))?;
-            sql(connection.execute("DELETE FROM quern_proc WHERE component = ?1", [&name]))?;
             let text = "DELETE FROM quern_grant WHERE kind = 'function' \
                         AND (object = ?1 OR substr(object, 1, length(?1) + 1) = ?1 || '.')";
             sql(connection.execute(text, [&name]))?;
@@ -243,12 +279,14 @@ impl Storage {
         write.commit().map(drop)
     }
 
+    /// Which versions of a component there are.
+    pub fn versions_seen(&self, name: &str) -> Result<VersionsSeen> {
+        self.read(|connection| VersionsSeen::read(connection, name))
+    }
+
     /// The version a new component called `name` gets.
     pub fn next_component_version(&self, name: &str) -> Result<u64> {
-        self.read(|connection| {
-            let text = "SELECT coalesce(max(version), 0) + 1 FROM quern_component WHERE name = ?1";
-            sql(connection.query_row(text, [name], |row| row.get::<_, U>(0))).map(|version| version.0)
-        })
+        Ok(self.versions_seen(name)?.newest.saturating_add(1))
     }
 
     /// The bytes of a component by their sha256.

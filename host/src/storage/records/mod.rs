@@ -13,7 +13,7 @@ mod runs;
 mod startup;
 
 pub use checkpoints::{CheckpointBounds, CheckpointRecord};
-pub use components::{ComponentRecord, ProcSetting, Versions};
+pub use components::{ComponentRecord, ProcSetting, Versions, VersionsSeen};
 pub use grants::{GrantRecord, UserRecord};
 pub use history::{LogLine, MetricPoint, ResultRecord};
 pub use models::ModelRecord;

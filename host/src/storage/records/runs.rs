@@ -195,7 +195,8 @@ impl Write {
         });
     }
 
-    /// Writes a run's record over the one of the same number.
+    /// Writes a run's record over the one of the same number, whose component's owner
+    /// stays as it is: [`Write::drop_user`] may have changed it meanwhile.
     pub fn put_run(&mut self, run: RunRecord) {
         self.record(move |connection| {
             let (id, snapshot) = (U(run.id.0), run.snapshot.map(|s| U(s.0)));
@@ -221,9 +222,12 @@ impl Write {
                 &run.committing_us,
                 &run.component_owner,
             ];
+            let changed = COLUMNS.split(", ").filter(|column| !["run_id", "component_owner"].contains(column));
+            let changed: Vec<String> = changed.map(|column| format!("{column} = excluded.{column}")).collect();
             let text = format!(
-                "INSERT OR REPLACE INTO quern_run ({COLUMNS}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, \
-            ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19)"
+                "INSERT INTO quern_run ({COLUMNS}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, \
+                 ?14, ?15, ?16, ?17, ?18, ?19) ON CONFLICT (run_id) DO UPDATE SET {}",
+                changed.join(", ")
             );
             sql(connection.execute(&text, &values[..])).map(drop)
         });
