@@ -74,7 +74,7 @@ fn missing_outputs_are_created_as_declared_or_like_their_input() {
 fn a_failed_instance_fails_the_run_and_leaves_neither_rows_nor_table() {
     let folder = Folder::new();
     folder.proc("maths", declare_square, |instance| {
-        if instance.descriptor.shard == 2 {
+        if instance.descriptor.task.instance == 2 {
             return Err(Error::Invalid("no luck".into()));
         }
         // The others have to be stopped.
@@ -138,7 +138,7 @@ fn a_key_that_belongs_to_another_shard_fails_the_run() {
         declarations.param("shift", "by", "int", Some("0"), "").unwrap();
     };
     folder.proc("shifts", declare, |instance| {
-        let by: i64 = instance.descriptor.params[0].1.parse().unwrap();
+        let by: i64 = instance.descriptor.task.params.texts[0].1.parse().unwrap();
         Ok(made(instance, &input(instance, 0).iter().map(|n| n + by).collect::<Vec<_>>()))
     });
     let keyed = || Sharding::Key(vec!["n".into()]);
@@ -218,7 +218,7 @@ fn a_nondistributed_proc_sees_all_shards_in_order_and_its_rows_are_dealt() {
         declarations.output("all", "rows", "").unwrap();
     };
     folder.proc("alls", declare, |instance| {
-        assert_eq!((instance.descriptor.shard, instance.descriptor.shards), (0, 1));
+        assert_eq!((instance.descriptor.task.instance, instance.descriptor.task.instances), (0, 1));
         Ok(made(instance, &input(instance, 0)))
     });
     folder.table("t", Sharding::Random, &[&[3, 4], &[], &[1]]);

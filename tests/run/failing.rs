@@ -72,7 +72,7 @@ fn full() -> io::Error {
 fn folder(files: &Guarded, during: impl Fn() + Send + Sync + 'static) -> Folder {
     let folder = Folder::with_files(&Limits::default(), Arc::new(files.clone()));
     folder.proc("maths", declare_square, move |instance| {
-        if instance.descriptor.shard == 0 {
+        if instance.descriptor.task.instance == 0 {
             during();
         }
         square(instance)

@@ -53,7 +53,7 @@ impl Backend for Scripts {
             }
             let made = this.execute(&descriptor, &link);
             this.running.lock().unwrap().0 -= 1;
-            done(Manifest { shard: descriptor.shard, made, receipt: Receipt::default() });
+            done(Manifest { instance: descriptor.task.instance, made, receipt: Receipt::default() });
         });
     }
 }
@@ -64,8 +64,8 @@ impl Scripts {
         let inputs = descriptor
             .inputs
             .iter()
-            .map(|input| self.tables.view(&input.snapshot, &input.table, input.shards)?.project(&input.columns));
-        let budget = OutputBudget::new(descriptor.limits.output_bytes);
+            .map(|input| self.tables.view(&descriptor.snapshot, &input.table, input.shards)?.project(&input.columns));
+        let budget = OutputBudget::new(descriptor.task.limits.output_bytes);
         let outputs =
             descriptor.outputs.iter().map(|(name, schema)| OutputTable::new(name, schema.clone(), budget.clone()));
         let (inputs, outputs) = (inputs.collect::<Result<_>>()?, outputs.collect::<Result<_>>()?);
@@ -197,7 +197,9 @@ pub(super) fn made(instance: &Instance<'_>, rows: &[i64]) -> Made {
     let schema = instance.outputs[0].schema();
     let columns = schema.columns().iter().map(|column| -> ArrayRef {
         match column.name.as_str() {
-            "shard" => Arc::new(Int32Array::from(vec![i32::try_from(instance.descriptor.shard).unwrap(); rows.len()])),
+            "shard" => {
+                Arc::new(Int32Array::from(vec![i32::try_from(instance.descriptor.task.instance).unwrap(); rows.len()]))
+            }
             _ => Arc::new(Int64Array::from(rows.to_vec())),
         }
     });

@@ -68,7 +68,7 @@ fn runs_leave_the_queue_in_the_order_they_came() {
     let folder = limited(1);
     let (sender, receiver) = channel();
     folder.proc("works", declare_work, move |instance| {
-        sender.send(instance.descriptor.run).unwrap();
+        sender.send(instance.descriptor.task.run).unwrap();
         Ok(Made::default())
     });
     let runs: Vec<RunId> = (0..20).map(|_| folder.runs.execute(RunRequest::new("work")).unwrap()).collect();
@@ -246,7 +246,7 @@ fn results_of_instances_are_merged_as_declared() {
         declarations.reducer("count", "odd", "sum").unwrap();
     };
     folder.proc("counts", declare, |instance| {
-        let (says, shard) = (&instance.link.observer, instance.descriptor.shard);
+        let (says, shard) = (&instance.link.observer, instance.descriptor.task.instance);
         for name in ["sum", "min", "max", "mean", "concat", "first"] {
             says.result(name, &(shard + 1).to_string());
         }
@@ -273,7 +273,7 @@ fn seeds_are_drawn_recorded_and_can_be_given() {
     let folder = Folder::new();
     let (sender, receiver) = channel();
     folder.proc("works", declare_work, move |instance| {
-        sender.send(instance.descriptor.seed).unwrap();
+        sender.send(instance.descriptor.task.seed).unwrap();
         Ok(Made::default())
     });
     for seed in [None, None, Some(u64::MAX)] {

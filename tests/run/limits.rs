@@ -15,7 +15,7 @@ fn the_proc_s_limits_go_before_the_folder_s_and_the_run_s_before_both() {
     let kept = seen.clone();
     let declare = |d: &mut quern::catalog::Declarations| d.proc("look", "nondistributed", "").unwrap();
     folder.proc("looks", declare, move |instance| -> Result<Made> {
-        let limits = &instance.descriptor.limits;
+        let limits = &instance.descriptor.task.limits;
         kept.lock().unwrap().push([limits.handles, limits.results, limits.log_lines]);
         Ok(Made::default())
     });

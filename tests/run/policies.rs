@@ -129,7 +129,7 @@ fn runs_that_wait_for_their_proc_are_killed_in_the_queue() {
 
 #[test]
 fn a_run_that_keeps_going_reports_every_error_and_commits_nothing() {
-    let folder = folder(&[&[1], &[2], &[3], &[4]], |instance| match instance.descriptor.shard {
+    let folder = folder(&[&[1], &[2], &[3], &[4]], |instance| match instance.descriptor.task.instance {
         1 => Err(Error::Invalid("no luck".into())),
         3 => Err(Error::Invalid("no light".into())),
         _ => {
@@ -153,7 +153,7 @@ fn an_instance_is_tried_again_after_a_fault_of_the_host_and_counts_once() {
     let tries = Arc::new(Mutex::new([0; 3]));
     let counted = Arc::clone(&tries);
     let folder = folder(&[&[1], &[2], &[3]], move |instance| {
-        let shard = instance.descriptor.shard;
+        let shard = instance.descriptor.task.instance;
         let says = &instance.link.observer;
         says.result(&format!("try{}", counted.lock().unwrap()[shard as usize]), "1");
         says.metric("loss", 1, 0.5);

@@ -28,8 +28,8 @@ impl Shared {
         let ((go, wait), (begin, began)) = (channel(), channel());
         let (wait, begin) = (Mutex::new(wait), Mutex::new(begin));
         folder.proc("square", declare_square, move |instance| {
-            begin.lock().unwrap().send(instance.descriptor.run).unwrap();
-            match instance.descriptor.run {
+            begin.lock().unwrap().send(instance.descriptor.task.run).unwrap();
+            match instance.descriptor.task.run {
                 RunId(1) => loop {
                     instance.link.kill.check()?;
                     std::thread::sleep(std::time::Duration::from_millis(1));

@@ -241,7 +241,7 @@ impl Backend for RustProcs {
     fn start(&self, descriptor: Descriptor, link: InstanceLink, done: OnDone) {
         let storage = self.storage.clone();
         std::thread::spawn(move || {
-            let shard = descriptor.shard;
+            let instance = descriptor.task.instance;
             link.observer.log(quern::proc::LogLevel::Info, "hello");
             link.observer.metric("loss", 1, 0.5);
             let (made, rows) = match descriptor.proc.as_str() {
@@ -263,14 +263,14 @@ impl Backend for RustProcs {
             };
             let receipt = Receipt { rows_out: rows, device: "cpu".to_owned(), ..Receipt::default() };
             link.observer.result("rows", &rows.to_string());
-            done(Manifest { shard, made, receipt });
+            done(Manifest { instance, made, receipt });
         });
     }
 }
 
 /// The visible columns `n` of all inputs that the instance sees, times `factor`.
 fn multiplied(storage: &Storage, descriptor: &Descriptor) -> Vec<RecordBatch> {
-    let factor: i64 = descriptor.params.first().map_or(1, |(_, factor)| factor.parse().unwrap());
+    let factor: i64 = descriptor.task.params.texts.first().map_or(1, |(_, factor)| factor.parse().unwrap());
     let mut made = Vec::new();
     for input in &descriptor.inputs {
         let shard = match input.shards {
@@ -280,7 +280,7 @@ fn multiplied(storage: &Storage, descriptor: &Descriptor) -> Vec<RecordBatch> {
         let visible = input.columns.iter().map(|place| &input.table.schema.columns()[*place]);
         assert_eq!(visible.map(|column| column.name.as_str()).filter(|name| *name == "n").count(), 1);
         let (position, _) = input.table.schema.column("numbers", "n").unwrap();
-        for batch in storage.scan(&input.snapshot, &input.table, shard, None).unwrap() {
+        for batch in storage.scan(&descriptor.snapshot, &input.table, shard, None).unwrap() {
             let batch = batch.unwrap();
             let values = batch.column(position).as_primitive::<Int64Type>();
             let multiplied: Int64Array = values.values().iter().map(|n| n * factor).collect::<Vec<_>>().into();

@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 use quern::base::{Column, Limits, RunId, Schema};
 use quern::catalog::{MODEL_COLUMNS, ProcSpec};
 use quern::device::{Device, KillSwitch, Quota};
-use quern::proc::{Component, Engine, InstanceJob, InstanceOutcome, ModelCache, inspect, instance};
+use quern::proc::{Component, Engine, InstanceJob, InstanceOutcome, ModelCache, Params, Task, inspect, instance};
 use quern::table::{OutputBudget, OutputTable, TableView};
 use quern::tensor::{Executor, Mode};
 
@@ -101,15 +101,16 @@ impl Trial {
         instance(InstanceJob {
             component: self.component.clone(),
             proc: self.spec.name.clone(),
-            run: RunId(7),
-            shard: 0,
-            shards: 1,
-            seed: self.seed,
-            params: self.params.clone(),
-            binary_params: self.binary_params.clone(),
+            task: Task {
+                run: RunId(7),
+                instance: 0,
+                instances: 1,
+                seed: self.seed,
+                params: Params { texts: self.params.clone(), binary: self.binary_params.clone() },
+                limits: self.limits.clone(),
+            },
             inputs: self.inputs.clone(),
             outputs: outputs.collect(),
-            limits: self.limits.clone(),
             kill: self.kill.clone(),
             quota: quota.clone(),
             observer: self.journal.clone(),

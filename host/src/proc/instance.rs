@@ -11,24 +11,19 @@ use wasmtime::Store;
 
 use super::handles::{Budget, Handles};
 use super::interfaces::{ColumnHandle, ModelHandle, TableHandle, TapeHandle, VariableHandle};
-use super::job::{Checkpoints, InstanceJob, InstanceOutcome, ModelChecksums, Observer, SavedModel};
+use super::job::{Checkpoints, InstanceJob, InstanceOutcome, ModelChecksums, Observer, SavedModel, Task};
 use super::model_cache::ModelCache;
 use super::receipt::{Moved, Receipt};
 use super::sandbox::{self, Phase, State};
 use super::{Component, text, trap};
-use crate::base::{Error, ErrorCode, Result, RunId};
+use crate::base::{Error, ErrorCode, Result};
 use crate::device::{KillSwitch, Quota};
 use crate::table::{OutputTable, TableView};
 use crate::tensor::{Executor, Session, Settings, Tensor};
 
 /// What a running guest can reach.
 pub(super) struct Run {
-    pub(super) id: RunId,
-    pub(super) shard: u32,
-    pub(super) shards: u32,
-    pub(super) seed: u64,
-    pub(super) params: Vec<(String, String)>,
-    pub(super) binary_params: Vec<(String, Arc<[u8]>)>,
+    pub(super) task: Task,
     pub(super) kill: KillSwitch,
     pub(super) observer: Arc<dyn Observer>,
     /// Sizes of the results' values, in bytes.
@@ -67,18 +62,12 @@ impl Run {
         let settings = Settings {
             quota: job.quota.clone(),
             kill: job.kill.clone(),
-            limits: job.limits.clone(),
-            seed: job.seed,
-            stream: u64::from(job.shard),
+            limits: job.task.limits.clone(),
+            seed: job.task.seed,
+            stream: u64::from(job.task.instance),
             mode: job.mode,
         };
         let run = Self {
-            id: job.run,
-            shard: job.shard,
-            shards: job.shards,
-            seed: job.seed,
-            params: job.params,
-            binary_params: job.binary_params,
             kill: job.kill,
             observer: job.observer,
             results: BTreeMap::new(),
@@ -87,7 +76,8 @@ impl Run {
             inputs: job.inputs,
             outputs: job.outputs,
             session: Session::new(&job.executor, settings),
-            budget: Budget::new(&job.limits),
+            budget: Budget::new(&job.task.limits),
+            task: job.task,
             tables: Handles::new(),
             columns: Handles::new(),
             tensors: Handles::new(),
@@ -137,7 +127,7 @@ fn execute(job: InstanceJob) -> InstanceOutcome {
         Err(error) => return failed(error),
     };
     let begun = Instant::now();
-    let (limits, kill) = (job.limits.clone(), job.kill.clone());
+    let (limits, kill) = (job.task.limits.clone(), job.kill.clone());
     let (component, proc, run) = Run::new(job);
     let state = State::new(Phase::Run(Box::new(run)), limits);
     let ticking = engine.ticking();

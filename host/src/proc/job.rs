@@ -9,30 +9,44 @@ use crate::device::{KillSwitch, Quota};
 use crate::table::{OutputTable, TableView};
 use crate::tensor::{Executor, Mode};
 
+/// What an instance is to do, beside its component, inputs and outputs.
+#[derive(Clone, Debug)]
+pub struct Task {
+    /// The run it belongs to.
+    pub run: RunId,
+    /// Its number, below `instances`.
+    pub instance: u32,
+    /// Instances of the run.
+    pub instances: u32,
+    /// The run's seed.
+    pub seed: u64,
+    /// The run's parameters.
+    pub params: Params,
+    /// What it may use.
+    pub limits: Limits,
+}
+
+/// Parameters that have a value, in declared order, defaults filled in.
+#[derive(Clone, Debug, Default)]
+pub struct Params {
+    /// Those that are text, by name.
+    pub texts: Vec<(String, String)>,
+    /// Those that are bytes, by name.
+    pub binary: Vec<(String, Arc<[u8]>)>,
+}
+
 /// One instance to be executed by [`super::instance`].
 pub struct InstanceJob {
     /// The component that offers the proc.
     pub component: Arc<Component>,
     /// The proc's name in it.
     pub proc: String,
-    /// The run this instance belongs to.
-    pub run: RunId,
-    /// This instance's place, below `shards`.
-    pub shard: u32,
-    /// Instances of the run.
-    pub shards: u32,
-    /// The run's seed.
-    pub seed: u64,
-    /// Parameters that have a value, defaults filled in.
-    pub params: Vec<(String, String)>,
-    /// Binary parameters that have a value, defaults filled in.
-    pub binary_params: Vec<(String, Arc<[u8]>)>,
+    /// What it is to do with them.
+    pub task: Task,
     /// Inputs in declared order, under the proc's names for them.
     pub inputs: Vec<(String, TableView)>,
     /// Outputs in declared order, under the proc's names for them.
     pub outputs: Vec<(String, OutputTable)>,
-    /// What the instance may use.
-    pub limits: Limits,
     /// Stops the instance; carries the run's deadline.
     pub kill: KillSwitch,
     /// Device memory of the run, shared by its instances.

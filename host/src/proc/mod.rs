@@ -39,7 +39,9 @@ pub use create::{ComponentRequest, CreationReport, Purpose};
 pub use engine::{Bounds, Code, CodeCache, Component, Engine, MAX_INSTANCES};
 pub use inspect::{Capabilities, Inspection, inspect, inspect_tests};
 pub use instance::instance;
-pub use job::{Checkpoints, InstanceJob, InstanceOutcome, LogLevel, ModelChecksums, Observer, SavedModel};
+pub use job::{
+    Checkpoints, InstanceJob, InstanceOutcome, LogLevel, ModelChecksums, Observer, Params, SavedModel, Task,
+};
 pub use model_cache::ModelCache;
 pub use receipt::{Moved, Receipt};
 pub use testing::{TestComponent, TestOutcome, TestRun, TestTables};

@@ -8,37 +8,27 @@ use arrow::array::RecordBatch;
 
 use crate::base::{Error, Limits, Result, RunId, Schema};
 use crate::device::{KillSwitch, Quota};
-use crate::proc::{Observer, Receipt, SavedModel};
+use crate::proc::{Observer, Receipt, SavedModel, Task};
 use crate::storage::{ComponentRecord, Snapshot, TableState};
 use crate::table::Shards;
 
 /// What one instance is to do.
 #[derive(Clone)]
 pub struct Descriptor {
-    /// The run.
-    pub run: RunId,
     /// The component that offers the proc.
     pub component: ComponentRecord,
     /// The proc.
     pub proc: String,
-    /// The instance's number.
-    pub shard: u32,
-    /// Instances of the run.
-    pub shards: u32,
-    /// The run's seed.
-    pub seed: u64,
-    /// Parameters that have a value.
-    pub params: Vec<(String, String)>,
-    /// Binary parameters that have a value.
-    pub binary_params: Vec<(String, Arc<[u8]>)>,
+    /// What it is to do with it.
+    pub task: Task,
     /// The run whose checkpoints it is handed.
     pub resume: Option<RunId>,
+    /// The state of all tables that the run reads.
+    pub snapshot: Arc<Snapshot>,
     /// What it reads, in declared order.
     pub inputs: Vec<InputShard>,
     /// What it appends to, in declared order: the proc's names and the columns.
     pub outputs: Vec<(String, Schema)>,
-    /// What it may use.
-    pub limits: Limits,
 }
 
 /// Rows that an instance reads.
@@ -46,9 +36,7 @@ pub struct Descriptor {
 pub struct InputShard {
     /// The proc's name for them.
     pub name: String,
-    /// The state of all tables that the run reads.
-    pub snapshot: Arc<Snapshot>,
-    /// The table in that state.
+    /// The table as the run reads it.
     pub table: Arc<TableState>,
     /// Which of its rows.
     pub shards: Shards,
@@ -70,7 +58,7 @@ pub struct InstanceLink {
 /// What an instance left.
 pub struct Manifest {
     /// The instance's number.
-    pub shard: u32,
+    pub instance: u32,
     /// Its rows and models; or why there are none.
     pub made: Result<Made>,
     /// What it used.
@@ -102,7 +90,7 @@ pub trait Backend: Send + Sync {
 
 impl Manifest {
     /// Of an instance that made nothing.
-    pub(super) fn failed(shard: u32, error: Error) -> Self {
-        Self { shard, made: Err(error), receipt: Receipt::default() }
+    pub(super) fn failed(instance: u32, error: Error) -> Self {
+        Self { instance, made: Err(error), receipt: Receipt::default() }
     }
 }

@@ -19,6 +19,7 @@ use super::plan::RunPlan;
 use super::runs::Inner;
 use crate::base::{Error, Result};
 use crate::device::{KillSwitch, Quota};
+use crate::proc::Task;
 
 /// What a run waits for.
 enum Event {
@@ -95,31 +96,31 @@ struct Instances<'a> {
 impl Instances<'_> {
     /// Starts the first instance at the place of the run; the others queue for theirs.
     fn start_all(&self) {
-        for shard in 0..self.plan.instances {
-            match shard {
-                0 => self.inner.launch(self.prepared(shard)),
-                _ => self.inner.dispatch.wait(self.prepared(shard)),
+        for instance in 0..self.plan.instances {
+            match instance {
+                0 => self.inner.launch(self.prepared(instance)),
+                _ => self.inner.dispatch.wait(self.prepared(instance)),
             }
         }
         self.inner.pump();
     }
 
     /// Lets an instance that failed queue for a place once more.
-    fn start_again(&self, shard: u32, why: &str) {
-        self.live.instance_again(shard, why);
-        self.inner.dispatch.wait(self.prepared(shard));
+    fn start_again(&self, instance: u32, why: &str) {
+        self.live.instance_again(instance, why);
+        self.inner.dispatch.wait(self.prepared(instance));
         self.inner.pump();
     }
 
-    fn prepared(&self, shard: u32) -> Start {
+    fn prepared(&self, instance: u32) -> Start {
         let events = self.sender.clone();
         Start {
             live: Arc::clone(self.live),
-            descriptor: descriptor(self.live, self.plan, shard),
+            descriptor: descriptor(self.live, self.plan, instance),
             link: InstanceLink {
                 kill: self.kill.clone(),
                 quota: self.quota.clone(),
-                observer: Arc::new(InstanceObserver { live: Arc::clone(self.live), shard }),
+                observer: Arc::new(InstanceObserver { live: Arc::clone(self.live), instance }),
             },
             // The run listens until every instance it started has ended.
             done: Box::new(move |manifest| drop(events.send(Event::Ended(Box::new(manifest))))),
@@ -127,27 +128,28 @@ impl Instances<'_> {
     }
 }
 
-fn descriptor(live: &Live, plan: &RunPlan, shard: u32) -> Descriptor {
+fn descriptor(live: &Live, plan: &RunPlan, instance: u32) -> Descriptor {
     let inputs = plan.inputs.iter().map(|input| InputShard {
         name: input.name.clone(),
-        snapshot: Arc::clone(&plan.snapshot),
         table: Arc::clone(&input.table),
-        shards: input.share.of(shard),
+        shards: input.share.of(instance),
         columns: input.columns.clone(),
     });
     Descriptor {
-        run: live.id,
         component: live.resolved.component.clone(),
         proc: live.resolved.proc.name.clone(),
-        shard,
-        shards: plan.instances,
-        seed: live.submission.request.seed.unwrap_or_default(),
-        params: plan.params.texts.clone(),
-        binary_params: plan.params.binary.clone(),
+        task: Task {
+            run: live.id,
+            instance,
+            instances: plan.instances,
+            seed: live.submission.request.seed.unwrap_or_default(),
+            params: plan.params.clone(),
+            limits: live.limits.clone(),
+        },
         resume: live.submission.request.resume,
+        snapshot: Arc::clone(&plan.snapshot),
         inputs: inputs.collect(),
         outputs: plan.outputs.iter().map(|output| (output.name.clone(), output.schema.clone())).collect(),
-        limits: live.limits.clone(),
     }
 }
 
@@ -173,23 +175,23 @@ fn gather(instances: &Instances<'_>, events: &Receiver<Event>) -> Result<Vec<Mad
         match events.recv_timeout(patience) {
             Ok(Event::Ended(manifest)) => {
                 inner.release(live);
-                let shard = manifest.shard;
+                let instance = manifest.instance;
                 if let Err(error) = &manifest.made
                     && !stopping
-                    && let Some(why) = failures.again(shard, error)
+                    && let Some(why) = failures.again(instance, error)
                 {
-                    instances.start_again(shard, &why);
+                    instances.start_again(instance, &why);
                     continue;
                 }
                 running -= 1;
-                live.instance_ended(shard, manifest.made.as_ref().map(drop), &manifest.receipt);
-                match (manifest.made, made.get_mut(shard as usize)) {
+                live.instance_ended(instance, manifest.made.as_ref().map(drop), &manifest.receipt);
+                match (manifest.made, made.get_mut(instance as usize)) {
                     (Ok(rows), Some(slot)) => *slot = Some(rows),
-                    (Ok(_), None) => failures.add(shard, Error::Internal("an instance that nobody started".into())),
+                    (Ok(_), None) => failures.add(instance, Error::Internal("an instance that nobody started".into())),
                     (Err(error), _) => {
-                        failures.add(shard, error);
+                        failures.add(instance, error);
                         if failures.stop() {
-                            kill.kill(format!("instance {shard} of its run, which failed"));
+                            kill.kill(format!("instance {instance} of its run, which failed"));
                         }
                     }
                 }

@@ -29,19 +29,19 @@ impl Failures {
 
     /// Whether an instance that failed is to be tried again; why, for its log.
     /// Faults of the host may pass; what a proc does, it does again.
-    pub(super) fn again(&mut self, shard: u32, error: &Error) -> Option<String> {
-        let times = self.again.entry(shard).or_default();
+    pub(super) fn again(&mut self, instance: u32, error: &Error) -> Option<String> {
+        let times = self.again.entry(instance).or_default();
         if !is_of_host(error) || *times >= self.retries || self.stop() {
             return None;
         }
-        let times = self.again.entry(shard).or_default();
+        let times = self.again.entry(instance).or_default();
         *times += 1;
-        Some(format!("instance {shard} is tried again ({times} of {}): {}", self.retries, error.chain()))
+        Some(format!("instance {instance} is tried again ({times} of {}): {}", self.retries, error.chain()))
     }
 
     /// Adds the failure of an instance.
-    pub(super) fn add(&mut self, shard: u32, error: Error) {
-        self.errors.push((shard, error));
+    pub(super) fn add(&mut self, instance: u32, error: Error) {
+        self.errors.push((instance, error));
     }
 
     /// Notes that the run was killed, or is past its deadline.
@@ -63,9 +63,9 @@ impl Failures {
         }
         let mut errors = self.errors;
         if self.on_failure == OnFailure::KeepGoing && errors.len() > 1 {
-            errors.sort_by_key(|(shard, _)| *shard);
+            errors.sort_by_key(|(instance, _)| *instance);
             let list: Vec<_> =
-                errors.iter().map(|(shard, error)| format!("instance {shard}: {}", error.chain())).collect();
+                errors.iter().map(|(instance, error)| format!("instance {instance}: {}", error.chain())).collect();
             let (failed, all) = (errors.len(), self.instances);
             return Err(Error::Invalid(format!("{failed} of {all} instances failed: {}", list.join("; "))));
         }

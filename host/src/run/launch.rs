@@ -31,8 +31,8 @@ impl Inner {
     /// Starts an instance that has a place.
     pub(super) fn launch(&self, start: Start) {
         let Start { live, descriptor, link, done } = start;
-        live.instance_began(descriptor.shard);
-        let mut on_drop = ManifestOnDrop { shard: descriptor.shard, done: Some(done) };
+        live.instance_began(descriptor.task.instance);
+        let mut on_drop = ManifestOnDrop { instance: descriptor.task.instance, done: Some(done) };
         self.backend.start(descriptor, link, Box::new(move |manifest| on_drop.give(manifest)));
     }
 
@@ -49,7 +49,7 @@ impl Inner {
 
 /// Tells a run that an instance has ended, whatever becomes of its thread.
 struct ManifestOnDrop {
-    shard: u32,
+    instance: u32,
     done: Option<OnDone>,
 }
 
@@ -64,7 +64,7 @@ impl ManifestOnDrop {
 impl Drop for ManifestOnDrop {
     fn drop(&mut self) {
         let reason = "did not start, or ended without a word; the machine may be out of threads or memory";
-        let error = Error::Internal(format!("instance {} {reason}", self.shard));
-        self.give(Manifest::failed(self.shard, error));
+        let error = Error::Internal(format!("instance {} {reason}", self.instance));
+        self.give(Manifest::failed(self.instance, error));
     }
 }

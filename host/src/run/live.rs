@@ -350,27 +350,27 @@ fn final_state(error: &Error) -> RunState {
 /// Tells a run what one of its instances says.
 pub(super) struct InstanceObserver {
     pub(super) live: Arc<Live>,
-    pub(super) shard: u32,
+    pub(super) instance: u32,
 }
 
 impl Observer for InstanceObserver {
     fn status(&self, message: &str, fraction: Option<f32>) {
-        self.live.change(|state| state.history.status(self.shard, message, fraction));
+        self.live.change(|state| state.history.status(self.instance, message, fraction));
     }
 
     fn log(&self, level: LogLevel, message: &str) {
-        self.live.change(|state| state.history.log(self.shard, level, message));
+        self.live.change(|state| state.history.log(self.instance, level, message));
     }
 
     fn metric(&self, name: &str, step: u64, value: f64) {
-        self.live.change(|state| state.history.metric(self.shard, name, step, value));
+        self.live.change(|state| state.history.metric(self.instance, name, step, value));
     }
 
     fn result(&self, name: &str, value: &str) {
-        self.live.change(|state| state.history.result(self.shard, name, Value::Text(value.to_owned())));
+        self.live.change(|state| state.history.result(self.instance, name, Value::Text(value.to_owned())));
     }
 
     fn binary_result(&self, name: &str, value: &[u8]) {
-        self.live.change(|state| state.history.result(self.shard, name, Value::Bytes(value.into())));
+        self.live.change(|state| state.history.result(self.instance, name, Value::Bytes(value.into())));
     }
 }

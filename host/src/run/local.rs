@@ -50,21 +50,21 @@ impl LocalThreads {
     }
 
     fn execute(&self, descriptor: Descriptor, link: InstanceLink) -> Manifest {
-        let shard = descriptor.shard;
+        let instance = descriptor.task.instance;
         let job = link.kill.check().and_then(|()| self.job(descriptor, link));
         match job {
-            Ok(job) => manifest(shard, crate::proc::instance(job)),
-            Err(error) => Manifest::failed(shard, error),
+            Ok(job) => manifest(instance, crate::proc::instance(job)),
+            Err(error) => Manifest::failed(instance, error),
         }
     }
 
     fn job(&self, descriptor: Descriptor, link: InstanceLink) -> Result<InstanceJob> {
         let inputs = descriptor.inputs.iter().map(|input| {
-            let view = self.0.tables.view(&input.snapshot, &input.table, input.shards)?;
+            let view = self.0.tables.view(&descriptor.snapshot, &input.table, input.shards)?;
             Ok((input.name.clone(), view.project(&input.columns)?.with_kill(link.kill.clone())))
         });
         let inputs: Vec<(String, TableView)> = inputs.collect::<Result<_>>()?;
-        let budget = OutputBudget::new(descriptor.limits.output_bytes);
+        let budget = OutputBudget::new(descriptor.task.limits.output_bytes);
         let outputs = descriptor.outputs.into_iter().map(|(name, schema)| {
             let output = OutputTable::new(&name, schema, budget.clone())?.with_kill(link.kill.clone());
             Ok((name, output))
@@ -73,25 +73,19 @@ impl LocalThreads {
         let model_sha256: ModelChecksums = Arc::new(move |id| Ok(storage.model(id)?.map(|model| model.sha256)));
         let checkpoints = Arc::new(StoredCheckpoints {
             storage: self.0.storage.clone(),
-            run: descriptor.run,
+            run: descriptor.task.run,
             resume: descriptor.resume,
-            shard: descriptor.shard,
-            bounds: CheckpointBounds::of(&descriptor.limits),
-            names_allowed: descriptor.limits.checkpoint_names,
+            shard: descriptor.task.instance,
+            bounds: CheckpointBounds::of(&descriptor.task.limits),
+            names_allowed: descriptor.task.limits.checkpoint_names,
             names: Mutex::default(),
         });
         Ok(InstanceJob {
-            component: self.component(&descriptor.component, &descriptor.limits, &link.kill)?,
+            component: self.component(&descriptor.component, &descriptor.task.limits, &link.kill)?,
             proc: descriptor.proc,
-            run: descriptor.run,
-            shard: descriptor.shard,
-            shards: descriptor.shards,
-            seed: descriptor.seed,
-            params: descriptor.params,
-            binary_params: descriptor.binary_params,
+            task: descriptor.task,
             inputs,
             outputs: outputs.collect::<Result<_>>()?,
-            limits: descriptor.limits,
             kill: link.kill,
             quota: link.quota,
             observer: link.observer,
@@ -110,8 +104,8 @@ impl Backend for LocalThreads {
     }
 
     fn start(&self, descriptor: Descriptor, link: InstanceLink, done: OnDone) {
-        let (this, shard) = (self.clone(), descriptor.shard);
-        let name = format!("run {}.{shard}", descriptor.run);
+        let this = self.clone();
+        let name = format!("run {}.{}", descriptor.task.run, descriptor.task.instance);
         let thread = std::thread::Builder::new().name(name);
         // Without a thread `done` is dropped, which tells the run.
         drop(thread.spawn(move || {
@@ -121,11 +115,11 @@ impl Backend for LocalThreads {
     }
 }
 
-fn manifest(shard: u32, outcome: InstanceOutcome) -> Manifest {
+fn manifest(instance: u32, outcome: InstanceOutcome) -> Manifest {
     let InstanceOutcome { result, outputs, saved_models, receipt, .. } = outcome;
     let made = result.and_then(|()| {
         let outputs = outputs.into_iter().map(|(_, output)| output.into_batches());
         Ok(Made { outputs: outputs.collect::<Result<_>>()?, models: saved_models })
     });
-    Manifest { shard, made, receipt }
+    Manifest { instance, made, receipt }
 }

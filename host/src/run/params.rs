@@ -5,13 +5,7 @@ use std::sync::Arc;
 use super::request::RunRequest;
 use crate::base::{Error, Limits, Result};
 use crate::catalog::spec::{ParamSpec, ParamType, ProcSpec};
-
-/// Every parameter that has a value, in declared order, defaults filled in.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Params {
-    pub(super) texts: Vec<(String, String)>,
-    pub(super) binary: Vec<(String, Arc<[u8]>)>,
-}
+use crate::proc::Params;
 
 /// Checks what was given by name and type, and fills in defaults.
 pub(super) fn resolve(proc: &ProcSpec, request: &RunRequest) -> Result<Params> {
@@ -70,21 +64,18 @@ fn wrong_kind(spec: &ParamSpec) -> Error {
     })
 }
 
-impl Params {
-    /// Refuses more bytes than a run may be given.
-    pub(super) fn check_size(&self, limits: &Limits) -> Result<()> {
-        let bytes = self.binary.iter().map(|(_, value)| value.len() as u64).fold(0, u64::saturating_add);
-        match bytes > limits.param_bytes {
-            true => Err(Limits::exceeded("param_bytes", bytes, limits.param_bytes)),
-            false => Ok(()),
-        }
+/// Refuses more bytes than a run may be given.
+pub(super) fn check_size(params: &Params, limits: &Limits) -> Result<()> {
+    let bytes = params.binary.iter().map(|(_, value)| value.len() as u64).fold(0, u64::saturating_add);
+    match bytes > limits.param_bytes {
+        true => Err(Limits::exceeded("param_bytes", bytes, limits.param_bytes)),
+        false => Ok(()),
     }
+}
 
-    /// As kept with the run: texts, and of bytes how many they are.
-    pub(super) fn to_json(&self) -> serde_json::Value {
-        let texts = self.texts.iter().map(|(name, value)| (name.clone(), value.as_str().into()));
-        let binary =
-            self.binary.iter().map(|(name, value)| (name.clone(), serde_json::json!({ "bytes": value.len() })));
-        serde_json::Value::Object(texts.chain(binary).collect())
-    }
+/// As kept with the run: texts, and of bytes how many they are.
+pub(super) fn to_json(params: &Params) -> serde_json::Value {
+    let texts = params.texts.iter().map(|(name, value)| (name.clone(), value.as_str().into()));
+    let binary = params.binary.iter().map(|(name, value)| (name.clone(), serde_json::json!({ "bytes": value.len() })));
+    serde_json::Value::Object(texts.chain(binary).collect())
 }

@@ -5,11 +5,12 @@
 use std::sync::Arc;
 
 use super::outputs;
-use super::params::{self, Params};
+use super::params;
 use super::request::{InputRef, RunRequest, Submission};
 use crate::base::{Error, Result, Schema, Sharding, check_table_name};
 use crate::catalog::spec::{InputSpec, OutputSpec};
 use crate::catalog::{ExecutionMode, MODEL_COLUMNS, ProcSpec};
+use crate::proc::Params;
 use crate::storage::{Snapshot, TableState};
 use crate::table::Shards;
 

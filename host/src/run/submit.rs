@@ -2,6 +2,7 @@
 
 use super::history::now_us;
 use super::live::Live;
+use super::params;
 use super::plan::RunPlan;
 use super::request::{RunRequest, Submission};
 use super::runs::Runs;
@@ -21,7 +22,7 @@ impl Runs {
         if let Some(tag) = &request.tag {
             crate::base::check_name("tag", tag)?;
         }
-        super::params::resolve(&resolved.proc, request)?;
+        params::resolve(&resolved.proc, request)?;
         Ok(resolved)
     }
 
@@ -36,7 +37,7 @@ impl Runs {
         let request = &mut submission.request;
         let setting = self.0.catalog.setting(&resolved.component.name, &resolved.proc.name)?;
         let limits = self.limits_with(&setting)?.with(&request.limits)?;
-        plan.params.check_size(&limits)?;
+        params::check_size(&plan.params, &limits)?;
         if let Some(resumed) = request.resume {
             let seed = self.resumable(resumed, &resolved)?;
             request.seed = request.seed.or(Some(seed));
@@ -53,7 +54,7 @@ impl Runs {
             tag: request.tag.clone(),
             user,
             state: RunState::Queued,
-            params: plan.params.to_json().to_string(),
+            params: params::to_json(&plan.params).to_string(),
             inputs: json(serde_json::to_string(&request.inputs))?,
             outputs: json(serde_json::to_string(&request.outputs))?,
             snapshot: None,

@@ -9,33 +9,33 @@ use crate::proc::text;
 
 impl job::Host for State {
     fn run_id(&mut self) -> wasmtime::Result<u64> {
-        Ok(self.run("job.run-id")?.id.0)
+        Ok(self.run("job.run-id")?.task.run.0)
     }
 
     fn shard(&mut self) -> wasmtime::Result<u32> {
-        Ok(self.run("job.shard")?.shard)
+        Ok(self.run("job.shard")?.task.instance)
     }
 
     fn shards(&mut self) -> wasmtime::Result<u32> {
-        Ok(self.run("job.shards")?.shards)
+        Ok(self.run("job.shards")?.task.instances)
     }
 
     fn seed(&mut self) -> wasmtime::Result<u64> {
-        Ok(self.run("job.seed")?.seed)
+        Ok(self.run("job.seed")?.task.seed)
     }
 
     fn param(&mut self, name: String) -> wasmtime::Result<Option<String>> {
-        let params = &self.run("job.param")?.params;
+        let params = &self.run("job.param")?.task.params.texts;
         Ok(params.iter().find(|(known, _)| *known == name).map(|(_, value)| value.clone()))
     }
 
     fn param_binary(&mut self, name: String) -> wasmtime::Result<Option<Vec<u8>>> {
-        let params = &self.run("job.param-binary")?.binary_params;
+        let params = &self.run("job.param-binary")?.task.params.binary;
         Ok(params.iter().find(|(known, _)| *known == name).map(|(_, value)| value.to_vec()))
     }
 
     fn params(&mut self) -> wasmtime::Result<Vec<(String, String)>> {
-        Ok(self.run("job.params")?.params.clone())
+        Ok(self.run("job.params")?.task.params.texts.clone())
     }
 
     fn set_result(&mut self, name: String, value: String) -> Result<(), HostError> {
