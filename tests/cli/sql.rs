@@ -100,3 +100,20 @@ fn a_statement_may_begin_with_a_comment() {
         "error: invalid value '--fromat=csv' for '[STATEMENT]': it is neither an option of this command nor a statement"
     );
 }
+
+#[test]
+fn where_columns_of_a_table_stay_is_said_with_and_without_a_server() {
+    let terminal = Terminal::new();
+    terminal.ok(&["sql", "create table t (a int64)"]);
+    let asked = "select residency || ' ' || device || ' ' || bytes from quern.residency";
+    for (served, word) in [(false, "host"), (true, "pinned")] {
+        let server = served.then(|| terminal.serve());
+        terminal.ok(&["sql", &format!("alter table t set residency {word}")]);
+        assert_eq!(terminal.value(asked), format!("{word} cpu 0"));
+        assert_eq!(
+            terminal.error(&["sql", "alter table t set residency vram"]),
+            ["error: `vram` is no residency; say device, pinned, host or disk"]
+        );
+        drop(server);
+    }
+}

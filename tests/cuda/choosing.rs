@@ -1,7 +1,8 @@
 //! `--device`: what is asked for is used, or refused with the reason.
 
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 use super::bench::{Fake, Installed};
 
@@ -55,4 +56,32 @@ fn a_device_that_cannot_be_had_is_an_error_that_says_why() {
     assert!(code == Some(2) && text.contains(unknown), "{text}");
     // The best that is present is the processor.
     assert_eq!(ask(Installed::NoDevice, "best"), (Some(0), String::new()));
+}
+
+#[test]
+fn a_client_that_asks_for_another_device_than_the_holder_uses_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path();
+    let mut command = Command::new(crate::support::quern_binary());
+    command.arg("--data").arg(data).args(["--device", "cuda:0", "serve"]).env_remove("QUERN_DEVICE");
+    Fake::PLAIN.prepare(&mut command);
+    let mut holder = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let begun = Instant::now();
+    while !data.join("quern.sock").exists() {
+        assert!(begun.elapsed() < Duration::from_secs(60), "the server does not start");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let ask = |device: &[&str]| said(&quern(data, Installed::All, &[device, &["sql", "select 1"]].concat()));
+    let answers = [&["--device", "cpu"][..], &["--device", "cuda:0"], &["--device", "best"], &[]].map(ask);
+    holder.kill().unwrap();
+    holder.wait().unwrap();
+    let refused = format!(
+        "error: folder {} is held by process {}, which uses cuda:0, not cpu; leave out --device and $QUERN_DEVICE, \
+         or stop that process (kill {}) and start it with this device\n",
+        data.canonicalize().unwrap().display(),
+        holder.id(),
+        holder.id()
+    );
+    let fine = || (Some(0), String::new());
+    assert_eq!(answers, [(Some(1), refused), fine(), fine(), fine()]);
 }

@@ -1,8 +1,12 @@
 //! Device memory: who may see what, how much there is, and what was moved.
 
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, Weak};
+use std::time::{Duration, Instant};
+
 use quern::base::{Error, ErrorCode};
 use quern::device::cuda::Cuda;
-use quern::device::{Block, Buffer, ColumnBuffer, Device, Owner, Pool, Use, list};
+use quern::device::{Block, Buffer, ColumnBuffer, Device, Idle, Owner, Pool, Use, list};
 
 use super::bench::{Check, Fake, counts};
 
@@ -154,5 +158,75 @@ fn a_gpu_in_use_is_listed_with_what_tables_and_programs_hold() {
         assert_eq!((gpu.name.as_str(), gpu.state, gpu.memory_bytes), ("cuda:0", Use::Used, Some(8 << 20)));
         assert_eq!((gpu.tables_bytes, gpu.programs_bytes), (Some(1 << 20), Some(1 << 16)));
         assert_eq!(gpu.free_bytes, Some((8 << 20) - (1 << 20) - (1 << 16)));
+    });
+}
+
+/// Blocks that nobody uses, the oldest first, and when they were used last.
+struct Unused(Mutex<VecDeque<(u64, Arc<Block>)>>);
+
+impl Unused {
+    fn uses(&self) -> Vec<u64> {
+        self.0.lock().unwrap().iter().map(|(at, _)| *at).collect()
+    }
+}
+
+impl Idle for Unused {
+    fn idle_bytes(&self) -> u64 {
+        self.0.lock().unwrap().iter().map(|(_, block)| block.size_bytes() as u64).sum()
+    }
+
+    fn oldest(&self) -> Option<u64> {
+        self.0.lock().unwrap().front().map(|(at, _)| *at)
+    }
+
+    fn give_oldest(&self) -> u64 {
+        let oldest = self.0.lock().unwrap().pop_front();
+        oldest.map_or(0, |(_, block)| block.size_bytes() as u64)
+    }
+}
+
+#[test]
+fn what_was_not_used_for_longest_leaves_a_full_gpu_whoever_keeps_it_and_nothing_for_hopeless_requests() {
+    Fake { memory_bytes: 16 << 20, ..Fake::PLAIN }.run(|| {
+        let pool = Pool::of_gpu(0, 8 << 20);
+        let keeper = |uses: &[u64]| {
+            let blocks = uses.iter().map(|at| (*at, pool.take(1 << 20, Owner::WRITER).unwrap()));
+            let keeper = Arc::new(Unused(Mutex::new(blocks.collect())));
+            let weak = Arc::downgrade(&keeper);
+            pool.on_shortage(weak as Weak<dyn Idle>);
+            keeper
+        };
+        let (columns, models) = (keeper(&[1, 4, 5]), keeper(&[2, 3, 6]));
+        let held = pool.take(2 << 20, Owner::WRITER).unwrap();
+        // Six could be given, seven are too many.
+        assert!(pool.take(7 << 20, Owner::WRITER).is_err());
+        assert_eq!((columns.uses(), models.uses()), (vec![1, 4, 5], vec![2, 3, 6]));
+        let three = pool.take(3 << 20, Owner::WRITER).unwrap();
+        assert_eq!((columns.uses(), models.uses()), (vec![4, 5], vec![6]));
+        drop(models);
+        let one = pool.take(1 << 20, Owner::WRITER).unwrap();
+        assert_eq!(columns.uses(), [4, 5], "what a keeper held that is gone is free");
+        let last = pool.take(2 << 20, Owner::WRITER).unwrap();
+        assert_eq!(columns.uses(), [0; 0]);
+        drop((held, three, one, last));
+    });
+}
+
+#[test]
+fn memory_that_nobody_takes_for_a_while_goes_back_to_the_gpu() {
+    Fake::PLAIN.run(|| {
+        let pool = Pool::of_gpu(0, 8 << 20);
+        drop(pool.take(1 << 20, Owner::WRITER).unwrap());
+        assert_eq!((pool.kept_bytes(), counts().live_bytes), (1 << 20, 1 << 20), "it is kept at first");
+        let begun = Instant::now();
+        while pool.kept_bytes() > 0 {
+            assert!(begun.elapsed() < Duration::from_secs(60), "it was never given back");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        pool.cuda().unwrap().unwrap().run(|gpu| gpu.synchronise()).unwrap();
+        assert_eq!(counts().live_bytes, 0);
+        // And again: the next one is kept and given back as well.
+        drop(pool.take(1 << 20, Owner::WRITER).unwrap());
+        assert_eq!(pool.kept_bytes(), 1 << 20);
     });
 }

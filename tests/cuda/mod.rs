@@ -14,5 +14,6 @@ mod memory;
 mod nvrtc;
 mod probing;
 pub(crate) mod real;
+mod residency;
 mod run_faults;
 mod runs;

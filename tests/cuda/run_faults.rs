@@ -124,3 +124,64 @@ fn columns_of_other_tables_leave_a_full_gpu_before_a_run_is_refused() {
         assert_eq!((status.run.error.as_ref(), receipt(&status).device.as_str()), (None, "cuda:0"));
     });
 }
+
+#[test]
+fn models_that_no_run_holds_leave_a_full_gpu_and_are_loaded_again() {
+    Fake::PLAIN.run(|| {
+        let device = Device::cuda_with(0, 1, 1 << 20).unwrap();
+        let database = Database::on(device.clone(), &[MNIST]);
+        database.images("digits", 1, 40);
+        assert_eq!(database.run(train("digits", 16)).run.error, None);
+        assert_eq!(database.run(infer()).run.error, None);
+        // 784 x 16 weights of four bytes, and some more.
+        let model = device.pool.programs_bytes();
+        assert!(model >= 784 * 16 * 4, "{model}");
+        let owner = Owner::instance(u64::MAX);
+        assert!(device.pool.take(2 << 20, owner).is_err());
+        assert_eq!(device.pool.programs_bytes(), model, "nothing leaves for what is too large");
+        let all = device.pool.take(1 << 20, owner).unwrap();
+        assert_eq!((device.pool.tables_bytes(), device.pool.programs_bytes()), (0, 1 << 20));
+        drop(all);
+        let status = database.run(infer());
+        assert_eq!(status.run.error, None);
+        assert!(receipt(&status).moved.inputs_bytes >= 784 * 16 * 4, "the model is loaded again");
+    });
+}
+
+/// Lets calls of the driver fail in the first attempt of runs that ask for another.
+fn calls_fail_and_runs_are_tried_again(code: i32, told: &str) {
+    let database = Database::on(Device::cuda(0, 1).unwrap(), &[MNIST]);
+    database.images("digits", 1, 40);
+    assert_eq!(database.run(train("digits", 8)).run.error, None);
+    assert_eq!(database.run(infer()).run.error, None);
+    let mut again = 0;
+    for call in (1..).step_by(usize::try_from(repeats(11, 1)).unwrap()) {
+        let before = rows(&database, "told");
+        fail_at(call, code);
+        let status = database.run(RunRequest { retries: 2, ..infer() });
+        let failed = has_failed();
+        fail_at(0, 0);
+        assert_eq!(status.run.error, None, "call {call}");
+        assert_eq!(rows(&database, "told"), before + 40, "call {call}: once");
+        let lines = database.runs.logs(status.run.id, 0, 100).unwrap();
+        let tried: Vec<_> = lines.iter().filter(|line| line.text.contains("is tried again")).collect();
+        let begin = "instance 0 is tried again (1 of 2): ";
+        let is_told = |text: &str| text.starts_with(begin) && text.contains(told);
+        assert!(tried.len() <= 1 && tried.iter().all(|line| is_told(&line.text)), "call {call}: {tried:?}");
+        again += tried.len();
+        if !failed {
+            break;
+        }
+    }
+    assert!(again > 2, "{again} runs were tried again");
+}
+
+#[test]
+fn a_run_that_lost_the_gpu_is_tried_again_where_that_is_asked_for_and_commits_once() {
+    Fake::PLAIN.run(|| calls_fail_and_runs_are_tried_again(ILLEGAL_ADDRESS, "cuda:0 was lost (cu"));
+}
+
+#[test]
+fn a_proc_that_is_told_that_the_gpu_is_full_is_tried_again_where_that_is_asked_for() {
+    Fake::PLAIN.run(|| calls_fail_and_runs_are_tried_again(OUT_OF_MEMORY, "cuda:0 is full"));
+}

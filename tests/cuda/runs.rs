@@ -11,24 +11,24 @@ use quern::storage::RunState;
 use super::bench::{Fake, counts};
 use crate::run::database::Database;
 
-const MNIST: (&str, &str) = ("mnist", "udfs/mnist");
+pub(super) const MNIST: (&str, &str) = ("mnist", "udfs/mnist");
 
 /// Training of a small network, 100 steps of 20 images.
-fn train(table: &str) -> RunRequest {
+pub(super) fn train(table: &str) -> RunRequest {
     let request = RunRequest::new("train").input(table).output("models").param("epochs", "10").param("batch", "20");
     RunRequest { seed: Some(3), ..request.param("hidden", "16").param("checkpoint_every", "0") }
 }
 
-fn infer(table: &str, output: &str) -> RunRequest {
+pub(super) fn infer(table: &str, output: &str) -> RunRequest {
     RunRequest::new("infer").input(table).input("models").output(output)
 }
 
-fn on_gpu() -> Database {
+pub(super) fn on_gpu() -> Database {
     Database::on(Device::cuda(0, 2).unwrap(), &[MNIST])
 }
 
 /// A run that completes, with what the fake driver copied meanwhile, up and down.
-fn counted(database: &Database, request: RunRequest) -> (RunStatus, (u64, u64)) {
+pub(super) fn counted(database: &Database, request: RunRequest) -> (RunStatus, (u64, u64)) {
     let before = counts();
     let status = database.run(request);
     let after = counts();
@@ -36,12 +36,12 @@ fn counted(database: &Database, request: RunRequest) -> (RunStatus, (u64, u64)) 
     (status, (after.uploaded - before.uploaded, after.downloaded - before.downloaded))
 }
 
-fn receipts(status: &RunStatus) -> Vec<Receipt> {
+pub(super) fn receipts(status: &RunStatus) -> Vec<Receipt> {
     status.instances.iter().map(|instance| serde_json::from_str(&instance.receipt).unwrap()).collect()
 }
 
 /// What the receipts of a run say was copied, up and down.
-fn told(status: &RunStatus) -> (u64, u64) {
+pub(super) fn told(status: &RunStatus) -> (u64, u64) {
     let moved = receipts(status).into_iter().map(|receipt| receipt.moved);
     moved.fold((0, 0), |(up, down), moved| (up + moved.to_device_bytes(), down + moved.from_device_bytes()))
 }

@@ -25,6 +25,7 @@ use crate::support::components::component;
 pub(crate) struct Database {
     pub(crate) storage: Storage,
     pub(crate) runs: Runs,
+    pub(crate) tables: Tables,
     folder: tempfile::TempDir,
 }
 
@@ -53,7 +54,7 @@ impl Database {
         let executor = Executor::new(tables.device().clone());
         let threads = LocalThreads::new(&storage, &tables, executor, None).unwrap();
         let runs = Runs::open(&storage, &catalog, Arc::new(threads), &Limits::default()).unwrap();
-        Self { storage, runs, folder }
+        Self { storage, runs, tables, folder }
     }
 
     pub(crate) fn run(&self, request: RunRequest) -> RunStatus {

@@ -14,7 +14,7 @@ use quern::run::{Backend, Descriptor, InstanceLink, Made, Manifest, OnDone, Runs
 use quern::sql::format::{ColumnText, Detail};
 use quern::sql::{Answer, Caller, Context, Sql};
 use quern::storage::{ComponentRecord, Disk, Storage};
-use quern::table::Shards;
+use quern::table::{Shards, Tables};
 
 /// A folder with SQL on it.
 pub(super) struct Folder {
@@ -40,7 +40,7 @@ impl Folder {
             storage: storage.clone(),
             catalog,
             runs: runs.clone(),
-            device: Device::cpu(2, 1 << 30),
+            tables: Tables::new(storage.clone(), Device::cpu(2, 1 << 30)),
             limits,
             threads: 2,
         })

@@ -50,12 +50,12 @@ fn what_was_not_granted_is_refused_with_the_statement_that_grants_it() {
             ),
             (
                 "DROP TABLE t",
-                "user `ana` may not drop or replace table `t`, which is not its own; \
+                "user `ana` may not alter, drop or replace table `t`, which is not its own; \
                  only its owner and the folder's owner may",
             ),
             (
                 "CREATE OR REPLACE TABLE t (a int)",
-                "user `ana` may not drop or replace table `t`, which is not its own; \
+                "user `ana` may not alter, drop or replace table `t`, which is not its own; \
                  only its owner and the folder's owner may",
             ),
             (
@@ -430,6 +430,6 @@ fn an_import_replaces_only_the_table_that_it_found() {
     let told = quern::sql::import(&f.storage, &rights(), &import, &mut |_| Ok(())).unwrap_err().to_string();
     assert_eq!(
         told,
-        "user `ana` may not drop or replace table `mine`, which is not its own; only its owner and the folder's owner may"
+        "user `ana` may not alter, drop or replace table `mine`, which is not its own; only its owner and the folder's owner may"
     );
 }

@@ -12,5 +12,6 @@ mod functions;
 mod grants;
 mod inputs;
 mod queries;
+mod residency;
 mod system;
 mod types;

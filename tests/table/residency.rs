@@ -1,6 +1,6 @@
 //! Which columns stay on the device when it is full.
 
-use quern::base::Sharding;
+use quern::base::{Residency, Sharding};
 use quern::storage::AppendTo;
 use quern::table::Shards;
 
@@ -88,4 +88,84 @@ fn text_counts_with_the_bytes_it_has() {
     drop(a);
     assert_eq!(b.column(2).unwrap().row_bytes(0).unwrap().len(), 150_000);
     assert!(folder.tables.resident_bytes() < 200_000 + 65_536, "{}", folder.tables.resident_bytes());
+}
+
+impl Folder {
+    fn set(&self, table: &str, residency: Residency) -> Result<(), String> {
+        let table = self.storage.snapshot().unwrap().table(table).unwrap();
+        self.tables.set_residency(&table, residency).map_err(|e| e.to_string())
+    }
+
+    /// Device memory that columns of a table hold.
+    fn held(&self, table: &str) -> u64 {
+        let id = self.storage.snapshot().unwrap().table(table).unwrap().id;
+        self.tables.held().get(&id).map_or(0, |held| held.device_bytes)
+    }
+}
+
+#[test]
+fn pinned_columns_stay_and_who_finds_no_room_beside_them_is_told_how_to_unpin() {
+    // A row takes 8 + 2 + 24 + 24 + 4 bytes as far as that is known before.
+    let folder = folder(64_000, &["a", "b"]);
+    folder.set("a", Residency::Pinned).unwrap();
+    assert_eq!(
+        folder.set("b", Residency::Pinned).unwrap_err(),
+        "limit `device memory`: 124000 bytes asked, 64000 bytes allowed; table `b` does not fit on cpu \
+         beside the pinned table `a`; unpin one with ALTER TABLE a SET RESIDENCY device"
+    );
+    super::fixture::rows_of(&folder.view("a", Shards::All));
+    let pinned = folder.held("a");
+    assert!(pinned > 40_000, "{pinned}");
+    let told = (0..5).find_map(|column| folder.view("b", Shards::All).column(column).err()).unwrap().to_string();
+    let hint = "64000 bytes allowed; columns of table `b` do not fit beside those in use and the pinned table `a`; \
+                unpin with ALTER TABLE a SET RESIDENCY device, name fewer input columns or wait for other runs";
+    assert!(told.starts_with("limit `device memory`: ") && told.ends_with(hint), "{told}");
+    assert_eq!(folder.held("a"), pinned);
+    folder.set("a", Residency::Device).unwrap();
+    super::fixture::rows_of(&folder.view("b", Shards::All));
+    assert_eq!(folder.held("a"), 0);
+
+    let small = self::folder(50_000, &["a"]);
+    assert_eq!(
+        small.set("a", Residency::Pinned).unwrap_err(),
+        "limit `device memory`: 62000 bytes asked, 50000 bytes allowed; \
+         table `a` is larger than what cpu may hold and cannot be pinned there"
+    );
+}
+
+#[test]
+fn what_does_not_fit_anyway_makes_nothing_leave() {
+    let folder = folder(20_000, &["a", "b"]);
+    ids_of(&folder.view("a", Shards::All));
+    let a = folder.held("a");
+    let b = folder.view("b", Shards::All);
+    let held = b.column(0).unwrap();
+    let rows: Vec<_> = (0..3000).map(row).collect();
+    folder.create("large", Sharding::Random, 1);
+    folder.append("large", AppendTo::Shard(0), &rows);
+    assert!(folder.view("large", Shards::All).column(0).is_err());
+    assert_eq!((folder.held("a"), held.rows()), (a, 1000));
+}
+
+#[test]
+fn columns_of_a_table_on_disk_leave_with_the_last_view_and_those_of_a_dropped_one_too() {
+    let folder = folder(1 << 20, &["a", "b"]);
+    folder.set("a", Residency::Disk).unwrap();
+    let (first, second) = (folder.view("a", Shards::All), folder.view("a", Shards::All));
+    assert_eq!((ids_of(&first).len(), ids_of(&second).len()), (1000, 1000));
+    assert_eq!((first.loaded_bytes(), second.loaded_bytes()), (8000, 0));
+    drop(first);
+    assert!(folder.held("a") >= 8000);
+    drop(second);
+    assert_eq!(folder.held("a"), 0);
+    ids_of(&folder.view("b", Shards::All));
+    assert!(folder.held("b") >= 8000);
+    // It holds for what is there already.
+    folder.set("b", Residency::Disk).unwrap();
+    assert_eq!(folder.held("b"), 0);
+    folder.set("b", Residency::Pinned).unwrap();
+    ids_of(&folder.view("b", Shards::All));
+    let snapshot = folder.storage.snapshot().unwrap();
+    folder.tables.forget(snapshot.table("b").unwrap().id);
+    assert_eq!(folder.tables.resident_bytes(), 0);
 }

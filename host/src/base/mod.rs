@@ -8,6 +8,7 @@ mod dtype;
 mod error;
 mod ids;
 mod limits;
+mod residency;
 mod schema;
 
 pub use column_type::ColumnType;
@@ -17,4 +18,5 @@ pub use dtype::DType;
 pub use error::{Error, ErrorCode, Result, closest};
 pub use ids::{RunId, SnapshotId, TableId};
 pub use limits::{LimitChanges, Limits, TABLE_COLUMNS};
+pub use residency::Residency;
 pub use schema::{Column, DEFAULT_SHARDS, Schema, Sharding, check_name, check_table_name};

@@ -196,7 +196,7 @@ impl Rights {
             grant.kind == "table" && grant.object == table && is_one(grant, &[privilege, Privilege::Owner])
         };
         let what = match privilege {
-            Privilege::Owner => format!("drop or replace table `{table}`, which is not its own"),
+            Privilege::Owner => format!("alter, drop or replace table `{table}`, which is not its own"),
             _ => format!("{} table `{table}`", verb(privilege)),
         };
         granted.require(&what, allowed, (privilege, &Object::Table(table.to_owned())))

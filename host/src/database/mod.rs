@@ -68,7 +68,7 @@ impl Database {
             catalog: catalog.clone(),
             runs: runs.clone(),
             threads: device.cores,
-            device: device.clone(),
+            tables,
             limits: limits.clone(),
         })?;
         Ok(Self { storage, catalog, runs, sql, device, limits, code })

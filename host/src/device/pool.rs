@@ -1,18 +1,20 @@
 //! The memory of a device: the pool keeps freed blocks for the next taker, so that
 //! steps of a loop do not fault fresh pages in, or make a GPU wait, again and again.
 //! What one instance left in a block no other can see: it is zeroed on the way.
+//! Memory of a GPU that nobody took for a while goes back to it.
 //!
 //! A GPU that was lost is opened again by the first taker after that. Blocks of the
 //! lost one stay what they are, and whoever uses them gets its error.
 
 use std::collections::HashMap;
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::{Duration, Instant};
 
 use super::cuda::Cuda;
 use super::source::Source;
-use super::{ALIGNMENT_BYTES, Block, Owner};
+use super::{ALIGNMENT_BYTES, Block, Idle, Owner};
 use crate::base::{Error, Result};
 
 /// Freed host memory that a pool keeps at most.
@@ -34,14 +36,19 @@ enum Contents {
 /// How often those that can give memory up are asked for one block.
 const REQUESTS: usize = 8;
 
-/// Gives memory of a device up, if it can: so many bytes are wanted. Whether it did.
-type Giver = Arc<dyn Fn(u64) -> bool + Send + Sync>;
+/// For how long freed memory of a GPU is kept when nobody takes any.
+const KEPT_TIME: Duration = Duration::from_secs(5);
+
+/// Time between two looks whether it is over.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
 
 /// Freed blocks by size.
 pub struct Pool {
     place: Place,
     free: Mutex<Free>,
-    givers: Mutex<Vec<Giver>>,
+    idle: Mutex<Vec<Weak<dyn Idle>>>,
+    /// Whether a thread waits to give kept blocks back.
+    is_watched: AtomicBool,
     of_tables_bytes: AtomicU64,
     of_programs_bytes: AtomicU64,
     this: Weak<Pool>,
@@ -64,6 +71,8 @@ enum Place {
 struct Free {
     by_size: HashMap<usize, Vec<Kept>>,
     kept_bytes: usize,
+    /// When a block was last kept or taken.
+    last_used: Option<Instant>,
 }
 
 /// The start of a kept block, which only its new owner will touch, and its last owner.
@@ -104,7 +113,8 @@ impl Pool {
         Arc::new_cyclic(|this| Self {
             place,
             free: Mutex::default(),
-            givers: Mutex::default(),
+            idle: Mutex::default(),
+            is_watched: AtomicBool::new(false),
             of_tables_bytes: AtomicU64::new(0),
             of_programs_bytes: AtomicU64::new(0),
             this: this.clone(),
@@ -163,22 +173,43 @@ impl Pool {
         Ok(Arc::new(block))
     }
 
-    /// From now on `give` is asked before a GPU is called full. It is called while
-    /// somebody takes memory, so it must not take any itself.
-    pub fn on_shortage(&self, give: impl Fn(u64) -> bool + Send + Sync + 'static) {
-        self.givers.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::new(give));
+    /// From now on `idle` is asked before a GPU is called full, as long as it lives.
+    pub fn on_shortage(&self, idle: Weak<dyn Idle>) {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(idle);
     }
 
     /// Memory of a GPU; what others can give up makes room.
     fn obtain_or_reclaim(&self, size_bytes: usize, cuda: &Cuda, source: &Source) -> Result<NonNull<u8>> {
-        let givers = || self.givers.lock().unwrap_or_else(PoisonError::into_inner).clone();
         for _ in 0..REQUESTS {
             match self.obtain_within(size_bytes, cuda, source) {
-                Err(Error::OutOfMemory { .. }) if givers().iter().any(|give| give(size_bytes as u64)) => {}
+                Err(Error::OutOfMemory { free, .. }) if self.reclaim(size_bytes as u64, free) => {}
                 answer => return answer,
             }
         }
         self.obtain_within(size_bytes, cuda, source)
+    }
+
+    /// Lets what nobody uses leave, the oldest first, until `bytes` fit into what is
+    /// `free` by then; whether any left. None does where all of it would not do.
+    fn reclaim(&self, bytes: u64, free: u64) -> bool {
+        let keepers: Vec<Arc<dyn Idle>> = {
+            let mut known = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+            known.retain(|keeper| keeper.strong_count() > 0);
+            known.iter().filter_map(Weak::upgrade).collect()
+        };
+        let idle: u64 = keepers.iter().map(|keeper| keeper.idle_bytes()).sum();
+        if free.saturating_add(idle) < bytes {
+            return false;
+        }
+        let mut given = 0;
+        while given == 0 || free.saturating_add(given) < bytes {
+            let oldest = keepers.iter().filter_map(|keeper| Some((keeper.oldest()?, keeper))).min_by_key(|(at, _)| *at);
+            match oldest.map(|(_, keeper)| keeper.give_oldest()) {
+                None | Some(0) => break,
+                Some(more) => given += more,
+            }
+        }
+        given > 0
     }
 
     /// Memory of a GPU within what is allowed; kept blocks go back to make room.
@@ -227,6 +258,7 @@ impl Pool {
             None => kept.pop()?,
         };
         free.kept_bytes -= size_bytes;
+        free.last_used = Some(Instant::now());
         Some(found)
     }
 
@@ -266,8 +298,35 @@ impl Pool {
         if fits {
             free.kept_bytes += size_bytes;
             free.by_size.entry(size_bytes).or_default().push(Kept { start, last: owner, source: source.clone() });
+            free.last_used = Some(Instant::now());
+        }
+        drop(free);
+        if fits && !self.is_host() && !self.is_watched.swap(true, Ordering::AcqRel) {
+            self.watch();
         }
         fits
+    }
+
+    /// Gives kept blocks of a GPU back, where others can have them, once nobody took
+    /// or freed any for a while.
+    fn watch(&self) {
+        let this = self.this.clone();
+        let watch = move || {
+            loop {
+                std::thread::sleep(LOOK_EVERY);
+                let Some(pool) = this.upgrade() else { return };
+                let last_used = pool.free().last_used;
+                if last_used.is_none_or(|at| at.elapsed() >= KEPT_TIME) {
+                    pool.is_watched.store(false, Ordering::Release);
+                    pool.empty();
+                    return;
+                }
+            }
+        };
+        if std::thread::Builder::new().name("quern-trim".to_owned()).spawn(watch).is_err() {
+            // The next block that is freed asks for a thread again.
+            self.is_watched.store(false, Ordering::Release);
+        }
     }
 
     /// Gives all kept blocks back.

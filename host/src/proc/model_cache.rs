@@ -1,19 +1,22 @@
 //! Models that are on the device, shared by all runs and never written to. The
 //! key is the sha256 of the file, so a model can only be found by who has read
-//! its bytes from a table first.
+//! its bytes from a table first. On a full GPU those that no run holds give way.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use super::model_file::ModelFile;
 use super::recent::Recent;
 use crate::base::{DType, Error, Result, sha256_hex_while};
-use crate::device::{Buffer, Device, KillSwitch};
+use crate::device::{Buffer, Device, Idle, KillSwitch};
 
 /// Bounded: the models that were not used for longest leave first.
 pub struct ModelCache {
     device: Device,
-    kept: Mutex<Recent<CachedModel>>,
+    kept: Arc<Models>,
 }
+
+/// The models by the sha256 of their files.
+struct Models(Mutex<Recent<CachedModel>>);
 
 /// A model on the device.
 pub(super) struct CachedModel {
@@ -35,7 +38,10 @@ pub(super) struct CachedTensor {
 impl ModelCache {
     /// An empty cache of models on `device`, of at most `capacity_bytes`.
     pub fn new(device: Device, capacity_bytes: u64) -> Self {
-        Self { device, kept: Mutex::new(Recent::new(capacity_bytes)) }
+        let kept = Arc::new(Models(Mutex::new(Recent::new(capacity_bytes))));
+        let weak = Arc::downgrade(&kept);
+        device.pool.on_shortage(weak as Weak<dyn Idle>);
+        Self { device, kept }
     }
 
     /// The model whose file is `bytes`, called `what` in errors. `expected` is
@@ -55,11 +61,11 @@ impl ModelCache {
                 reason: format!("its stored bytes have sha256 {sha256}, {expected} was saved; save the model again"),
             });
         }
-        if let Some(model) = self.kept().get(&sha256).filter(|model| !model.is_lost()) {
+        if let Some(model) = self.kept.recent().get(&sha256).filter(|model| !model.is_lost()) {
             return Ok((model, 0));
         }
         let model = Arc::new(self.place(what, bytes, kill)?);
-        self.kept().put(&sha256, &model, model.size_bytes);
+        self.kept.recent().put(&sha256, &model, model.size_bytes);
         let copied_bytes = model.size_bytes;
         Ok((model, copied_bytes))
     }
@@ -83,13 +89,46 @@ impl ModelCache {
         let size_bytes = tensors.iter().map(|tensor| tensor.data.len() as u64).sum();
         Ok(CachedModel { metadata: file.metadata().to_vec(), tensors, size_bytes })
     }
+}
 
-    fn kept(&self) -> std::sync::MutexGuard<'_, Recent<CachedModel>> {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+impl Models {
+    fn recent(&self) -> MutexGuard<'_, Recent<CachedModel>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Idle for Models {
+    fn idle_bytes(&self) -> u64 {
+        self.recent()
+            .all()
+            .filter(|(_, model, _)| CachedModel::is_idle(model))
+            .map(|(_, model, _)| model.held_bytes())
+            .sum()
+    }
+
+    fn oldest(&self) -> Option<u64> {
+        self.recent().all().filter(|(_, model, _)| CachedModel::is_idle(model)).map(|(_, _, used)| used).min()
+    }
+
+    fn give_oldest(&self) -> u64 {
+        let mut recent = self.recent();
+        let idle = recent.all().filter(|(_, model, _)| CachedModel::is_idle(model));
+        let oldest = idle.min_by_key(|(_, _, used)| *used).map(|(sha256, _, _)| sha256.to_owned());
+        oldest.and_then(|sha256| recent.remove(&sha256)).map_or(0, |model| model.held_bytes())
     }
 }
 
 impl CachedModel {
+    /// Whether no run holds it or a tensor of it.
+    fn is_idle(this: &Arc<Self>) -> bool {
+        Arc::strong_count(this) == 1 && this.tensors.iter().all(|tensor| Arc::strong_count(tensor.data.block()) == 1)
+    }
+
+    /// Memory of the device that it holds.
+    fn held_bytes(&self) -> u64 {
+        self.tensors.iter().map(|tensor| tensor.data.block().size_bytes() as u64).sum()
+    }
+
     /// Whether it was lost with its device.
     fn is_lost(&self) -> bool {
         self.tensors.iter().any(|tensor| tensor.data.block().check().is_err())

@@ -3,12 +3,13 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use crate::device::tick;
+
 /// Values by key, whose weights add up to `capacity` at most.
 pub(super) struct Recent<V> {
     kept: HashMap<String, Kept<V>>,
     capacity: u64,
     weight: u64,
-    clock: u64,
 }
 
 struct Kept<V> {
@@ -20,7 +21,7 @@ struct Kept<V> {
 impl<V> Recent<V> {
     /// Nothing yet.
     pub(super) fn new(capacity: u64) -> Self {
-        Self { kept: HashMap::new(), capacity, weight: 0, clock: 0 }
+        Self { kept: HashMap::new(), capacity, weight: 0 }
     }
 
     /// Whether it is there; does not count as use.
@@ -30,9 +31,8 @@ impl<V> Recent<V> {
 
     /// What is there, used now.
     pub(super) fn get(&mut self, key: &str) -> Option<Arc<V>> {
-        self.clock += 1;
         let kept = self.kept.get_mut(key)?;
-        kept.used = self.clock;
+        kept.used = tick();
         Some(Arc::clone(&kept.value))
     }
 
@@ -47,14 +47,19 @@ impl<V> Recent<V> {
             let Some(oldest) = oldest else { break };
             self.remove(&oldest);
         }
-        self.clock += 1;
         self.weight = self.weight.saturating_add(weight);
-        self.kept.insert(key.to_owned(), Kept { value: Arc::clone(value), weight, used: self.clock });
+        self.kept.insert(key.to_owned(), Kept { value: Arc::clone(value), weight, used: tick() });
     }
 
-    fn remove(&mut self, key: &str) {
-        if let Some(kept) = self.kept.remove(key) {
-            self.weight = self.weight.saturating_sub(kept.weight);
-        }
+    /// All values with their keys, and when they were last used.
+    pub(super) fn all(&self) -> impl Iterator<Item = (&str, &Arc<V>, u64)> {
+        self.kept.iter().map(|(key, kept)| (key.as_str(), &kept.value, kept.used))
+    }
+
+    /// Forgets a value, and gives it back.
+    pub(super) fn remove(&mut self, key: &str) -> Option<Arc<V>> {
+        let kept = self.kept.remove(key)?;
+        self.weight = self.weight.saturating_sub(kept.weight);
+        Some(kept.value)
     }
 }

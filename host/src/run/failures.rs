@@ -76,10 +76,12 @@ impl Failures {
     }
 }
 
-/// Whether the host failed, not the proc.
+/// Whether the host failed, not the proc. A proc that passes on that the device was
+/// full has done nothing wrong: others filled it, who may be gone by then.
 fn is_of_host(error: &Error) -> bool {
     match error {
-        Error::Proc { .. } | Error::Trap { .. } | Error::Killed { .. } => false,
+        Error::Proc { code, .. } => *code == ErrorCode::OutOfMemory,
+        Error::Trap { .. } | Error::Killed { .. } => false,
         other => matches!(other.code(), ErrorCode::Internal | ErrorCode::OutOfMemory),
     }
 }

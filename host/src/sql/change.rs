@@ -14,7 +14,7 @@ use super::parse::{self, MAIN};
 use super::provider::{View, in_quotes};
 use super::session::Session;
 use super::statement::{Absent, CreateTable, Insert, Planned, TableName, Update};
-use crate::base::{Column, ColumnType, DEFAULT_SHARDS, Error, Result, Schema, Sharding};
+use crate::base::{Column, ColumnType, DEFAULT_SHARDS, Error, Residency, Result, Schema, Sharding};
 use crate::catalog::{MODEL_COLUMNS, Object, Privilege};
 use crate::storage::{AppendTo, ROW_ID_COLUMN, TableState};
 
@@ -74,9 +74,10 @@ pub(super) fn create_table(session: &Session, view: &View, create: &CreateTable)
     };
     let sharding = create.sharding.clone().unwrap_or_else(|| default_sharding(&schema));
     let mut write = view.storage.begin();
-    if let Some(table) = taken.filter(|_| create.or_replace) {
+    let replaced = taken.filter(|_| create.or_replace);
+    if let Some(table) = &replaced {
         view.caller.rights.table(Privilege::Owner, name)?;
-        write.expect_table(&table);
+        write.expect_table(table);
         write.drop_table(name)?;
     }
     write.create_table(name, &schema, sharding, create.shards.unwrap_or(DEFAULT_SHARDS))?;
@@ -86,6 +87,9 @@ pub(super) fn create_table(session: &Session, view: &View, create: &CreateTable)
         None => None,
     };
     write.commit()?;
+    if let Some(table) = replaced {
+        view.system.tables.forget(table.id);
+    }
     Ok(match n_rows {
         Some(n_rows) => Done::rows(format!("created table `{name}` with {}", counted(n_rows)), n_rows),
         None => Done::message(format!("created table `{name}`")),
@@ -139,6 +143,13 @@ fn exact_types(arrow: &SchemaRef) -> Vec<Option<ColumnType>> {
     arrow.fields().iter().map(|field| ColumnType::from_arrow(field).ok()).collect()
 }
 
+/// `ALTER TABLE … SET RESIDENCY`.
+pub(super) fn set_residency(view: &View, table: &TableName, residency: Residency) -> Result<Done> {
+    let table = allowed(view, Privilege::Owner, table)?;
+    view.system.tables.set_residency(&table, residency)?;
+    Ok(Done::message(format!("table `{}`: residency {residency}", table.name)))
+}
+
 /// `DROP TABLE`.
 pub(super) fn drop_tables(view: &View, tables: &[TableName], absent: Absent) -> Result<Done> {
     let mut write = view.storage.begin();
@@ -148,7 +159,7 @@ pub(super) fn drop_tables(view: &View, tables: &[TableName], absent: Absent) -> 
             Ok(found) => {
                 write.expect_table(&found);
                 write.drop_table(&found.name)?;
-                dropped.push(format!("`{}`", found.name));
+                dropped.push(found);
             }
             Err(Error::NotFound { .. }) if absent == Absent::Ignore => {}
             Err(e) => return Err(e),
@@ -158,8 +169,10 @@ pub(super) fn drop_tables(view: &View, tables: &[TableName], absent: Absent) -> 
         return Ok(Done::message("no table to drop"));
     }
     write.commit()?;
+    dropped.iter().for_each(|table| view.system.tables.forget(table.id));
     let plural = if dropped.len() == 1 { "" } else { "s" };
-    Ok(Done::message(format!("dropped table{plural} {}", dropped.join(", "))))
+    let names: Vec<String> = dropped.iter().map(|table| format!("`{}`", table.name)).collect();
+    Ok(Done::message(format!("dropped table{plural} {}", names.join(", "))))
 }
 
 /// `INSERT`.

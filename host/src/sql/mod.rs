@@ -43,9 +43,9 @@ pub use watch::{Caller, Watch};
 
 use crate::base::{Limits, Result, RunId};
 use crate::catalog::Catalog;
-use crate::device::Device;
 use crate::run::{Runs, Submission};
 use crate::storage::Storage;
+use crate::table::Tables;
 use provider::View;
 use session::Session;
 use statement::Kind;
@@ -64,8 +64,8 @@ pub struct Context {
     pub catalog: Catalog,
     /// The runs.
     pub runs: Runs,
-    /// Where its tables and tensors are.
-    pub device: Device,
+    /// Its tables on the device.
+    pub tables: Tables,
     /// What a run may use when its caller says nothing.
     pub limits: Limits,
     /// Threads that execute queries.
@@ -86,8 +86,8 @@ struct Inner {
 impl Sql {
     /// Starts the threads of SQL.
     pub fn new(context: Context) -> Result<Self> {
-        let Context { storage, catalog, runs, device, limits, threads } = context;
-        let system = Arc::new(System { catalog, runs, device, limits });
+        let Context { storage, catalog, runs, tables, limits, threads } = context;
+        let system = Arc::new(System { catalog, runs, tables, limits });
         Ok(Self(Arc::new(Inner { storage, system, session: Arc::new(Session::new(threads.max(1))?) })))
     }
 
@@ -112,6 +112,7 @@ impl Sql {
             Kind::Show(show) => return functions::show(session, view, show),
             Kind::CreateTable(create) => change::create_table(session, view, create),
             Kind::DropTables { tables, absent } => change::drop_tables(view, tables, *absent),
+            Kind::SetResidency { table, residency } => change::set_residency(view, table, *residency),
             Kind::Insert(insert) => change::insert(session, view, insert),
             Kind::Delete { table, condition } => change::delete(session, view, table, condition.as_deref()),
             Kind::Update(update) => change::update(session, view, update),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 /// What DataFusion plans.
 pub(super) use datafusion::sql::parser::Statement as Planned;
 
-use crate::base::{Schema, Sharding};
+use crate::base::{Residency, Schema, Sharding};
 use crate::catalog::{Privilege, UserKind};
 use crate::run::Bytes;
 
@@ -44,6 +44,11 @@ pub(super) enum Kind {
     DropTables {
         tables: Vec<TableName>,
         absent: Absent,
+    },
+    /// `ALTER TABLE t SET RESIDENCY …`.
+    SetResidency {
+        table: TableName,
+        residency: Residency,
     },
     Insert(Insert),
     /// `DELETE` and `TRUNCATE`; all rows without a condition.

@@ -1,16 +1,19 @@
 //! Which columns are on the device. One [`Resident`] holds the columns of one
 //! part of a table since its rows were last changed other than by appending;
 //! views of later snapshots extend it, views of earlier ones see a prefix.
-//! Over the budget the least recently used one that no view holds leaves first.
+//! Over the budget the least recently used one that no view holds leaves first,
+//! unless its table is pinned; nothing leaves for what does not fit anyway.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use super::TableView;
-use super::home::{Home, Homes};
+use super::home::{Home, Homes, Tier};
+use super::lease::Lease;
+use super::residency::names;
 use super::resident::{Part, Resident, Source};
-use crate::base::{Error, Result, SnapshotId, TableId};
-use crate::device::Device;
+use crate::base::{Error, Residency, Result, SnapshotId, TableId};
+use crate::device::{Device, Idle, tick};
 use crate::storage::{Snapshot, Storage, TableState};
 
 /// The columns on one device. Cheap to clone.
@@ -29,11 +32,14 @@ struct Inner {
 #[derive(Default)]
 struct State {
     residents: HashMap<Key, Kept>,
-    clock: u64,
+    /// What was said of tables, once it was read.
+    residencies: Option<HashMap<TableId, Residency>>,
 }
 
 struct Kept {
     resident: Arc<Resident>,
+    /// The table's name.
+    name: String,
     last_used: u64,
 }
 
@@ -52,6 +58,7 @@ pub enum Shards {
 struct Key {
     table: TableId,
     part: Part,
+    tier: Tier,
     /// Rows were only added since; gathered rows are of just this snapshot.
     since: SnapshotId,
     /// Of an older state that was asked for later, which no other extends.
@@ -65,21 +72,8 @@ impl Tables {
         let host_bytes = if device.is_host() { 0 } else { Device::cpu_of_this_machine().memory_bytes };
         let inner = Arc::new(Inner { storage, device, homes, host_bytes, state: Mutex::default() });
         let weak = Arc::downgrade(&inner);
-        inner.device.pool.on_shortage(move |bytes| weak.upgrade().is_some_and(|inner| Self(inner).give(bytes)));
+        inner.device.pool.on_shortage(weak as Weak<dyn Idle>);
         Self(inner)
-    }
-
-    /// Lets columns leave the device, the least recently used first, until so many
-    /// bytes are free of them; whether any left.
-    fn give(&self, bytes: u64) -> bool {
-        let mut state = self.state();
-        let mut given = 0;
-        while given < bytes
-            && let Some(key) = state.oldest_free(Home::Device)
-        {
-            given += state.residents.remove(&key).map_or(0, |kept| kept.resident.size_bytes(Home::Device));
-        }
-        given > 0
     }
 
     /// The device.
@@ -102,14 +96,23 @@ impl Tables {
             Shards::InOrder => Part::InOrder,
         };
         let source = Source { snapshot: Arc::clone(snapshot), table: Arc::clone(table), part };
-        let resident = self.resident(&source);
+        let is_from_host = self.residency(table.id)? == Residency::Host && !self.0.device.is_host();
+        let resident = self.resident(&source, Tier::Device);
+        let host = is_from_host.then(|| self.resident(&source, Tier::Host));
+        let lease = Lease::new(self.clone(), Arc::clone(&resident), host);
         let rows = resident.count_rows(&self.0.storage, &source)?;
-        Ok(TableView::new(self.clone(), source, rows, resident))
+        drop(resident);
+        Ok(TableView::new(self.clone(), source, rows, lease))
     }
 
     /// Device memory held by columns.
     pub fn resident_bytes(&self) -> u64 {
         self.state().residents.values().map(|kept| kept.resident.size_bytes(Home::Device)).sum()
+    }
+
+    /// Calls `look` with each table and columns of it.
+    pub(super) fn each_resident(&self, mut look: impl FnMut(TableId, &Resident)) {
+        self.state().residents.iter().for_each(|(key, kept)| look(key.table, &kept.resident));
     }
 
     pub(super) fn homes(&self) -> &Homes {
@@ -120,36 +123,74 @@ impl Tables {
         &self.0.storage
     }
 
+    /// What was said about tables, to look at or change; read by the first who asks.
+    pub(super) fn residencies<T>(&self, work: impl FnOnce(&mut HashMap<TableId, Residency>) -> T) -> Result<T> {
+        if let Some(known) = self.state().residencies.as_mut() {
+            return Ok(work(known));
+        }
+        let read = self.0.storage.residencies()?;
+        Ok(work(self.state().residencies.get_or_insert(read)))
+    }
+
+    /// Gives up what nobody holds and its table does not keep.
+    pub(super) fn settle(&self) {
+        let mut state = self.state();
+        let State { residents, residencies } = &mut *state;
+        let is_host = self.0.device.is_host();
+        let keeps =
+            |key: &Key| match residencies.as_ref().and_then(|known| known.get(&key.table)).copied().unwrap_or_default()
+            {
+                Residency::Device | Residency::Pinned => key.tier == Tier::Device,
+                Residency::Host => is_host || key.tier == Tier::Host,
+                Residency::Disk => false,
+            };
+        let gone: Vec<Kept> =
+            residents.extract_if(|key, kept| kept.is_free() && !keeps(key)).map(|(_, kept)| kept).collect();
+        // Giving much memory back takes a while, which nobody has to wait for.
+        drop(state);
+        drop(gone);
+    }
+
+    /// Takes back what a view held.
+    pub(super) fn release(&self, held: [Option<Arc<Resident>>; 2]) {
+        // Nobody finds it held by two who both give it back.
+        let state = self.state();
+        drop(held);
+        drop(state);
+        self.settle();
+    }
+
     /// The columns of a part, shared with other views of it.
-    fn resident(&self, source: &Source) -> Arc<Resident> {
+    fn resident(&self, source: &Source, tier: Tier) -> Arc<Resident> {
         let mut state = self.state();
         let state = &mut *state;
-        state.clock += 1;
-        let key = Key::of(source);
+        let key = Key::of(source, tier);
         if !self.0.device.is_host() {
             // What was lost with the device is loaded again.
             state.residents.retain(|_, kept| !kept.resident.is_lost());
         }
         // What a change of rows has made stale is kept only for views that hold it.
         state.residents.retain(|other, kept| {
-            !(other.table == key.table && other.part == key.part && other.since < key.since && kept.is_free())
+            let is_older = other.part == key.part && other.tier == key.tier && other.since < key.since;
+            !(other.table == key.table && is_older && kept.is_free())
         });
         let kept = state.residents.entry(key).or_insert_with(|| Kept {
             resident: Arc::new(Resident::new(source.table.schema.columns().len())),
+            name: source.table.name.clone(),
             last_used: 0,
         });
-        kept.last_used = state.clock;
+        kept.last_used = tick();
         Arc::clone(&kept.resident)
     }
 
-    /// The columns of one shard when they are on the device already.
-    pub(super) fn resident_shard(&self, source: &Source, shard: u32) -> Option<Arc<Resident>> {
-        let key = Key::of(&Source { part: Part::Shard(shard), ..source.clone() });
+    /// The columns of one shard when they are there already.
+    pub(super) fn resident_shard(&self, source: &Source, shard: u32, tier: Tier) -> Option<Arc<Resident>> {
+        let key = Key::of(&Source { part: Part::Shard(shard), ..source.clone() }, tier);
         self.state().residents.get(&key).map(|kept| Arc::clone(&kept.resident))
     }
 
     /// Lets columns leave, the least recently used first, until `bytes` more
-    /// fit the budget; an error when views hold too much.
+    /// fit the budget; an error when views and pinned tables hold too much.
     pub(super) fn make_room(&self, source: &Source, home: Home, bytes: u64) -> Result<()> {
         let (limit, allowed) = match home {
             Home::Device => ("device memory", self.0.device.memory_bytes),
@@ -157,34 +198,90 @@ impl Tables {
         };
         let mut state = self.state();
         let mut used: u64 = state.residents.values().map(|kept| kept.resident.size_bytes(home)).sum();
-        while used.saturating_add(bytes) > allowed {
-            let Some(key) = state.oldest_free(home) else {
-                return Err(Error::Limit {
-                    limit,
-                    requested: used.saturating_add(bytes),
-                    allowed,
-                    unit: "bytes",
-                    hint: format!(
-                        "columns of table `{}` do not fit beside those in use; name fewer input columns or wait for other runs",
-                        source.table.name
-                    ),
-                });
-            };
+        let idle = state.idle_bytes(home);
+        if used.saturating_sub(idle).saturating_add(bytes) > allowed {
+            return Err(Error::Limit {
+                limit,
+                requested: used.saturating_sub(idle).saturating_add(bytes),
+                allowed,
+                unit: "bytes",
+                hint: state.why_full(&source.table.name, home),
+            });
+        }
+        while used.saturating_add(bytes) > allowed
+            && let Some((key, _)) = state.oldest(home)
+        {
             used -= state.residents.remove(&key).map_or(0, |kept| kept.resident.size_bytes(home));
         }
         Ok(())
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.state()
+    }
+}
+
+impl Inner {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Idle for Inner {
+    fn idle_bytes(&self) -> u64 {
+        self.state().idle_bytes(Home::Device)
+    }
+
+    fn oldest(&self) -> Option<u64> {
+        self.state().oldest(Home::Device).map(|(_, last_used)| last_used)
+    }
+
+    fn give_oldest(&self) -> u64 {
+        let mut state = self.state();
+        let oldest = state.oldest(Home::Device).and_then(|(key, _)| state.residents.remove(&key));
+        oldest.map_or(0, |kept| kept.resident.size_bytes(Home::Device))
     }
 }
 
 impl State {
-    /// The least recently used columns that no view holds.
-    fn oldest_free(&self, home: Home) -> Option<Key> {
-        let free = self.residents.iter().filter(|(_, kept)| kept.is_free() && kept.resident.size_bytes(home) > 0);
-        free.min_by_key(|(_, kept)| kept.last_used).map(|(key, _)| *key)
+    fn is_pinned(&self, table: TableId) -> bool {
+        self.residencies.as_ref().and_then(|known| known.get(&table)) == Some(&Residency::Pinned)
+    }
+
+    /// What could leave: no view holds it, and its table is not pinned.
+    fn idle(&self, home: Home) -> impl Iterator<Item = (&Key, &Kept)> {
+        let may_leave = move |key: &Key| home == Home::Host || !self.is_pinned(key.table);
+        let has = move |kept: &Kept| kept.is_free() && kept.resident.size_bytes(home) > 0;
+        self.residents.iter().filter(move |(key, kept)| has(kept) && may_leave(key))
+    }
+
+    fn idle_bytes(&self, home: Home) -> u64 {
+        self.idle(home).map(|(_, kept)| kept.resident.size_bytes(home)).sum()
+    }
+
+    /// The least recently used of that, and when it was used.
+    fn oldest(&self, home: Home) -> Option<(Key, u64)> {
+        self.idle(home).map(|(key, kept)| (*key, kept.last_used)).min_by_key(|(_, last_used)| *last_used)
+    }
+
+    /// Why columns of a table do not fit, and what to do.
+    fn why_full(&self, table: &str, home: Home) -> String {
+        let holds = |key: &Key, kept: &Kept| self.is_pinned(key.table) && kept.resident.size_bytes(home) > 0;
+        let mut pinned: Vec<&str> =
+            self.residents.iter().filter(|(key, kept)| holds(key, kept)).map(|(_, kept)| kept.name.as_str()).collect();
+        pinned.sort_unstable();
+        pinned.dedup();
+        match pinned.first().filter(|_| home == Home::Device) {
+            None => format!(
+                "columns of table `{table}` do not fit beside those in use; \
+                 name fewer input columns or wait for other runs"
+            ),
+            Some(first) => format!(
+                "columns of table `{table}` do not fit beside those in use and the pinned {}; \
+                 unpin with ALTER TABLE {first} SET RESIDENCY device, name fewer input columns or wait for other runs",
+                names(pinned.iter().copied())
+            ),
+        }
     }
 }
 
@@ -196,12 +293,12 @@ impl Kept {
 }
 
 impl Key {
-    fn of(source: &Source) -> Self {
+    fn of(source: &Source, tier: Tier) -> Self {
         let since = match source.part {
             Part::Shard(_) | Part::InOrder => source.table.rewritten,
             Part::Gathered => source.table.version,
         };
         let only = source.table.historic_at();
-        Self { table: source.table.id, part: source.part, since, only }
+        Self { table: source.table.id, part: source.part, tier, since, only }
     }
 }

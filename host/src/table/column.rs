@@ -107,6 +107,26 @@ impl DeviceColumn {
         }
     }
 
+    /// The rows from row `first` on, of a column of fixed width.
+    pub(super) fn from_row(&self, first: u64) -> Result<Self> {
+        let outside = || Error::OutOfRange(format!("row {first} is outside a column of {} rows", self.rows));
+        let rows = self.rows.checked_sub(first).ok_or_else(outside)?;
+        let (skipped, count) = (usize::try_from(first), usize::try_from(rows));
+        let (skipped, count) = (skipped.map_err(|_| outside())?, count.map_err(|_| outside())?);
+        let width = self.column_type.row_bytes().ok_or_else(outside)?;
+        let part = |buffer: &Option<Buffer>| buffer.as_ref().map(|b| b.slice(skipped, count)).transpose();
+        let present = part(&self.present)?;
+        let nulls = present.as_ref().map_or(0, |bytes| bytes.as_slice().iter().filter(|byte| **byte == 0).count());
+        Ok(Self {
+            rows,
+            null_count: nulls as u64,
+            values: self.values.slice(skipped * width, count * width)?,
+            validity: part(&self.validity)?.filter(|_| nulls > 0),
+            present: present.filter(|_| nulls > 0),
+            ..self.clone()
+        })
+    }
+
     /// Whether the processor cannot look at the values.
     pub(super) fn is_on_gpu(&self) -> bool {
         self.values.block().cuda().is_some()

@@ -181,6 +181,9 @@ impl Growing {
             offsets.append(&moved)?;
         }
         self.values.append_buffer(&source.values)?;
+        if !self.homes.is_visible(self.home) && !source.is_on_gpu() {
+            self.uploaded(source.values.len() + source.validity.as_ref().map_or(0, Buffer::len));
+        }
         match &source.validity {
             Some(validity) => {
                 let present = source.present.as_ref().unwrap_or(validity);

@@ -15,9 +15,19 @@ pub(super) enum Home {
     Host,
 }
 
+/// Which of two places is meant for columns that can be tensors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Tier {
+    /// The device, where they are read.
+    Device,
+    /// The machine's memory, from where a GPU gets them for each run.
+    Host,
+}
+
 /// The memory of both.
 #[derive(Clone, Debug)]
 pub(super) struct Homes {
+    tier: Tier,
     device: Arc<Pool>,
     host: Arc<Pool>,
 }
@@ -26,13 +36,19 @@ impl Homes {
     /// Of a device; the processor's memory is both.
     pub(super) fn new(device: &Device) -> Self {
         let host = if device.is_host() { Arc::clone(&device.pool) } else { Pool::new() };
-        Self { device: Arc::clone(&device.pool), host }
+        Self { tier: Tier::Device, device: Arc::clone(&device.pool), host }
+    }
+
+    /// The same memory for columns of this tier.
+    pub(super) fn at(&self, tier: Tier) -> Self {
+        Self { tier, ..self.clone() }
     }
 
     /// Where a column of this type is kept.
     pub(super) fn of(&self, column_type: &ColumnType) -> Home {
-        match column_type.row_tensor() {
-            None if !self.device.is_host() => Home::Host,
+        match (self.tier, column_type.row_tensor()) {
+            (Tier::Host, _) => Home::Host,
+            (Tier::Device, None) if !self.device.is_host() => Home::Host,
             _ => Home::Device,
         }
     }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use arrow::array::{ArrayRef, AsArray};
 
 use super::growing::Growing;
-use super::home::Home;
+use super::home::{Home, Tier};
 use super::{DeviceColumn, Tables};
 use crate::base::{Column, ColumnType, Error, Result};
 use crate::device::KillSwitch;
@@ -62,6 +62,9 @@ pub(super) struct Loading<'a> {
     pub(super) rows: u64,
     pub(super) kill: &'a KillSwitch,
     pub(super) moved: &'a Moved,
+    pub(super) tier: Tier,
+    /// The same columns in the machine's memory, from where they come.
+    pub(super) host: Option<&'a Resident>,
 }
 
 impl Resident {
@@ -118,6 +121,11 @@ impl Resident {
         let (Some(slot), Some(column)) = (self.columns.get(index), table.schema.columns().get(index)) else {
             return Err(Error::Internal(format!("column {index} is outside table `{}`", table.name)));
         };
+        let homes = loading.tables.homes().at(loading.tier);
+        let home = homes.of(&column.column_type);
+        if let Some(host) = loading.host.filter(|_| home == Home::Host) {
+            return loading.of_host(index, host);
+        }
         let mut slot = lock_column(slot, loading.kill)?;
         if let Some(lost) = slot.take_if(|loaded| loaded.growing.is_lost()) {
             self.held(lost.growing.home()).fetch_sub(lost.growing.capacity_bytes(), Ordering::Relaxed);
@@ -127,7 +135,6 @@ impl Resident {
         }
         let known = slot.as_ref().map_or(0, |loaded| loaded.growing.rows());
         let expected_bytes = expected_row_bytes(column).saturating_mul(loading.rows.saturating_sub(known));
-        let home = loading.tables.homes().of(&column.column_type);
         loading.tables.make_room(loading.source, home, expected_bytes)?;
         // What is taken out here is put back whole or not at all.
         let loaded = slot.take();
@@ -136,7 +143,7 @@ impl Resident {
         let loaded = match loaded {
             Some(loaded) => loaded,
             None => {
-                let growing = Growing::new(loading.tables.homes(), column, loading.rows)?;
+                let growing = Growing::new(&homes, column, loading.rows)?;
                 Loaded { growing, next_row_id: 0 }
             }
         };
@@ -157,10 +164,15 @@ impl Loading<'_> {
     /// Adds the rows that are missing.
     fn extend(&self, mut loaded: Loaded, index: usize) -> Result<Loaded> {
         let table = &self.source.table;
-        match self.source.part {
-            Part::Shard(shard) => self.append_rows(&mut loaded, index, Some(shard))?,
-            Part::InOrder => self.append_rows(&mut loaded, index, None)?,
-            Part::Gathered => {
+        match (self.host, self.source.part) {
+            (Some(host), _) => {
+                let (column, before) = (self.of_host(index, host)?, loaded.growing.uploaded_bytes());
+                loaded.growing.append_column(&column.from_row(loaded.growing.rows())?)?;
+                self.moved.loaded_bytes.fetch_add(loaded.growing.uploaded_bytes() - before, Ordering::Relaxed);
+            }
+            (None, Part::Shard(shard)) => self.append_rows(&mut loaded, index, Some(shard))?,
+            (None, Part::InOrder) => self.append_rows(&mut loaded, index, None)?,
+            (None, Part::Gathered) => {
                 for shard in 0..table.shards {
                     match self.shard_on_device(index, shard)? {
                         Some(column) => {
@@ -182,6 +194,13 @@ impl Loading<'_> {
         }
         loaded.next_row_id = table.next_row_id;
         Ok(loaded)
+    }
+
+    /// The column in the machine's memory, loaded as far as it is not there.
+    fn of_host(&self, index: usize, host: &Resident) -> Result<DeviceColumn> {
+        // What is not on the device has not moved.
+        let moved = Moved::default();
+        host.column(index, &Loading { tier: Tier::Host, host: None, moved: &moved, ..*self })
     }
 
     /// Adds the rows of a shard, or of all, from storage: those not yet there.
@@ -214,7 +233,7 @@ impl Loading<'_> {
     /// A shard's column, when another view brought it to the device.
     fn shard_on_device(&self, index: usize, shard: u32) -> Result<Option<DeviceColumn>> {
         let source = Source { part: Part::Shard(shard), ..self.source.clone() };
-        let Some(resident) = self.tables.resident_shard(&source, shard) else { return Ok(None) };
+        let Some(resident) = self.tables.resident_shard(&source, shard, self.tier) else { return Ok(None) };
         let rows = resident.count_rows(self.tables.storage(), &source)?;
         Ok(resident.loaded_column(index, source.table.next_row_id, rows))
     }
@@ -247,7 +266,7 @@ fn span_bytes(array: &ArrayRef) -> u64 {
 }
 
 /// Device memory of a row, as far as it is known before it is read.
-fn expected_row_bytes(column: &Column) -> u64 {
+pub(super) fn expected_row_bytes(column: &Column) -> u64 {
     match (&column.column_type, column.column_type.row_bytes()) {
         (ColumnType::List(_), _) => 0,
         (_, Some(width)) => width as u64 + u64::from(column.nullable),

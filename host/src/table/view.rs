@@ -4,7 +4,9 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::resident::{Loading, Moved, Resident, Source};
+use super::home::Tier;
+use super::lease::Lease;
+use super::resident::{Loading, Moved, Source};
 use super::{DeviceColumn, Tables};
 use crate::base::{Error, Result, Schema};
 use crate::device::KillSwitch;
@@ -15,7 +17,7 @@ pub struct TableView {
     tables: Tables,
     source: Source,
     rows: u64,
-    resident: Arc<Resident>,
+    lease: Arc<Lease>,
     schema: Schema,
     /// Places of the visible columns in the table.
     picked: Vec<usize>,
@@ -24,10 +26,11 @@ pub struct TableView {
 }
 
 impl TableView {
-    pub(super) fn new(tables: Tables, source: Source, rows: u64, resident: Arc<Resident>) -> Self {
+    pub(super) fn new(tables: Tables, source: Source, rows: u64, lease: Lease) -> Self {
         let schema = source.table.schema.clone();
         let picked = (0..schema.columns().len()).collect();
-        Self { tables, source, rows, resident, schema, picked, kill: KillSwitch::new(), moved: Arc::default() }
+        let (lease, moved) = (Arc::new(lease), Arc::default());
+        Self { tables, source, rows, lease, schema, picked, kill: KillSwitch::new(), moved }
     }
 
     /// The same rows with only these of the visible columns, in this order.
@@ -72,8 +75,11 @@ impl TableView {
             rows: self.rows,
             kill: &self.kill,
             moved: &self.moved,
+            tier: Tier::Device,
+            host: self.lease.host(),
         };
-        self.resident.column(place, &loading).map(Arc::new)
+        let resident = self.lease.resident().ok_or_else(|| Error::Internal("a view without its columns".into()))?;
+        resident.column(place, &loading).map(Arc::new)
     }
 
     /// Bytes that this view and its clones copied from storage to the device;

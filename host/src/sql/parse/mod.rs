@@ -144,9 +144,7 @@ fn statement(parser: &mut DFParser<'_>) -> Result<Kind> {
         }
         ("", _) if parser.parser.peek_token_ref().token == Token::LParen => planned(parser).map(Kind::Query),
         ("ALTER", "FUNCTION" | "PROC") => function::alter(&mut parser.parser),
-        ("ALTER", "TABLE") => Err(Error::Unsupported(
-            "ALTER TABLE is not supported; CREATE TABLE new AS SELECT … FROM old, then DROP TABLE old".into(),
-        )),
+        ("ALTER", "TABLE") => modify::alter(&mut parser.parser),
         ("", _) => Err(unexpected(&parser.parser.peek_token(), "a statement")),
         (verb, _) if VERBS.contains(&verb) => Err(unexpected(&parser.parser.peek_nth_token(1), "FUNCTION")),
         (verb, _) => Err(Error::NotFound {

@@ -1,15 +1,36 @@
-//! `INSERT`, `DELETE`, `TRUNCATE`, `UPDATE`, `IMPORT`, `COPY`.
+//! `ALTER TABLE`, `INSERT`, `DELETE`, `TRUNCATE`, `UPDATE`, `IMPORT`, `COPY`.
 
 use datafusion::sql::parser::DFParser;
 use datafusion::sql::sqlparser::parser::Parser;
 use datafusion::sql::sqlparser::tokenizer::Token;
 
 use super::{
-    Kind, expect, expect_word, from_parser, identifier, identifiers, pairs, planned, table_name, take_word, text,
-    unexpected, word_at,
+    Kind, expect, expect_word, from_parser, identifier, identifiers, pairs, planned, table_name, take_word, take_words,
+    text, unexpected, word_at,
 };
 use crate::base::{Error, Result};
 use crate::sql::statement::{Import, Insert, Update};
+
+/// `ALTER TABLE t SET RESIDENCY [=] device | pinned | host | disk`, `SET` or not.
+pub(super) fn alter(parser: &mut Parser<'_>) -> Result<Kind> {
+    expect_word(parser, "ALTER")?;
+    expect_word(parser, "TABLE")?;
+    let table = table_name(parser)?;
+    if !take_words(parser, &["SET", "RESIDENCY"]) && !take_word(parser, "RESIDENCY") {
+        return Err(Error::Unsupported(
+            "ALTER TABLE only sets where columns stay: ALTER TABLE t SET RESIDENCY device, pinned, host or disk; \
+             for other columns CREATE TABLE new AS SELECT … FROM old, then DROP TABLE old"
+                .into(),
+        ));
+    }
+    let _ = parser.consume_token(&Token::Eq);
+    let word = match parser.peek_token_ref().token {
+        Token::SingleQuotedString(_) => text(parser)?,
+        Token::Word(_) => identifier(parser)?,
+        _ => return Err(unexpected(&parser.peek_token(), "device, pinned, host or disk")),
+    };
+    Ok(Kind::SetResidency { table, residency: word.parse()? })
+}
 
 /// `INSERT INTO t [(columns)] query`.
 pub(super) fn insert(parser: &mut DFParser<'_>) -> Result<Kind> {

@@ -13,8 +13,8 @@ use arrow::datatypes::{Field, Schema, SchemaRef};
 use super::provider::View;
 use crate::base::{ColumnType, DType, Error, Limits, Result, closest};
 use crate::catalog::Catalog;
-use crate::device::Device;
 use crate::run::Runs;
+use crate::table::Tables;
 
 pub(super) use rows::rows_of;
 
@@ -25,7 +25,7 @@ pub(super) const SCHEMA: &str = "quern";
 pub(super) struct System {
     pub(super) catalog: Catalog,
     pub(super) runs: Runs,
-    pub(super) device: Device,
+    pub(super) tables: Tables,
     pub(super) limits: Limits,
 }
 
@@ -79,9 +79,10 @@ macro_rules! tables {
 tables! {
     Tables "tables" [
         "table_name" Text, "rows" Count, "columns" Count, "sharding" Text, "shards" Count, "file_bytes" Count,
-        "files" Count, "inlined_rows" Count, "version" Count,
+        "files" Count, "inlined_rows" Count, "version" Count, "residency" Text,
     ]
     Columns "columns" ["table_name" Text, "position" Count, "column_name" Text, "type" Text, "nullable" Bool]
+    Residency "residency" ["table_name" Text, "residency" Text, "pinned" Bool, "device" Text, "bytes" Count]
     Shards "shards" ["table_name" Text, "shard" Count, "rows" Count]
     Snapshots "snapshots" ["snapshot" Count, "time" Time, "author" Text "?", "message" Text "?", "changes" Text]
     Components "components" [
@@ -182,8 +183,9 @@ impl Table {
     /// Its rows.
     pub(super) fn batches(self, view: &View) -> Result<Batches> {
         let rows = match self {
-            Self::Tables => objects::tables(view),
+            Self::Tables => objects::tables(view)?,
             Self::Columns => objects::columns(view),
+            Self::Residency => objects::residency(view)?,
             Self::Shards => objects::shards(view)?,
             Self::Snapshots => objects::snapshots(view)?,
             Self::Components => objects::components(view)?,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::rows::Cell;
-use crate::base::{Result, Sharding};
+use crate::base::{Residency, Result, Sharding};
 use crate::catalog::{Catalog, Privilege};
 use crate::device::{Listed, list};
 use crate::sql::alter;
@@ -17,9 +17,9 @@ fn visible(view: &View) -> impl Iterator<Item = &Arc<TableState>> {
     view.snapshot.tables().filter(|table| view.caller.rights.sees_table(&table.name))
 }
 
-pub(super) fn tables(view: &View) -> Rows {
+pub(super) fn tables(view: &View) -> Result<Rows> {
     let row = |table: &Arc<TableState>| {
-        vec![
+        Ok(vec![
             Cell::from(&table.name),
             table.rows.into(),
             table.schema.columns().len().into(),
@@ -29,9 +29,34 @@ pub(super) fn tables(view: &View) -> Rows {
             table.file_count.into(),
             table.inlined_rows.into(),
             table.version.0.into(),
-        ]
+            view.system.tables.residency(table.id)?.word().into(),
+        ])
     };
     visible(view).map(row).collect()
+}
+
+/// For each table the memory that its columns hold now: of the device that the
+/// folder uses, and of the machine's memory beside a GPU.
+pub(super) fn residency(view: &View) -> Result<Rows> {
+    let tables = &view.system.tables;
+    let (device, held) = (tables.device(), tables.held());
+    let mut rows = Rows::new();
+    for table in visible(view) {
+        let residency = tables.residency(table.id)?;
+        let held = held.get(&table.id).copied().unwrap_or_default();
+        let beside = (!device.is_host()).then_some(("cpu", held.host_bytes));
+        for (device, bytes) in [(device.name.as_str(), held.device_bytes)].into_iter().chain(beside) {
+            let is_pinned = residency == Residency::Pinned;
+            rows.push(vec![
+                Cell::from(&table.name),
+                residency.word().into(),
+                is_pinned.into(),
+                device.into(),
+                bytes.into(),
+            ]);
+        }
+    }
+    Ok(rows)
 }
 
 /// How rows are divided, as `CREATE TABLE` says it.
@@ -208,5 +233,5 @@ pub(super) fn devices(view: &View) -> Rows {
             device.reason.into(),
         ]
     };
-    list(Some(&view.system.device)).into_iter().map(row).collect()
+    list(Some(view.system.tables.device())).into_iter().map(row).collect()
 }

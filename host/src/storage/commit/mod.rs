@@ -268,6 +268,7 @@ impl<'a> Commit<'a> {
         }
         let text = "DELETE FROM quern_grant WHERE kind = 'table' AND object = ?1";
         sql(self.connection.execute(text, [&table.name]))?;
+        sql(self.connection.execute("DELETE FROM quern_residency WHERE table_id = ?1", [U(table.id.0)]))?;
         self.changed(format!("dropped_table:{}", table.id));
         Ok(())
     }

@@ -9,6 +9,7 @@ mod components;
 mod grants;
 mod history;
 mod models;
+mod residency;
 mod runs;
 mod startup;
 
