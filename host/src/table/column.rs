@@ -108,7 +108,7 @@ impl DeviceColumn {
     }
 
     /// The rows from row `first` on, of a column of fixed width.
-    pub(super) fn from_row(&self, first: u64) -> Result<Self> {
+    pub(super) fn rows_from(&self, first: u64) -> Result<Self> {
         let outside = || Error::OutOfRange(format!("row {first} is outside a column of {} rows", self.rows));
         let rows = self.rows.checked_sub(first).ok_or_else(outside)?;
         let (skipped, count) = (usize::try_from(first), usize::try_from(rows));

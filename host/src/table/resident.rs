@@ -167,7 +167,7 @@ impl Loading<'_> {
         match (self.host, self.source.part) {
             (Some(host), _) => {
                 let (column, before) = (self.of_host(index, host)?, loaded.growing.uploaded_bytes());
-                loaded.growing.append_column(&column.from_row(loaded.growing.rows())?)?;
+                loaded.growing.append_column(&column.rows_from(loaded.growing.rows())?)?;
                 self.moved.loaded_bytes.fetch_add(loaded.growing.uploaded_bytes() - before, Ordering::Relaxed);
             }
             (None, Part::Shard(shard)) => self.append_rows(&mut loaded, index, Some(shard))?,

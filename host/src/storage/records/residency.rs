@@ -30,7 +30,7 @@ impl Storage {
             let mut statement = sql(connection.prepare("SELECT table_id, residency FROM quern_residency"))?;
             let rows = sql(statement.query_map([], |row| Ok((row.get::<_, U>(0)?, row.get::<_, String>(1)?))))?;
             // A word of a newer program is as if nothing was said.
-            let known = rows.map(|row| Ok(row.map(|(id, word)| (TableId(id.0), word.parse().unwrap_or_default()))?));
+            let known = rows.map(|row| row.map(|(id, word)| (TableId(id.0), word.parse().unwrap_or_default())));
             sql(known.collect::<rusqlite::Result<_>>())
         })
     }
