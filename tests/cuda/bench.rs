@@ -6,6 +6,7 @@ use std::hash::{Hash, Hasher};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Mutex;
+use std::time::Duration;
 
 /// Names the test that a child process executes.
 const CHILD_VARIABLE: &str = "QUERN_FAKE_CHILD";
@@ -241,6 +242,53 @@ pub(crate) fn has_failed() -> bool {
         let read: extern "C" fn() -> i32 = std::mem::transmute(function(c"fake_failed"));
         read() != 0
     }
+}
+
+/// Lets the next launch of a graph fail with `code`.
+pub(crate) fn fail_graph(code: i32) {
+    // SAFETY: the function of `driver.cpp`.
+    unsafe {
+        let set: extern "C" fn(i32) = std::mem::transmute(function(c"fake_fail_graph"));
+        set(code);
+    }
+}
+
+/// Lets every kernel take that much longer.
+pub(crate) fn slow_kernels(time: Duration) {
+    // SAFETY: the function of `driver.cpp`.
+    unsafe {
+        let set: extern "C" fn(u32) = std::mem::transmute(function(c"fake_slow"));
+        set(u32::try_from(time.as_micros()).unwrap());
+    }
+}
+
+/// Lets the next handle of cuBLAS, or its next product, fail with a status; none for 0.
+pub(crate) fn fail_blas(create: i32, product: i32) {
+    // SAFETY: the function of `cublas.cpp`.
+    unsafe {
+        let set: extern "C" fn(i32, i32) = std::mem::transmute(function(c"fake_blas_fail"));
+        set(create, product);
+    }
+}
+
+/// Lets every compilation take that much longer.
+pub(crate) fn slow_compiler(time: Duration) {
+    // SAFETY: the function of `nvrtc.cpp`.
+    unsafe {
+        let set: extern "C" fn(u32) = std::mem::transmute(function(c"fake_compile_slow"));
+        set(u32::try_from(time.as_millis()).unwrap());
+    }
+}
+
+/// The most compilations that went on at once, and how many there were.
+pub(crate) fn compilations() -> [u32; 2] {
+    let mut counts = [0; 2];
+    // SAFETY: the function of `nvrtc.cpp`, which writes to what it is given.
+    unsafe {
+        let read: extern "C" fn(*mut u32) = std::mem::transmute(function(c"fake_compilations"));
+        read(counts.as_mut_ptr());
+    }
+    counts
 }
 
 fn function(name: &std::ffi::CStr) -> *mut libc::c_void {

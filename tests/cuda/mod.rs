@@ -17,3 +17,4 @@ pub(crate) mod real;
 mod residency;
 mod run_faults;
 mod runs;
+mod waiting;

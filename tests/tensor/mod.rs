@@ -5,6 +5,7 @@ mod cuda;
 mod gradients;
 mod indices;
 mod learning;
+mod machine;
 mod memory;
 mod mistakes;
 mod operations;

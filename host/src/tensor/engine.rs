@@ -164,7 +164,12 @@ impl Work {
     pub(crate) fn run(self, means: &Means, lease: Option<&Lease>) -> Result<Ran> {
         let started = Instant::now();
         let Self { way, binding, outputs } = self;
-        let allowance = Allowance::new(means.quota.spent_ms(), means.device_time_ms);
+        let (spent_ms, allowed_ms) = (means.quota.spent_ms(), means.device_time_ms);
+        let allowance = match means.machine {
+            Some(_) => Allowance::Measured { spent_ms, allowed_ms },
+            None => Allowance::new(spent_ms, allowed_ms),
+        };
+        let lease = lease.filter(|_| !matches!(way, Way::Unplanned(_)));
         let lanes = Lanes::new(lease, &means.kill, allowance);
         let replayed = matches!(way, Way::Replayed(_));
         if let Some(machine) = &means.machine {
@@ -173,9 +178,7 @@ impl Work {
             machine.check(stored.chain(variables).chain(outputs.iter().map(|(_, block)| block)))?;
         }
         let result = match way {
-            Way::Unplanned(graph) => {
-                means.plainly(&graph, &binding, &outputs, &Lanes::new(None, &means.kill, allowance))
-            }
+            Way::Unplanned(graph) => means.plainly(&graph, &binding, &outputs, &lanes),
             Way::Plainly(program) => means.plainly(&program.graph, &binding, &outputs, &lanes),
             Way::First(mut arena) => arena.replay(&binding, &outputs, &lanes, means.machine.as_deref()),
             Way::Replayed(arena) => {
@@ -183,7 +186,7 @@ impl Work {
                 arena.replay(&binding, &outputs, &lanes, means.machine.as_deref())
             }
         };
-        let time = started.elapsed();
+        let time = if means.machine.is_some() { lanes.measured() } else { started.elapsed() };
         means.quota.spend(time);
         result.map(|()| Ran { time, replayed })
     }

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use super::call::{Call, Operands, View};
-use super::cuda::{Captured, Machine, Made, Needs, Recorder, Workspace};
+use super::cuda::{Captured, Machine, Made, Needs, Recorder, Replayed, Workspace};
 use super::engine::views;
 use super::graph::{Binding, Graph, Origin};
 use super::op::Op;
@@ -18,9 +18,6 @@ const WORKSPACE_ALIGNMENT_BYTES: usize = 256;
 
 /// Bytes of kept values that a graph makes at most: they are copied from where it has them.
 const STAGED_BYTES: usize = 4 << 20;
-
-/// Operations of a graph at most, since it cannot be ended in between.
-const GRAPH_OPS: usize = 256;
 
 /// What is the same for every replay.
 pub(crate) struct Plan {
@@ -134,7 +131,7 @@ impl Plan {
                 at += bytes.next_multiple_of(WORKSPACE_ALIGNMENT_BYTES);
             }
         }
-        (at <= STAGED_BYTES && self.instructions.len() <= GRAPH_OPS).then_some(staged)
+        (at <= STAGED_BYTES && self.needs.fits_graph()).then_some(staged)
     }
 
     /// Bytes of the kept values in a graph's memory.
@@ -322,6 +319,7 @@ pub(crate) struct Arena {
     graph: Option<Captured>,
     /// No graph could be made.
     is_plain: bool,
+    quota: Quota,
     _charge: Charge,
 }
 
@@ -342,8 +340,8 @@ impl Arena {
                 view.ptr = block.as_ptr().wrapping_add(*start);
             }
         }
-        let (bound, graph, is_plain) = (Vec::new(), None, false);
-        Ok(Self { plan, block, views, workspace, staged_at, bound, graph, is_plain, _charge: charge })
+        let (bound, graph, is_plain, quota) = (Vec::new(), None, false, quota.clone());
+        Ok(Self { plan, block, views, workspace, staged_at, bound, graph, is_plain, quota, _charge: charge })
     }
 
     /// Executes the plan with these slots, outputs and scalars, on threads or on the
@@ -404,7 +402,7 @@ impl Arena {
             let mut views = self.views.clone();
             let copies = self.staged(staged, outputs, &mut views);
             if self.graph.is_none() {
-                match machine.capture(self.workspace, lanes, |on| plan.record(&views, on)) {
+                match machine.capture(self.workspace, &self.quota, lanes, |on| plan.record(&views, on)) {
                     Ok(graph) => self.graph = Some(graph),
                     Err(lost @ Error::DeviceLost { .. }) => return Err(lost),
                     // What cannot be recorded can be done one after the other.
@@ -412,7 +410,10 @@ impl Arena {
                 }
             }
             if let Some(graph) = &self.graph {
-                return machine.replay(graph, (self.workspace, params), &copies, lanes);
+                if machine.replay(graph, (self.workspace, params), &copies, lanes)? == Replayed::Done {
+                    return Ok(());
+                }
+                (self.graph, self.is_plain) = (None, true);
             }
         }
         machine.execute(self.workspace, params, lanes, |on| plan.record(&self.views, on))

@@ -257,38 +257,65 @@ pub(crate) struct Lanes<'a> {
     team: Option<&'a Lease>,
     kill: &'a KillSwitch,
     allowance: Allowance,
+    /// Microseconds that a GPU measured for this program.
+    measured_us: AtomicU64,
 }
 
 /// Device time that is left to a run.
 #[derive(Clone, Copy)]
-pub(crate) struct Allowance {
-    /// When it ends, by the clock of [`coarse_ms`].
-    until_ms: u64,
-    allowed_ms: u64,
+pub(crate) enum Allowance {
+    /// Of threads, which are at work all the time: until then by the clock of [`coarse_ms`].
+    Until {
+        /// When it ends.
+        until_ms: u64,
+        /// The limit.
+        allowed_ms: u64,
+    },
+    /// Of a GPU, which measures what it does.
+    Measured {
+        /// By programs before this one.
+        spent_ms: u64,
+        /// The limit.
+        allowed_ms: u64,
+    },
 }
 
 impl Allowance {
-    /// What is left from now on of `allowed_ms`.
+    /// What is left from now on of `allowed_ms`, for threads.
     pub(crate) fn new(spent_ms: u64, allowed_ms: u64) -> Self {
-        Self { until_ms: coarse_ms().saturating_add(allowed_ms.saturating_sub(spent_ms)), allowed_ms }
+        Self::Until { until_ms: coarse_ms().saturating_add(allowed_ms.saturating_sub(spent_ms)), allowed_ms }
     }
 
-    fn is_over(&self) -> bool {
-        coarse_ms() >= self.until_ms
-    }
-
-    fn check(&self) -> Result<()> {
-        let over_ms = coarse_ms().checked_sub(self.until_ms);
-        over_ms.map_or(Ok(()), |over| {
-            Err(Limits::exceeded("device_time_ms", self.allowed_ms.saturating_add(over.max(1)), self.allowed_ms))
-        })
+    /// The milliseconds used when they are too many, and the limit.
+    fn excess(&self, measured_ms: u64) -> Option<(u64, u64)> {
+        match *self {
+            Self::Until { until_ms, allowed_ms } => {
+                let over_ms = coarse_ms().checked_sub(until_ms)?;
+                Some((allowed_ms.saturating_add(over_ms.max(1)), allowed_ms))
+            }
+            Self::Measured { spent_ms, allowed_ms } => {
+                let used_ms = spent_ms.saturating_add(measured_ms);
+                (used_ms >= allowed_ms).then_some((used_ms.max(allowed_ms.saturating_add(1)), allowed_ms))
+            }
+        }
     }
 }
 
 impl<'a> Lanes<'a> {
     /// The caller's thread, and the helpers if the caller has them.
     pub(crate) fn new(team: Option<&'a Lease>, kill: &'a KillSwitch, allowance: Allowance) -> Self {
-        Self { team, kill, allowance }
+        Self { team, kill, allowance, measured_us: AtomicU64::new(0) }
+    }
+
+    /// Counts time that a GPU measured.
+    pub(crate) fn spend(&self, time: Duration) {
+        let time_us = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+        self.measured_us.fetch_add(time_us, Ordering::Relaxed);
+    }
+
+    /// The time that a GPU measured for this program.
+    pub(crate) fn measured(&self) -> Duration {
+        Duration::from_micros(self.measured_us.load(Ordering::Relaxed))
     }
 
     /// Executes `work` for every chunk. Each should take well under 5 ms, since
@@ -331,11 +358,16 @@ impl<'a> Lanes<'a> {
     /// The error, if the program should end.
     pub(crate) fn check(&self) -> Result<()> {
         self.kill.check()?;
-        self.allowance.check()
+        self.excess()
+            .map_or(Ok(()), |(used_ms, allowed_ms)| Err(Limits::exceeded("device_time_ms", used_ms, allowed_ms)))
     }
 
     /// Whether the program should end; for long loops inside a chunk.
     pub(crate) fn killed(&self) -> bool {
-        self.kill.is_thrown() || self.allowance.is_over()
+        self.kill.is_thrown() || self.excess().is_some()
+    }
+
+    fn excess(&self) -> Option<(u64, u64)> {
+        self.allowance.excess(self.measured_us.load(Ordering::Relaxed) / 1000)
     }
 }

@@ -44,6 +44,8 @@ static auto& objects = *new std::set<void*>;                 // streams, events,
 static int retained = 0, sticky = OK;
 static void* capturing_stream = nullptr;
 static uint64_t fail_at = 0; static int fail_with = OK;
+static int fail_graph = OK;                                  // what the next launch of a graph answers
+static unsigned slow_us = 0;                                 // how long each kernel takes besides
 static thread_local void* current = nullptr;
 static size_t total_bytes() { const char* s = getenv("QUERN_FAKE_MEMORY"); return s ? strtoull(s, nullptr, 10) : 1ull << 30; }
 
@@ -96,6 +98,8 @@ template <class T> static bool destroyed(void* object) {
 // ---- for tests
 API void fake_counts(Counts* out) { std::lock_guard<std::recursive_mutex> held(lock); *out = counts; }
 API void fake_fail_at(uint64_t call, int code) { std::lock_guard<std::recursive_mutex> held(lock); fail_at = call ? counts.calls + call : 0; fail_with = code; }
+API void fake_fail_graph(int code) { std::lock_guard<std::recursive_mutex> held(lock); fail_graph = code; }
+API void fake_slow(unsigned us) { std::lock_guard<std::recursive_mutex> held(lock); slow_us = us; }
 API int fake_failed() { std::lock_guard<std::recursive_mutex> held(lock); return fail_at && counts.calls >= fail_at; }
 // For the fake cuBLAS: work on a stream, with its argument copied.
 API void shim_submit(void* s, void (*f)(const void*), const void* argument, size_t n) {
@@ -300,6 +304,7 @@ API Result cuLaunchKernel(void* fn, unsigned gx, unsigned gy, unsigned gz, unsig
     std::vector<void*> pointers;
     for (auto& c : copies) pointers.push_back(c.data());
     execute(f, grid, block, shared, pointers.data());
+    if (slow_us) usleep(slow_us);
   });
   return OK;
 }
@@ -320,6 +325,7 @@ API Result cuGraphInstantiateWithFlags(void** x, void* g, unsigned long long) { 
 API Result cuGraphLaunch(void* x, void* s) {
   CALL;
   if (!objects.count(x) || !objects.count(s)) return INVALID_HANDLE;
+  if (int r = fail_graph) { fail_graph = OK; return r; }
   counts.replays++;
   for (auto& w : ((Graph*)x)->work) submit(s, w);
   return OK;

@@ -61,10 +61,20 @@ static bool compile(Program& p, const std::string& path) {
   return run("g++ " + flags + " -fpreprocessed -shared -o " + path + ".so " + path + ".ii", path, p.log);
 }
 
+// For tests: every compilation takes so long; the most that went on at once, and all so far.
+static std::atomic<unsigned> slow_ms{0}, going{0}, most{0}, all{0};
+API void fake_compile_slow(unsigned ms) { slow_ms = ms; }
+API void fake_compilations(unsigned* out) { out[0] = most; out[1] = all; }
+struct Going {
+  Going() { unsigned now = ++going, seen = most; while (seen < now && !most.compare_exchange_weak(seen, now)) {} all++; usleep(slow_ms * 1000); }
+  ~Going() { going--; }
+};
+
 API int nvrtcVersion(int* major, int* minor) { *major = 13; *minor = 0; return OK; }
 API int nvrtcCreateProgram(void** p, const char* text, const char*, int, const char**, const char**) { *p = new Program{text, "", ""}; return OK; }
 API int nvrtcDestroyProgram(void** p) { delete (Program*)*p; *p = nullptr; return OK; }
 API int nvrtcCompileProgram(void* q, int n, const char* const* options) {
+  Going one;
   Program& p = *(Program*)q;
   for (int i = 0; i < n; i++) if (strncmp(options[i], "--", 2)) { p.log = "option " + std::string(options[i]); return INVALID_OPTION; }
   std::string folder = env("QUERN_FAKE_KERNELS");

@@ -1,17 +1,15 @@
-//! Kernels from text to what a device executes, by NVRTC, and the user's cache of
-//! the outcome: `$XDG_CACHE_HOME/quern/kernels` (`~/.cache/quern/kernels`). A file
-//! is named by a hash of the text, the device's kind, the options and the
-//! compiler's version, so that none is ever out of date.
+//! Kernels from text to what a device executes, by NVRTC, or from the user's cache.
+//! A file there is named by a hash of the text, the device's kind, the options and
+//! the compiler's version, so that none is ever out of date.
 
 use std::ffi::{CStr, CString};
-use std::io::Write as _;
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use cudarc::nvrtc::result::{self, NvrtcError};
 use cudarc::nvrtc::sys;
 use sha2::{Digest, Sha256};
 
+use super::cache;
 use super::launch::Module;
 use super::libraries::{self, Library};
 use crate::base::{Error, Result};
@@ -21,12 +19,6 @@ const PREAMBLE: &str = include_str!("preamble.cuh");
 
 /// The same sums on every device, also on the processor: no fused multiply-add.
 const OPTIONS: [&str; 2] = ["--std=c++17", "--fmad=false"];
-
-/// What others may do, in the mode of a file or folder.
-const OTHERS: u32 = 0o077;
-
-/// How many bytes of a compiled kernel's file are its checksum.
-const CHECKSUM_BYTES: usize = 32;
 
 /// Compiled kernels.
 #[derive(Debug)]
@@ -67,14 +59,14 @@ pub fn compile(module: &Module, capability: (u32, u32), options: &[&str]) -> Res
 pub(super) fn cached(module: &Module, capability: (u32, u32)) -> Result<Compiled> {
     libraries::open(Library::Nvrtc).map_err(|missing| Error::Unsupported(missing.to_string()))?;
     let arch = arch(capability);
-    let file = cache_folder().map(|folder| folder.join(file_name(module.text(), &arch)));
-    if let Some(image) = file.as_deref().and_then(read) {
+    let file = cache::folder().map(|folder| folder.join(file_name(module.text(), &arch)));
+    if let Some(image) = file.as_deref().and_then(cache::read) {
         return Ok(Compiled { image, was_cached: true, file });
     }
     let image = translate(module, &arch, &[])?.bytes;
     if let Some(file) = &file {
         // Without the file it is only compiled again.
-        let _ = write(file, &image);
+        let _ = cache::write(file, &image);
     }
     Ok(Compiled { image, was_cached: false, file })
 }
@@ -92,7 +84,7 @@ fn file_name(text: &str, arch: &str) -> String {
         hasher.update(part.as_bytes());
     }
     let digest: String = hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("{digest}.cubin")
+    format!("{digest}.{}", cache::EXTENSION)
 }
 
 /// The compiler's version.
@@ -143,40 +135,4 @@ fn translate(module: &Module, arch: &str, further: &[&str]) -> Result<Image> {
         sys::nvrtcGetCUBIN(program.0, bytes.as_mut_ptr().cast()).result().map_err(told)?;
         Ok(Image { bytes, log })
     }
-}
-
-/// The user's cache; none where no environment variable says where that is.
-fn cache_folder() -> Option<PathBuf> {
-    let set = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
-    let cache = set("XDG_CACHE_HOME").or_else(|| set("HOME").map(|home| home.join(".cache")))?;
-    Some(cache.join("quern/kernels"))
-}
-
-/// What a file of the cache holds, when nobody else can have written it and it is whole.
-fn read(file: &Path) -> Option<Vec<u8>> {
-    let folder = std::fs::symlink_metadata(file.parent()?).ok()?;
-    // SAFETY: asks only for a number.
-    let user = unsafe { libc::geteuid() };
-    if folder.uid() != user || folder.mode() & OTHERS != 0 {
-        return None;
-    }
-    let mut bytes = std::fs::read(file).ok()?;
-    let at = bytes.len().checked_sub(CHECKSUM_BYTES)?;
-    let (image, checksum) = bytes.split_at_checked(at)?;
-    if Sha256::digest(image)[..] != *checksum {
-        return None;
-    }
-    bytes.truncate(at);
-    Some(bytes)
-}
-
-/// Writes a file of the cache, whole or not at all.
-fn write(file: &Path, image: &[u8]) -> std::io::Result<()> {
-    let Some(folder) = file.parent() else { return Ok(()) };
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
-    let part = file.with_extension(format!("{}.part", std::process::id()));
-    let mut written = std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&part)?;
-    written.write_all(image)?;
-    written.write_all(&Sha256::digest(image))?;
-    std::fs::rename(part, file)
 }

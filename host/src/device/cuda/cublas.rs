@@ -84,7 +84,7 @@ pub(super) struct Blas {
 impl Blas {
     /// Opens it on the device's stream.
     fn open(gpu: &Gpu) -> Result<Self> {
-        let told = |call, error: CublasError| gpu.failed(Failure::of_cublas(call, error));
+        let told = |call, error: CublasError| gpu.failed(Failure::of_opening_cublas(call, error));
         let workspace = gpu.allocate(WORKSPACE_BYTES)?;
         let handle = result::create_handle().map_err(|e| told("cublasCreate", e));
         let handle = handle.inspect_err(|_| {
@@ -168,7 +168,10 @@ impl Gpu {
                 cublasGemmAlgo_t::CUBLAS_GEMM_DEFAULT,
             )
         };
-        done.map_err(|error| self.failed(Failure::of_cublas("cublasGemmStridedBatchedEx", error)))?;
+        done.map_err(|error| {
+            let failure = if self.is_capturing.get() { Failure::of_recording_cublas } else { Failure::of_cublas };
+            self.failed(failure("cublasGemmStridedBatchedEx", error))
+        })?;
         self.shared.counts.launches.fetch_add(1, Ordering::Relaxed);
         Ok(())
     }

@@ -41,6 +41,20 @@ impl Failure {
         Self { call, answer, severity: severity(error.0) }
     }
 
+    /// Of a call that opens cuBLAS, which says so when it finds no memory for itself.
+    pub(super) fn of_opening_cublas(call: &'static str, error: CublasError) -> Self {
+        let failure = Self::of_cublas(call, error);
+        let is_full = error.0 == Status::CUBLAS_STATUS_NOT_INITIALIZED;
+        Self { severity: if is_full { Severity::Full } else { failure.severity }, ..failure }
+    }
+
+    /// Of a call of cuBLAS that a graph was to record: nothing was executed.
+    pub(super) fn of_recording_cublas(call: &'static str, error: CublasError) -> Self {
+        let failure = Self::of_cublas(call, error);
+        let is_full = failure.severity == Severity::Full;
+        Self { severity: if is_full { Severity::Full } else { Severity::Call }, ..failure }
+    }
+
     /// Of cuBLAS.
     pub(super) fn of_cublas(call: &'static str, error: CublasError) -> Self {
         let severity = match error.0 {

@@ -9,9 +9,10 @@ use std::sync::atomic::Ordering;
 use cudarc::driver::result::{self, DriverError};
 use cudarc::driver::sys;
 
+use super::clock::Clock;
 use super::cublas::Blas;
 use super::failure::{Failure, Severity};
-use super::launch::Modules;
+use super::modules::Modules;
 use super::owner::Shared;
 use super::probe::Info;
 use super::staging::Staging;
@@ -26,6 +27,7 @@ pub struct Gpu {
     pub(super) modules: RefCell<Modules>,
     pub(super) blas: RefCell<Option<Blas>>,
     staging: RefCell<Staging>,
+    pub(super) clock: Cell<Option<Clock>>,
     pub(super) is_capturing: Cell<bool>,
 }
 
@@ -61,6 +63,7 @@ impl Gpu {
             modules: RefCell::default(),
             blas: RefCell::default(),
             staging: RefCell::default(),
+            clock: Cell::default(),
             is_capturing: Cell::new(false),
         })
     }
@@ -73,6 +76,9 @@ impl Gpu {
                 blas.close();
             }
             self.staging.take().close();
+            if let Some(clock) = self.clock.take() {
+                clock.close();
+            }
             self.modules.take().close();
             // SAFETY: nothing is on the stream any more.
             let _ = unsafe { result::stream::destroy(self.stream) };

@@ -16,6 +16,8 @@ pub struct Graph {
     graph: sys::CUgraphExec,
     /// Bytes that each replay copies on the device.
     copied_bytes: u64,
+    /// Keeps the modules of its kernels.
+    pins: Vec<Arc<()>>,
     shared: Arc<Shared>,
 }
 
@@ -44,12 +46,13 @@ impl Gpu {
         let graph = recording.end().map(Recorded);
         let copied_bytes = self.shared.counts.copied_bytes.load(Ordering::Relaxed) - before;
         self.shared.counts.copied_bytes.fetch_sub(copied_bytes, Ordering::Relaxed);
+        let pins = self.modules.borrow_mut().recorded();
         recorded?;
         let graph = graph?;
         // SAFETY: the graph was just recorded.
         let made = unsafe { result::graph::instantiate(graph.0, sys::CUgraphInstantiate_flags(0)) };
         let graph = self.told("cuGraphInstantiate", made)?;
-        Ok(Graph { graph, copied_bytes, shared: Arc::clone(&self.shared) })
+        Ok(Graph { graph, copied_bytes, pins, shared: Arc::clone(&self.shared) })
     }
 
     /// Does what was recorded, after all that is on the stream.
@@ -112,7 +115,7 @@ impl Drop for Recorded {
 
 impl Drop for Graph {
     fn drop(&mut self) {
-        let ended = Ended(self.graph);
+        let (ended, pins) = (Ended(self.graph), std::mem::take(&mut self.pins));
         // With a device that is gone its graphs are, too.
         let _ = self.shared.post(Box::new(move |gpu| {
             let ended = ended;
@@ -121,6 +124,7 @@ impl Drop for Graph {
                 // keeps what is under way.
                 let _ = gpu.told("cuGraphExecDestroy", unsafe { result::graph::exec_destroy(ended.0) });
             }
+            drop(pins);
         }));
     }
 }

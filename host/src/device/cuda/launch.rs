@@ -1,19 +1,15 @@
-//! Kernels: their text, where their compiled form is kept, and their launch.
+//! Kernels: their text and their launch.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
-use std::collections::hash_map::Entry;
-use std::ffi::{CString, c_void};
+use std::ffi::c_void;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use cudarc::driver::result;
 use cudarc::driver::sys;
 use sha2::{Digest, Sha256};
 
-use super::compile;
 use super::gpu::Gpu;
-use super::owner::Cuda;
 use crate::base::{Error, Result};
 
 /// Dynamic shared memory that a kernel has without being asked for more.
@@ -25,7 +21,7 @@ const PLAIN_SHARED_BYTES: u32 = 48 << 10;
 pub struct Module {
     name: Cow<'static, str>,
     text: Cow<'static, str>,
-    key: [u8; 32],
+    pub(super) key: [u8; 32],
 }
 
 impl Module {
@@ -49,9 +45,11 @@ impl Module {
 /// A kernel that is on a device.
 #[derive(Clone, Copy, Debug)]
 pub struct Kernel {
-    function: sys::CUfunction,
+    pub(super) function: sys::CUfunction,
     /// The address of what its device shares.
-    of: usize,
+    pub(super) of: usize,
+    /// The number of its module there.
+    pub(super) module: u64,
 }
 
 // SAFETY: the function is only used on the owner thread of its device.
@@ -123,126 +121,7 @@ impl Grid {
     }
 }
 
-/// How far a module is.
-#[derive(Default)]
-pub(super) enum Stage {
-    /// A text.
-    #[default]
-    Text,
-    /// Compiled by [`Cuda::compile`], for the device's thread to load.
-    Compiled(compile::Compiled),
-    /// On the device.
-    Loaded,
-}
-
-/// The modules of a device, wherever they are used. Who holds a stage compiles.
-#[derive(Default)]
-pub(super) struct Stages(Mutex<HashMap<[u8; 32], Arc<Mutex<Stage>>>>);
-
-impl Stages {
-    fn of(&self, module: &Module) -> Arc<Mutex<Stage>> {
-        let mut stages = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        stages.entry(module.key).or_default().clone()
-    }
-}
-
-fn locked(stage: &Mutex<Stage>) -> MutexGuard<'_, Stage> {
-    stage.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-impl Cuda {
-    /// Whether a module is on the device.
-    pub fn has(&self, module: &Module) -> bool {
-        // While it is compiled it is not there.
-        self.shared.stages.of(module).try_lock().is_ok_and(|stage| matches!(*stage, Stage::Loaded))
-    }
-
-    /// Compiles a module on the calling thread, so that [`Gpu::kernel`] need not on the
-    /// device's, which others wait for meanwhile.
-    pub fn compile(&self, module: &Module) -> Result<()> {
-        self.check()?;
-        let stage = self.shared.stages.of(module);
-        let mut stage = locked(&stage);
-        if matches!(*stage, Stage::Text) {
-            *stage = Stage::Compiled(compile::cached(module, self.info().capability)?);
-        }
-        Ok(())
-    }
-}
-
-/// The modules that are on a device.
-#[derive(Default)]
-pub(super) struct Modules {
-    loaded: HashMap<[u8; 32], Loaded>,
-}
-
-struct Loaded {
-    module: sys::CUmodule,
-    kernels: HashMap<String, Kernel>,
-}
-
-impl Modules {
-    /// Gives all back; nothing of it is executed any more.
-    pub(super) fn close(self) {
-        for loaded in self.loaded.into_values() {
-            // SAFETY: loaded once, and not used any more.
-            let _ = unsafe { result::module::unload(loaded.module) };
-        }
-    }
-}
-
 impl Gpu {
-    /// A kernel of a module, which is compiled when it is first asked for and not
-    /// in the user's cache.
-    pub fn kernel(&self, module: &Module, name: &str) -> Result<Kernel> {
-        self.ready()?;
-        let mut modules = self.modules.borrow_mut();
-        let loaded = match modules.loaded.entry(module.key) {
-            Entry::Occupied(known) => known.into_mut(),
-            Entry::Vacant(new) => {
-                self.ready_outside_graph("a kernel was compiled")?;
-                new.insert(Loaded { module: self.load(module)?, kernels: HashMap::new() })
-            }
-        };
-        if let Some(kernel) = loaded.kernels.get(name) {
-            return Ok(*kernel);
-        }
-        let c_name = CString::new(name).map_err(|_| Error::Internal(format!("kernel `{name}`")))?;
-        // SAFETY: the module is loaded, and stays until the device is closed.
-        let function = unsafe { result::module::get_function(loaded.module, c_name) };
-        let function = self.told("cuModuleGetFunction", function).map_err(|error| match error {
-            lost @ Error::DeviceLost { .. } => lost,
-            _ => Error::Internal(format!("module `{}` has no kernel `{name}`", module.name)),
-        })?;
-        let kernel = Kernel { function, of: self.identity() };
-        loaded.kernels.insert(name.to_owned(), kernel);
-        Ok(kernel)
-    }
-
-    /// Loads a module, compiled anew where what the cache holds is refused.
-    fn load(&self, module: &Module) -> Result<sys::CUmodule> {
-        let stage = self.shared.stages.of(module);
-        let mut stage = locked(&stage);
-        let compiled = match std::mem::take(&mut *stage) {
-            Stage::Compiled(compiled) => compiled,
-            Stage::Text | Stage::Loaded => compile::cached(module, self.info.capability)?,
-        };
-        let load = |image: &[u8]| {
-            // SAFETY: an image of NVRTC, which the driver checks.
-            self.told("cuModuleLoadData", unsafe { result::module::load_data(image.as_ptr().cast()) })
-        };
-        let loaded = match load(&compiled.image) {
-            Err(error) if compiled.was_cached && !self.shared.is_lost() => {
-                compiled.forget();
-                let fresh = compile::cached(module, self.info.capability)?;
-                if fresh.was_cached { Err(error) } else { load(&fresh.image) }
-            }
-            answer => answer,
-        }?;
-        *stage = Stage::Loaded;
-        Ok(loaded)
-    }
-
     /// Executes a kernel.
     ///
     /// The arguments must be those of the kernel, in number, order and width, and
@@ -253,6 +132,10 @@ impl Gpu {
             return Err(Error::Internal("a kernel of another device was launched".to_owned()));
         }
         grid.check()?;
+        self.modules.borrow().check(&kernel)?;
+        if self.is_capturing.get() {
+            self.modules.borrow_mut().record(&kernel);
+        }
         if grid.shared_bytes > PLAIN_SHARED_BYTES {
             let attribute = sys::CUfunction_attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
             let shared_bytes = i32::try_from(grid.shared_bytes).unwrap_or(i32::MAX);
@@ -274,7 +157,7 @@ impl Gpu {
     }
 
     /// A number that no other open device has.
-    fn identity(&self) -> usize {
+    pub(super) fn identity(&self) -> usize {
         Arc::as_ptr(&self.shared).addr()
     }
 }

@@ -11,6 +11,8 @@
 //! list devices), a panic because something of CUDA is missing, and any use of a
 //! device after it was lost.
 
+mod cache;
+mod clock;
 mod compile;
 mod cublas;
 mod failure;
@@ -18,6 +20,7 @@ mod gpu;
 mod graph;
 mod launch;
 mod libraries;
+mod modules;
 mod owner;
 mod probe;
 mod staging;

@@ -9,14 +9,21 @@
 use std::cell::Cell;
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::time::Duration;
 
 use super::gpu::Gpu;
-use super::launch::Stages;
+use super::modules::Stages;
 use super::probe::{Absent, Info, probe};
 use crate::base::{Error, Result};
+
+/// How long the thread of a device may take to end before the device is opened again.
+const ENDS_WITHIN: Duration = Duration::from_secs(5);
+
+/// How often who waits for the owner thread looks whether the work is still wanted.
+const LOOK_EVERY: Duration = Duration::from_millis(5);
 
 /// A GPU that is open.
 pub struct Cuda {
@@ -39,6 +46,8 @@ pub(super) struct Shared {
     lost: OnceLock<String>,
     ended: Mutex<bool>,
     has_ended: Condvar,
+    /// It did not end in time once; nobody waits for it again.
+    is_stuck: AtomicBool,
     pub(super) counts: Counts,
     pub(super) stages: Stages,
 }
@@ -83,7 +92,7 @@ impl Cuda {
             match cuda.upgrade().filter(|cuda| cuda.check().is_ok()) {
                 Some(cuda) => return Ok(cuda),
                 // Both would use the one primary context of the device.
-                None => shared.wait_until_ended(),
+                None => shared.wait_until_ended()?,
             }
         }
         let cuda = Self::start(ordinal)?;
@@ -111,6 +120,7 @@ impl Cuda {
             lost: OnceLock::new(),
             ended: Mutex::new(false),
             has_ended: Condvar::new(),
+            is_stuck: AtomicBool::new(false),
             counts: Counts::default(),
             stages: Stages::default(),
         });
@@ -148,7 +158,18 @@ impl Cuda {
     /// Executes `work` on the owner thread, after all that was sent before, and
     /// waits until it returns; what it put on the device's stream may go on.
     pub fn run<T: Send>(&self, work: impl FnOnce(&Gpu) -> Result<T> + Send) -> Result<T> {
-        self.shared.run(work)
+        self.shared.run(None, work)
+    }
+
+    /// As [`Self::run`]. Meanwhile `look` is called every few milliseconds: when it
+    /// fails before the owner thread has come to `work`, that is the answer and
+    /// `work` is never begun.
+    pub fn run_while<T: Send>(
+        &self,
+        look: impl Fn() -> Result<()>,
+        work: impl FnOnce(&Gpu) -> Result<T> + Send,
+    ) -> Result<T> {
+        self.shared.run(Some(&look), work)
     }
 
     /// Executes `work` on the owner thread, after all that was sent before. What
@@ -211,7 +232,7 @@ impl Ticket {
     /// Waits until the work and all that it put on the device's stream has ended.
     pub fn wait(self) -> Result<()> {
         let mark = self.answer.recv().map_err(|_| self.shared.gone())??;
-        self.shared.run(move |gpu| gpu.wait_for(&mark))
+        self.shared.run(None, move |gpu| gpu.wait_for(&mark))
     }
 }
 
@@ -227,9 +248,30 @@ struct Task<W, T> {
     done: Sender<Result<T>>,
 }
 
+/// Work that waits for the owner thread: who comes first takes it, that thread or
+/// who no longer wants it.
+struct Waiting<W, T>(Arc<Mutex<Option<Task<W, T>>>>);
+
+impl<W, T> Waiting<W, T> {
+    fn take(&self) -> Option<Task<W, T>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+impl<W, T> Drop for Waiting<W, T> {
+    /// A job that is dropped instead of executed: whoever waits is told by the channel.
+    fn drop(&mut self) {
+        drop(self.take());
+    }
+}
+
 impl Shared {
-    /// As [`Cuda::run`].
-    fn run<T: Send>(&self, work: impl FnOnce(&Gpu) -> Result<T> + Send) -> Result<T> {
+    /// As [`Cuda::run`], or [`Cuda::run_while`].
+    fn run<T: Send>(
+        &self,
+        look: Option<&dyn Fn() -> Result<()>>,
+        work: impl FnOnce(&Gpu) -> Result<T> + Send,
+    ) -> Result<T> {
         let owned = OWNED.get();
         if !owned.is_null() {
             // SAFETY: set by `serve` on this thread for as long as the GPU lives there.
@@ -241,16 +283,36 @@ impl Shared {
             };
         }
         let (done, answer) = channel();
-        let task = Task { work, done };
+        let task = Arc::new(Mutex::new(Some(Task { work, done })));
+        let waiting = Waiting(Arc::clone(&task));
         let job: Box<dyn FnOnce(&Gpu) + Send + '_> = Box::new(move |gpu| {
-            let Task { work, done } = task;
-            let _ = done.send(work(gpu));
+            if let Some(Task { work, done }) = waiting.take() {
+                let _ = done.send(work(gpu));
+            }
         });
-        // SAFETY: only the lifetime changes. The job is over, or was dropped, when
-        // its sender is gone or has sent, and until then this function waits.
+        // SAFETY: only the lifetime changes. The work is over, was dropped or was taken
+        // back when this function returns; what is left of the job then holds nothing.
         let job = unsafe { std::mem::transmute::<Box<dyn FnOnce(&Gpu) + Send + '_>, Job>(job) };
         self.post(job)?;
-        answer.recv().unwrap_or_else(|_| Err(self.gone()))
+        let task = Waiting(task);
+        loop {
+            let Some(look) = look else {
+                return answer.recv().unwrap_or_else(|_| Err(self.gone()));
+            };
+            match answer.recv_timeout(LOOK_EVERY) {
+                Ok(answer) => return answer,
+                Err(RecvTimeoutError::Disconnected) => return Err(self.gone()),
+                Err(RecvTimeoutError::Timeout) => {
+                    let seen = catch_unwind(AssertUnwindSafe(look));
+                    let seen = seen.unwrap_or_else(|_| Err(Error::Internal("a look at a run failed".to_owned())));
+                    if let Err(unwanted) = seen
+                        && task.take().is_some()
+                    {
+                        return Err(unwanted);
+                    }
+                }
+            }
+        }
     }
 
     /// Queues a job; it is dropped when the device is gone.
@@ -290,11 +352,21 @@ impl Shared {
         self.has_ended.notify_all();
     }
 
-    fn wait_until_ended(&self) {
-        let mut ended = self.ended();
-        while !*ended {
-            ended = self.has_ended.wait(ended).unwrap_or_else(PoisonError::into_inner);
+    /// Waits until its thread has ended; an error when a call of the driver does not
+    /// return, as long as that is so.
+    fn wait_until_ended(&self) -> Result<()> {
+        let patience = if self.is_stuck.load(Ordering::Relaxed) { Duration::ZERO } else { ENDS_WITHIN };
+        let waited = self.has_ended.wait_timeout_while(self.ended(), patience, |ended| !*ended);
+        if *waited.unwrap_or_else(PoisonError::into_inner).0 {
+            return Ok(());
         }
+        self.is_stuck.store(true, Ordering::Relaxed);
+        let reason = self.lost.get().map_or("it was given up", String::as_str);
+        Err(Error::Unsupported(format!(
+            "{} cannot be opened again ({reason}): a call of its driver does not return; \
+             look at `nvidia-smi`, and start quern again",
+            self.name
+        )))
     }
 
     fn ended(&self) -> MutexGuard<'_, bool> {

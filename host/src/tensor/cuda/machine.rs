@@ -1,26 +1,31 @@
 //! One device, with its kernels, that executes what was recorded.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
 
+use super::compiling::compile;
 use super::library::Library;
-use super::recorder::{Command, REPORT_BYTES, Recorder, Report};
+use super::recorder::{CALL_FLOP, Command, REPORT_BYTES, Recorder, Report};
 use crate::base::{Error, Result};
-use crate::device::cuda::{Cuda, Gpu, Graph, Module};
-use crate::device::{Block, Owner, Pool, Quota};
+use crate::device::cuda::{Cuda, Gpu, Graph};
+use crate::device::{Block, Charge, Owner, Pool, Quota};
 use crate::tensor::call::Operands;
 use crate::tensor::op::Op;
 use crate::tensor::ops::elementwise::Fused;
 use crate::tensor::team::Lanes;
 
-/// Commands the device is given before it is waited for, so that a kill or a deadline
-/// finds little on its way.
-const UNATTENDED: usize = 64;
+/// Work the device is given at once, some milliseconds or 64 calls: then it is waited
+/// for and others have their turn, so that a kill or a deadline finds little on its way.
+const UNATTENDED_FLOP: u64 = 64 * CALL_FLOP;
 
-/// How often whoever waits for kernels to be compiled looks at the kill switch.
-const LOOK_EVERY: Duration = Duration::from_millis(5);
+/// Calls of a graph at most, since it cannot be ended in between.
+const GRAPH_CALLS: usize = 1024;
+
+/// Work of a graph at most, for the same reason.
+const GRAPH_FLOP: u64 = 16 * UNATTENDED_FLOP;
+
+/// Device memory that a driver takes for each call of a graph, about.
+const GRAPH_CALL_BYTES: u64 = 2 << 10;
 
 /// Parameters of one operation at most.
 const MAX_PARAMS: usize = 6;
@@ -42,9 +47,16 @@ pub(crate) struct Needs {
     scratch_bytes: usize,
     reports: usize,
     params: usize,
+    calls: usize,
+    flop: u64,
 }
 
 impl Needs {
+    /// Whether the program is short enough for a graph.
+    pub(crate) fn fits_graph(&self) -> bool {
+        self.calls <= GRAPH_CALLS && self.flop <= GRAPH_FLOP
+    }
+
     /// All of it in one piece.
     pub(crate) fn size_bytes(&self) -> usize {
         self.reports * REPORT_BYTES + self.params * 8 + self.scratch_bytes
@@ -84,6 +96,23 @@ impl Workspace {
 pub(crate) struct Captured {
     graph: Graph,
     reports: Vec<Report>,
+    _charge: Charge,
+}
+
+/// Whether a graph was replayed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Replayed {
+    /// It was.
+    Done,
+    /// The device had no memory to begin with it: nothing was done.
+    NotBegun,
+}
+
+/// Whether the device has more to do.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum More {
+    Yes,
+    No,
 }
 
 /// A value that a graph makes at one address and that is wanted at another.
@@ -152,7 +181,8 @@ impl Machine {
         let mut recorder = Recorder::new(&self.library, Workspace::default());
         record(&mut recorder);
         let (scratch_bytes, reports) = recorder.needs();
-        Needs { scratch_bytes, reports, params: last_param + MAX_PARAMS }
+        let (calls, flop) = recorder.work();
+        Needs { scratch_bytes, reports, params: last_param + MAX_PARAMS, calls, flop }
     }
 
     /// Executes what `record` records, and waits for it.
@@ -167,15 +197,16 @@ impl Machine {
         record(&mut recorder);
         let (commands, reports) = recorder.finish();
         compile(self.cuda()?, &commands, lanes)?;
+        let mut calls = calls(&commands);
         self.play((workspace, params), &reports, lanes, |gpu| {
-            for (i, command) in commands.iter().enumerate() {
+            let mut flop = 0u64;
+            while flop < UNATTENDED_FLOP {
+                let Some((command, call)) = calls.next() else { return Ok(More::No) };
                 lanes.check()?;
-                command.play(gpu)?;
-                if i % UNATTENDED == UNATTENDED - 1 {
-                    gpu.synchronise()?;
-                }
+                command.play(call, gpu)?;
+                flop = flop.saturating_add(command.flop());
             }
-            Ok(())
+            Ok(More::Yes)
         })
     }
 
@@ -183,16 +214,23 @@ impl Machine {
     pub(crate) fn capture(
         &self,
         workspace: Workspace,
+        quota: &Quota,
         lanes: &Lanes,
         record: impl FnOnce(&mut Recorder),
     ) -> Result<Captured> {
         let mut recorder = Recorder::new(&self.library, workspace);
         record(&mut recorder);
+        let charge = quota.charge(GRAPH_CALL_BYTES.saturating_mul(recorder.work().0 as u64))?;
         let (commands, reports) = recorder.finish();
         compile(self.cuda()?, &commands, lanes)?;
-        let play = |gpu: &Gpu| commands.iter().try_for_each(|command| command.play(gpu));
-        let graph = self.cuda()?.run(|gpu| gpu.capture(play))?;
-        Ok(Captured { graph, reports })
+        let play = |gpu: &Gpu| {
+            calls(&commands).try_for_each(|(command, call)| {
+                lanes.check()?;
+                command.play(call, gpu)
+            })
+        };
+        let graph = self.cuda()?.run_while(|| lanes.check(), |gpu| gpu.capture(play))?;
+        Ok(Captured { graph, reports, _charge: charge })
     }
 
     /// Replays a graph, makes copies of what it made, and waits for both.
@@ -202,38 +240,55 @@ impl Machine {
         (workspace, params): (Workspace, &[u64]),
         copies: &[Made],
         lanes: &Lanes,
-    ) -> Result<()> {
-        self.play((workspace, params), &captured.reports, lanes, |gpu| {
+    ) -> Result<Replayed> {
+        let mut replayed = Replayed::Done;
+        let result = self.play((workspace, params), &captured.reports, lanes, |gpu| {
             lanes.check()?;
-            gpu.replay(&captured.graph)?;
-            copies.iter().try_for_each(|made| gpu.copy(made.from, made.to, made.bytes))
-        })
+            gpu.replay(&captured.graph).inspect_err(|_| replayed = Replayed::NotBegun)?;
+            copies.iter().try_for_each(|made| gpu.copy(made.from, made.to, made.bytes))?;
+            Ok(More::No)
+        });
+        match (result, replayed) {
+            (Err(Error::OutOfMemory { .. }), Replayed::NotBegun) => Ok(Replayed::NotBegun),
+            (result, _) => result.map(|()| Replayed::Done),
+        }
     }
 
-    /// Does `work` between the upload of the parameters and the look at the reports.
+    /// Does `work`, piece by piece, between the upload of the parameters and the look
+    /// at the reports.
     fn play(
         &self,
         (workspace, params): (Workspace, &[u64]),
         reports: &[Report],
         lanes: &Lanes,
-        work: impl FnOnce(&Gpu) -> Result<()> + Send,
+        mut work: impl FnMut(&Gpu) -> Result<More> + Send,
     ) -> Result<()> {
         let cuda = self.cuda()?;
-        let params = &params[..params.len().min(workspace.needs.params)];
+        let mut params = &params[..params.len().min(workspace.needs.params)];
         let mut found = vec![0u64; reports.len() * REPORT_BYTES / 8];
-        cuda.run(|gpu| {
-            if !params.is_empty() {
-                gpu.upload(bytemuck::cast_slice(params), workspace.params())?;
-                self.scalars_bytes.fetch_add(size_of_val(params) as u64, Ordering::Relaxed);
+        loop {
+            let more = cuda.run_while(
+                || lanes.check(),
+                |gpu| {
+                    if !params.is_empty() {
+                        gpu.upload(bytemuck::cast_slice(params), workspace.params())?;
+                        self.scalars_bytes.fetch_add(size_of_val(params) as u64, Ordering::Relaxed);
+                        params = &[];
+                    }
+                    let (more, time) = gpu.timed(&mut work)?;
+                    lanes.spend(time);
+                    if more == More::No && !found.is_empty() {
+                        gpu.download(workspace.reports(), bytemuck::cast_slice_mut(&mut found))?;
+                        self.checks_bytes.fetch_add(size_of_val(&found[..]) as u64, Ordering::Relaxed);
+                    }
+                    Ok(more)
+                },
+            )?;
+            lanes.check()?;
+            if more == More::No {
+                break;
             }
-            work(gpu)?;
-            if !found.is_empty() {
-                gpu.download(workspace.reports(), bytemuck::cast_slice_mut(&mut found))?;
-                self.checks_bytes.fetch_add(size_of_val(&found[..]) as u64, Ordering::Relaxed);
-            }
-            gpu.synchronise()
-        })?;
-        lanes.check()?;
+        }
         reports.iter().zip(found.chunks_exact(2)).try_for_each(|(report, found)| report.verdict(found[0], found[1]))
     }
 
@@ -252,28 +307,7 @@ impl Machine {
     }
 }
 
-/// Has the kernels compiled that the device does not have yet, on a thread for this: not
-/// the device's, which other runs need meanwhile, and a kill does not wait for it.
-fn compile(cuda: &Arc<Cuda>, commands: &[Command], lanes: &Lanes) -> Result<()> {
-    let new: Vec<Arc<Module>> =
-        commands.iter().filter_map(Command::module).filter(|module| !cuda.has(module)).cloned().collect();
-    if new.is_empty() {
-        return Ok(());
-    }
-    let (done, compiled) = channel();
-    let for_device = Arc::clone(cuda);
-    let work = move || {
-        let _ = done.send(new.iter().try_for_each(|module| for_device.compile(module)));
-    };
-    let thread = std::thread::Builder::new().name("compile".to_owned()).spawn(work);
-    thread.map_err(|e| Error::library("cannot start a thread", e))?;
-    loop {
-        match compiled.recv_timeout(LOOK_EVERY) {
-            Ok(result) => return result,
-            Err(RecvTimeoutError::Timeout) => lanes.check()?,
-            Err(RecvTimeoutError::Disconnected) => {
-                return Err(Error::Internal("kernels could not be compiled: the compiler ended".to_owned()));
-            }
-        }
-    }
+/// Each call of each command, with its number.
+fn calls(commands: &[Command]) -> impl Iterator<Item = (&Command, usize)> {
+    commands.iter().flat_map(|command| (0..command.calls()).map(move |call| (command, call)))
 }

@@ -21,14 +21,15 @@
 //! Kernels are texts (`kernels.cu` beside the operations, `prelude.cu` before each),
 //! compiled when they are first needed; those of elementwise chains are generated.
 
+mod compiling;
 mod library;
 mod machine;
 mod recorder;
 pub(crate) mod sort;
 
 pub(crate) use library::{Family, Named};
-pub(crate) use machine::{Captured, Machine, Made, Needs, Single, Workspace};
-pub(crate) use recorder::{Arg, Grid, Product, Recorder};
+pub(crate) use machine::{Captured, Machine, Made, Needs, Replayed, Single, Workspace};
+pub(crate) use recorder::{Arg, Grid, Product, Products, Recorder};
 
 use crate::base::DType;
 use crate::tensor::call::View;

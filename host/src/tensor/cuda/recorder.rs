@@ -7,9 +7,11 @@ use super::machine::Workspace;
 use super::{tag, type_name};
 use crate::base::{DType, Error, Result};
 use crate::device::cuda::{self, Compute, Gemm, Gpu, Module, Stored};
+use crate::tensor::MAX_RANK;
 use crate::tensor::call::View;
 use crate::tensor::ops::elementwise::Fused;
 use crate::tensor::ops::matrix::Transposed;
+use crate::tensor::shape::Shape;
 
 /// Threads of a block where each takes single elements.
 const THREADS: usize = 256;
@@ -72,10 +74,13 @@ impl Grid {
     }
 }
 
-/// One thing for the device to do.
+/// Work of the device that counts as one call which nothing more is known of.
+pub(crate) const CALL_FLOP: u64 = 3_000_000_000;
+
+/// Things for the device to do: one call of it, or several that are alike.
 pub(crate) enum Command {
     Launch { kernel: Named, grid: Grid, args: Vec<Arg> },
-    Product(Product),
+    Products(Box<Products>),
     Copy { from: u64, to: u64, bytes: usize },
     Zero { at: u64, bytes: usize },
 }
@@ -98,7 +103,47 @@ pub(crate) struct Product {
     pub(crate) strides: [usize; 3],
 }
 
+/// A product for each position of leading dimensions.
+#[derive(Clone, Copy)]
+pub(crate) struct Products {
+    /// That of the first position.
+    pub(crate) first: Product,
+    /// The dimensions.
+    pub(crate) outer: Shape,
+    /// Bytes from one position to the next along each of them, of `a` and `b`.
+    pub(crate) a_bytes: [usize; MAX_RANK],
+    pub(crate) b_bytes: [usize; MAX_RANK],
+    /// Bytes from one result to the next.
+    pub(crate) c_bytes: usize,
+}
+
+impl Products {
+    /// A single one.
+    fn one(first: Product) -> Self {
+        Self { first, outer: Shape::SCALAR, a_bytes: [0; MAX_RANK], b_bytes: [0; MAX_RANK], c_bytes: 0 }
+    }
+
+    /// The product of a position, counted row by row.
+    fn at(&self, index: usize) -> Product {
+        let (mut rest, mut at_a, mut at_b) = (index, 0usize, 0usize);
+        for ((extent, a), b) in self.outer.iter().zip(&self.a_bytes).zip(&self.b_bytes).rev() {
+            at_a += rest % extent * a;
+            at_b += rest % extent * b;
+            rest /= extent;
+        }
+        let moved = |address: u64, bytes: usize| address.wrapping_add(bytes as u64);
+        let Product { a, b, c, .. } = self.first;
+        Product { a: moved(a, at_a), b: moved(b, at_b), c: moved(c, index * self.c_bytes), ..self.first }
+    }
+}
+
 impl Product {
+    /// Multiplications and additions.
+    fn flop(&self) -> u64 {
+        let factors = self.extents.iter().chain([&self.batch]);
+        factors.fold(2u64, |flop, n| flop.saturating_mul(*n as u64))
+    }
+
     fn as_cuda(&self) -> Gemm {
         let stored = |transposed| if transposed { Stored::Transposed } else { Stored::Straight };
         let [m, n, k] = self.extents;
@@ -168,6 +213,13 @@ impl<'a> Recorder<'a> {
         (self.peak_bytes, self.reports.len())
     }
 
+    /// Calls of the device, and their work in all.
+    pub(crate) fn work(&self) -> (usize, u64) {
+        let calls = self.commands.iter().map(Command::calls).sum();
+        let all = |command: &Command| command.flop().saturating_mul(command.calls() as u64);
+        (calls, self.commands.iter().map(all).fold(0, u64::saturating_add))
+    }
+
     /// From here on another operation records: scratch is free again.
     pub(crate) fn next_operation(&mut self) {
         self.taken_bytes = 0;
@@ -228,7 +280,15 @@ impl<'a> Recorder<'a> {
     /// Multiplies matrices.
     pub(crate) fn product(&mut self, product: Product) {
         if product.batch > 0 && product.extents.iter().all(|n| *n > 0) {
-            self.commands.push(Command::Product(product));
+            self.commands.push(Command::Products(Box::new(Products::one(product))));
+        }
+    }
+
+    /// Multiplies matrices for each position of leading dimensions.
+    pub(crate) fn products(&mut self, products: Products) {
+        let Product { batch, extents, .. } = products.first;
+        if batch > 0 && extents.iter().chain(&*products.outer).all(|n| *n > 0) {
+            self.commands.push(Command::Products(Box::new(products)));
         }
     }
 
@@ -258,18 +318,34 @@ impl Command {
     pub(crate) fn module(&self) -> Option<&Arc<Module>> {
         match self {
             Self::Launch { kernel, .. } => Some(kernel.module()),
-            Self::Product(_) | Self::Copy { .. } | Self::Zero { .. } => None,
+            Self::Products(_) | Self::Copy { .. } | Self::Zero { .. } => None,
         }
     }
 
-    /// Has the device do it, after all that it was told before.
-    pub(crate) fn play(&self, gpu: &Gpu) -> Result<()> {
+    /// How many calls of the device it is.
+    pub(crate) fn calls(&self) -> usize {
+        match self {
+            Self::Products(products) => products.outer.elements(),
+            Self::Launch { .. } | Self::Copy { .. } | Self::Zero { .. } => 1,
+        }
+    }
+
+    /// The work of each call, about.
+    pub(crate) fn flop(&self) -> u64 {
+        match self {
+            Self::Products(products) => products.first.flop().max(CALL_FLOP),
+            Self::Launch { .. } | Self::Copy { .. } | Self::Zero { .. } => CALL_FLOP,
+        }
+    }
+
+    /// Has the device do one of its calls, after all that it was told before.
+    pub(crate) fn play(&self, call: usize, gpu: &Gpu) -> Result<()> {
         match self {
             Self::Launch { kernel, grid, args } => {
                 let args: Vec<cuda::Arg> = args.iter().map(Arg::as_cuda).collect();
                 gpu.launch(kernel.resolve(gpu)?, grid.as_cuda()?, &args)
             }
-            Self::Product(product) => gpu.gemm(&product.as_cuda()),
+            Self::Products(products) => gpu.gemm(&products.at(call).as_cuda()),
             Self::Copy { from, to, bytes } => gpu.copy(*from, *to, *bytes),
             Self::Zero { at, bytes } => gpu.fill(*at, 0, *bytes),
         }

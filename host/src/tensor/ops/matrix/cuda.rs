@@ -2,8 +2,9 @@
 
 use super::{Activation, Matrix, Transposed};
 use crate::base::DType;
+use crate::tensor::MAX_RANK;
 use crate::tensor::call::{Operands, View};
-use crate::tensor::cuda::{Arg, Family, Product, Recorder, tag};
+use crate::tensor::cuda::{Arg, Family, Product, Products, Recorder, tag};
 use crate::tensor::shape::Shape;
 
 const FAMILY: Family = Family { name: "matrix", text: include_str!("kernels.cu") };
@@ -30,7 +31,8 @@ fn leading(view: &View) -> Shape {
     Shape::new(&view.shape[..view.shape.len() - 2]).unwrap_or(Shape::SCALAR)
 }
 
-/// One strided-batched product for each position of the leading dimensions but the last.
+/// One strided-batched product for each position of the leading dimensions but the last
+/// ones, along which both operands lie evenly.
 fn matmul(call: &Operands, transposed: Transposed, on: &mut Recorder) {
     let (a, b, out) = (call.input(0), call.input(1), call.output(0));
     let ((a0, a1), (b0, b1), (m, n)) = (matrix(a), matrix(b), matrix(out));
@@ -39,30 +41,35 @@ fn matmul(call: &Operands, transposed: Transposed, on: &mut Recorder) {
         return on.zero(out);
     }
     let batch = leading(out);
-    let (strides_a, strides_b) = (leading(a).strides_in(&batch), leading(b).strides_in(&batch));
+    let (steps_a, steps_b) = (leading(a).strides_in(&batch), leading(b).strides_in(&batch));
+    let evenly = |steps: &[usize; MAX_RANK], i: usize| steps[i] == steps[i + 1] * batch[i + 1];
+    let mut first = batch.len().saturating_sub(1);
+    while first > 0 && evenly(&steps_a, first - 1) && evenly(&steps_b, first - 1) {
+        first -= 1;
+    }
     let last = batch.len().checked_sub(1);
-    let together = last.map_or(1, |last| batch[last]);
-    let stride = |strides: &[usize; crate::tensor::MAX_RANK]| last.map_or(0, |last| strides[last]);
+    let step = |steps: &[usize; MAX_RANK]| last.map_or(0, |last| steps[last]);
+    let together = batch[first.min(batch.len())..].iter().product();
     let size = out.dtype.size_bytes();
-    for index in (0..batch.elements()).step_by(together.max(1)) {
-        let (mut rest, mut at_a, mut at_b) = (index, 0, 0);
-        for i in (0..batch.len()).rev() {
-            at_a += rest % batch[i] * strides_a[i];
-            at_b += rest % batch[i] * strides_b[i];
-            rest /= batch[i];
-        }
-        on.product(Product {
-            a: (a.ptr as u64).wrapping_add((at_a * a0 * a1 * size) as u64),
-            b: (b.ptr as u64).wrapping_add((at_b * b0 * b1 * size) as u64),
-            c: (out.ptr as u64).wrapping_add((index * m * n * size) as u64),
+    let in_bytes = |steps: [usize; MAX_RANK], elements: usize| steps.map(|step| step * elements * size);
+    on.products(Products {
+        first: Product {
+            a: a.ptr as u64,
+            b: b.ptr as u64,
+            c: out.ptr as u64,
             extents: [m, n, k],
             transposed,
             dtype: out.dtype,
             out: out.dtype,
             batch: together,
-            strides: [stride(&strides_a) * a0 * a1, stride(&strides_b) * b0 * b1, m * n],
-        });
-    }
+            strides: [step(&steps_a) * a0 * a1, step(&steps_b) * b0 * b1, m * n],
+        },
+        // A part of a shape that was checked.
+        outer: Shape::new(&batch[..first]).unwrap_or(Shape::SCALAR),
+        a_bytes: in_bytes(steps_a, a0 * a1),
+        b_bytes: in_bytes(steps_b, b0 * b1),
+        c_bytes: together * m * n * size,
+    });
 }
 
 /// Half-precision operands are multiplied into single precision, which is rounded once.
