@@ -46,7 +46,7 @@ pub enum Error {
     #[error("{0}")]
     Denied(String),
     /// A limit would be exceeded.
-    #[error("limit `{limit}`: {requested} {unit} asked, {allowed} {unit} allowed; {hint}")]
+    #[error("limit `{limit}`: {requested} {unit} asked, {allowed} {unit} allowed{}", advice(hint))]
     Limit {
         /// The limit's name in [`super::Limits`].
         limit: &'static str,
@@ -56,7 +56,7 @@ pub enum Error {
         allowed: u64,
         /// `bytes`, `ms`, `handles`, …
         unit: &'static str,
-        /// How to raise it.
+        /// How to raise it; empty where nobody can.
         hint: String,
     },
     /// The run was killed.
@@ -305,6 +305,11 @@ fn asked(requested: u64) -> String {
 /// ` in table …`, or nothing.
 fn place(within: &Option<String>) -> String {
     within.as_ref().map(|place| format!(" in {place}")).unwrap_or_default()
+}
+
+/// `; what to do`, or nothing.
+fn advice(hint: &str) -> String {
+    if hint.is_empty() { String::new() } else { format!("; {hint}") }
 }
 
 /// `; did you mean …?`, or nothing.

@@ -1,6 +1,7 @@
 //! What every layer speaks: errors, element and column types, ids, limits and
 //! the place of a folder. Knows no files, devices or protocols.
 
+mod clock;
 mod column_type;
 mod config;
 mod digest;
@@ -11,6 +12,7 @@ mod limits;
 mod residency;
 mod schema;
 
+pub use clock::now_us;
 pub use column_type::ColumnType;
 pub use config::{DEFAULT_FOLDER, FOLDER_VARIABLE, data_folder};
 pub use digest::{sha256_hex, sha256_hex_while};
@@ -19,4 +21,4 @@ pub use error::{Error, ErrorCode, Result, closest};
 pub use ids::{RunId, SnapshotId, TableId};
 pub use limits::{LimitChanges, Limits, TABLE_COLUMNS};
 pub use residency::Residency;
-pub use schema::{Column, DEFAULT_SHARDS, Schema, Sharding, check_name, check_table_name};
+pub use schema::{Column, DEFAULT_SHARDS, MAX_NAME_BYTES, Schema, Sharding, check_name, check_table_name};

@@ -81,11 +81,14 @@ impl Schema {
     }
 }
 
-/// Refuses names that are empty, longer than 128 bytes, or hold control characters.
+/// Bytes of a name.
+pub const MAX_NAME_BYTES: usize = 128;
+
+/// Refuses names that are empty, longer than [`MAX_NAME_BYTES`], or hold control characters.
 pub fn check_name(kind: &'static str, name: &str) -> Result<()> {
-    if name.is_empty() || name.len() > 128 || name.chars().any(char::is_control) {
+    if name.is_empty() || name.len() > MAX_NAME_BYTES || name.chars().any(char::is_control) {
         return Err(Error::Invalid(format!(
-            "{kind} name {name:?} cannot be used: names have 1 to 128 bytes and no control characters"
+            "{kind} name {name:?} cannot be used: names have 1 to {MAX_NAME_BYTES} bytes and no control characters"
         )));
     }
     Ok(())

@@ -1,10 +1,8 @@
 //! The catalog of components: create, activate, delete, list; and what is set
 //! for their procs.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use super::{Object, ProcSpec, Rights};
-use crate::base::{Error, Result};
+use crate::base::{Error, Result, now_us};
 use crate::storage::{ComponentRecord, ProcSetting, Storage, Versions, VersionsSeen, Write};
 
 /// How often a creation is tried that another one of the same name was ahead of.
@@ -63,13 +61,12 @@ impl NewComponent<'_> {
     /// What is stored of it as a version.
     pub fn record(&self, version: u64, activation: Activation) -> Result<ComponentRecord> {
         super::check_word("component", self.name)?;
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Ok(ComponentRecord {
             name: self.name.to_owned(),
             version,
             sha256: self.sha256.to_owned(),
             size_bytes: self.bytes.len() as u64,
-            created_us: i64::try_from(since.as_micros()).unwrap_or(i64::MAX),
+            created_us: now_us(),
             active: activation == Activation::Now,
             procs: serde_json::to_string(self.procs).map_err(|e| Error::Internal(e.to_string()))?,
         })

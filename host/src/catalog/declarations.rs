@@ -5,7 +5,7 @@ use super::spec::{
     ExecutionMode, InputColumn, InputSpec, OutputColumn, OutputSpec, ParamSpec, ParamType, ProcSpec, Reducer,
     ReducerSpec,
 };
-use crate::base::{ColumnType, Error, Limits, Result};
+use crate::base::{ColumnType, Error, Limits, MAX_NAME_BYTES, Result};
 
 /// Procs of one component, inputs or outputs of one proc, columns, parameters: more are refused.
 const MAX_ENTRIES: usize = 256;
@@ -184,7 +184,7 @@ fn named<'a, T>(
         Some(at) => list.get_mut(at).ok_or_else(|| Error::Internal("a position outside its list".into())),
         None => {
             let within = (!proc.is_empty()).then(|| format!("proc `{proc}`"));
-            let name: String = name.chars().take(128).collect();
+            let name: String = name.chars().take(MAX_NAME_BYTES).collect();
             Err(Error::not_found(kind, &name, within, list.iter().map(key)))
         }
     }
@@ -206,13 +206,13 @@ fn checked_name(kind: &'static str, name: &str) -> Result<String> {
     Ok(name.to_owned())
 }
 
-/// Refuses names that are not 1 to 128 letters, digits, `_` and `-`.
+/// Refuses names that are not 1 to [`MAX_NAME_BYTES`] letters, digits, `_` and `-`.
 pub(super) fn check_word(kind: &'static str, name: &str) -> Result<()> {
     let allowed = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
-    if name.is_empty() || name.len() > 128 || !name.chars().all(allowed) {
+    if name.is_empty() || name.len() > MAX_NAME_BYTES || !name.chars().all(allowed) {
         let shown: String = name.chars().take(64).collect();
         return Err(Error::Invalid(format!(
-            "{kind} name {shown:?} cannot be used: names have 1 to 128 letters, digits, `_` and `-`"
+            "{kind} name {shown:?} cannot be used: names have 1 to {MAX_NAME_BYTES} letters, digits, `_` and `-`"
         )));
     }
     Ok(())

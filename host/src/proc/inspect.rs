@@ -56,13 +56,19 @@ pub struct Capabilities {
     pub never: Vec<String>,
 }
 
+impl Capabilities {
+    /// What it asks for, on one line.
+    pub fn asked(&self) -> String {
+        match self.asks.is_empty() {
+            true => "nothing beyond its parameters and results".to_owned(),
+            false => self.asks.join(" · "),
+        }
+    }
+}
+
 impl std::fmt::Display for Capabilities {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self.asks.is_empty() {
-            true => f.write_str("nothing beyond its parameters and results")?,
-            false => f.write_str(&self.asks.join(" · "))?,
-        }
-        write!(f, "; no {}", [self.asks_not.as_slice(), &self.never].concat().join(", "))
+        write!(f, "{}; no {}", self.asked(), [self.asks_not.as_slice(), &self.never].concat().join(", "))
     }
 }
 
@@ -165,9 +171,11 @@ fn describe(engine: &Engine, component: &Component, limits: &Limits) -> Result<V
             unusable(&refused.clone().unwrap_or_else(|| format!("`describe` stopped: {reason}")))
         }
         Error::Denied(reason) => unusable(&format!("`describe` stopped: {reason}")),
-        Error::Limit { limit, requested, allowed, unit, .. } => unusable(&format!(
-            "`describe` stopped: limit `{limit}`: {requested} {unit} asked, {allowed} {unit} allowed"
-        )),
+        // Nobody can raise those of `describe`.
+        Error::Limit { limit, requested, allowed, unit, .. } => {
+            let exceeded = Error::Limit { limit, requested, allowed, unit, hint: String::new() };
+            unusable(&format!("`describe` stopped: {exceeded}"))
+        }
         other => other,
     })?;
     if let Some(refused) = refused {

@@ -2,7 +2,6 @@
 //! output, and files in rows of inputs that become tensors.
 
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::instance::Run;
 use super::job::SavedModel;
@@ -10,7 +9,7 @@ use super::model_cache::CachedModel;
 use super::model_file::{ModelFile, ModelTensor};
 use super::tables::TableHandle;
 use super::text;
-use crate::base::{ColumnType, Error, Limits, Result, sha256_hex_while};
+use crate::base::{ColumnType, Error, Limits, Result, now_us, sha256_hex_while};
 use crate::device::{Charge, KillSwitch};
 use crate::table::Cell;
 use crate::tensor::Tensor;
@@ -74,7 +73,7 @@ impl Run {
         let file = self.model_file(tensors, metadata, limits)?;
         let sha256 = sha256_hex_while(&file, || self.kill.check())?;
         let id = uuid::Uuid::now_v7().to_string();
-        let now = now_us()?.to_le_bytes();
+        let now = now_us().to_le_bytes();
         let mut cells = vec![
             (model_column?, Cell::Bytes(&file)),
             (name_column?, Cell::Text(name)),
@@ -219,13 +218,6 @@ impl Run {
         self.moved.inputs_bytes += copied_bytes;
         Ok(ModelHandle { id, name, model, charge })
     }
-}
-
-/// Microseconds since 1970 by the system's clock.
-fn now_us() -> Result<i64> {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).ok();
-    let now_us = since.and_then(|since| i64::try_from(since.as_micros()).ok());
-    now_us.ok_or_else(|| Error::Unsupported("the system's clock is not set; it is before 1970".into()))
 }
 
 /// The last row that `fits`; looks at the kill switch now and then.

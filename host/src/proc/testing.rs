@@ -84,6 +84,9 @@ pub struct TestOutcome {
     pub elapsed: Duration,
 }
 
+/// Why a component that should have tests is refused.
+pub(super) const NO_TESTS: &str = "it has no tests; write them with `tests!` of quern-udf";
+
 /// A component that has tests.
 pub struct TestComponent(Arc<Component>);
 
@@ -92,7 +95,7 @@ impl TestComponent {
     pub fn new(component: Arc<Component>) -> Result<Self> {
         match component.has_tests() {
             true => Ok(Self(component)),
-            false => Err(unusable("it has no tests; write them with `tests!` of quern-udf")),
+            false => Err(unusable(NO_TESTS)),
         }
     }
 

@@ -2,10 +2,7 @@
 
 use std::borrow::Cow;
 
-use crate::base::{Error, Limits, Result};
-
-/// Bytes of a name: of a column, tensor, model, result or series.
-const MAX_NAME_BYTES: usize = 128;
+use crate::base::{Error, Limits, MAX_NAME_BYTES, Result};
 
 /// Refuses names that are empty, too long to be one, or hold control characters,
 /// before they are searched for or repeated in a message.

@@ -3,8 +3,7 @@
 use std::collections::HashSet;
 use std::sync::{Mutex, PoisonError};
 
-use super::history::now_us;
-use crate::base::{Limits, Result, RunId};
+use crate::base::{Limits, Result, RunId, now_us};
 use crate::proc::Checkpoints;
 use crate::storage::{CheckpointBounds, CheckpointRecord, Storage};
 

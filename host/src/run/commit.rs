@@ -6,11 +6,10 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 
 use super::backend::Made;
-use super::history::now_us;
 use super::live::{Live, RunStatus};
 use super::plan::{Destination, Output, RunPlan};
 use super::runs::Inner;
-use crate::base::{Error, Result, Sharding};
+use crate::base::{Error, Result, Sharding, now_us};
 use crate::catalog::{ExecutionMode, Object, Privilege, Rights};
 use crate::storage::{AppendTo, ModelRecord, Write};
 

@@ -2,10 +2,9 @@
 //! last log lines of each, metric points and results, numbered over the run.
 
 use std::collections::VecDeque;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::results::Value;
-use crate::base::{Limits, RunId};
+use crate::base::{Limits, RunId, now_us};
 use crate::proc::LogLevel;
 use crate::storage::{LogLine, MetricPoint, ResultRecord};
 
@@ -161,10 +160,4 @@ impl History {
     fn of(&mut self, shard: u32) -> Option<&mut InstanceHistory> {
         self.instances.get_mut(shard as usize)
     }
-}
-
-/// Microseconds since 1970 by the system's clock.
-pub(super) fn now_us() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
 }

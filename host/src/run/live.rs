@@ -3,10 +3,10 @@
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::history::{History, now_us};
+use super::history::History;
 use super::request::Submission;
 use super::results::Value;
-use crate::base::{Error, Limits, Result, RunId};
+use crate::base::{Error, Limits, Result, RunId, now_us};
 use crate::catalog::Resolved;
 use crate::device::KillSwitch;
 use crate::proc::{LogLevel, Observer, Receipt};

@@ -6,11 +6,10 @@ use std::time::Duration;
 
 use super::backend::Backend;
 use super::dispatch::Dispatch;
-use super::history::now_us;
 use super::live::{LogBounds, RunStatus};
 use super::results::{self, Value};
 use super::temporary;
-use crate::base::{Limits, Result, RunId};
+use crate::base::{Limits, Result, RunId, now_us};
 use crate::catalog::Catalog;
 use crate::device::KillSwitch;
 use crate::storage::{LogLine, MetricPoint, ResultRecord, RunFilter, RunRecord, RunState, Storage, Versions};

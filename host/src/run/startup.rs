@@ -3,11 +3,10 @@
 use std::collections::HashMap;
 use std::sync::{MutexGuard, PoisonError};
 
-use super::history::now_us;
 use super::request::RunRequest;
 use super::runs::Runs;
-use crate::base::{Error, Result, RunId};
-use crate::catalog::Rights;
+use crate::base::{Error, Result, RunId, now_us};
+use crate::catalog::{OWNER, Rights};
 use crate::device::KillSwitch;
 use crate::storage::StartupRecord;
 
@@ -29,7 +28,7 @@ impl Runs {
             id: 0,
             proc: format!("{}.{}", resolved.component.name, resolved.proc.name),
             request: serde_json::to_string(&request).map_err(|e| Error::Internal(e.to_string()))?,
-            user: request.user.clone().unwrap_or_else(|| "owner".to_owned()),
+            user: request.user.clone().unwrap_or_else(|| OWNER.to_owned()),
             created_us: now_us(),
             last_run: None,
             last_error: None,

@@ -1,12 +1,11 @@
 //! A request becomes a queued run, when nothing speaks against it.
 
-use super::history::now_us;
 use super::live::Live;
 use super::params;
 use super::plan::RunPlan;
 use super::request::{RunRequest, Submission};
 use super::runs::Runs;
-use crate::base::{Error, Limits, Result, RunId};
+use crate::base::{Error, Limits, Result, RunId, now_us};
 use crate::catalog::{OWNER, Resolved};
 use crate::storage::{RunRecord, RunState};
 

@@ -4,14 +4,12 @@ use super::answer::Done;
 use super::change;
 use super::provider::View;
 use super::statement::{GrantOn, GrantStatement, Grants};
-use crate::base::{Error, Result};
+use crate::base::{Error, Result, now_us};
 use crate::catalog::{Grant, Object, Privilege, UserKind, Users};
 
 /// `CREATE USER`, `CREATE ROLE`.
 pub(super) fn create_user(view: &View, kind: UserKind, name: &str) -> Result<Done> {
-    let now_us = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default().as_micros();
-    let now_us = i64::try_from(now_us).unwrap_or(i64::MAX);
-    Users::new(&view.storage, &view.caller.rights).create(kind, name, now_us)?;
+    Users::new(&view.storage, &view.caller.rights).create(kind, name, now_us())?;
     Ok(Done::message(format!("created {} `{name}`", kind.word())))
 }
 

@@ -1,6 +1,8 @@
 //! Numbers as people read them, each with its unit.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
+
+use crate::base::now_us;
 
 /// `60,000`.
 pub(crate) fn count(n: u64) -> String {
@@ -76,8 +78,7 @@ pub(crate) fn timestamp(us: i64) -> String {
 
 /// How long ago a moment was: `12 s ago`, `3 h ago`, `5 d ago`.
 pub(crate) fn since(us: i64) -> String {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_micros();
-    let passed = (i64::try_from(now).unwrap_or(i64::MAX).saturating_sub(us)).max(0) / 1_000_000;
+    let passed = now_us().saturating_sub(us).max(0) / 1_000_000;
     match passed {
         0 => "just now".to_owned(),
         1..60 => format!("{passed} s ago"),

@@ -73,11 +73,7 @@ pub(crate) fn report(view: &InspectionView, paint: Paint) -> String {
     };
     line("code", &format!("{}, {how}", bytes(view.code_bytes)));
     let capabilities = &view.capabilities;
-    let asks = match capabilities.asks.is_empty() {
-        true => "nothing beyond its parameters and results".to_owned(),
-        false => capabilities.asks.join(" · "),
-    };
-    line("asks for", &asks);
+    line("asks for", &capabilities.asked());
     if !capabilities.asks_not.is_empty() {
         line("asks not", &capabilities.asks_not.join(", "));
     }

@@ -117,8 +117,7 @@ fn list_startups(context: &Context) -> Result<()> {
 
 /// How long the run took, or takes until now.
 fn run_time(run: &RunView) -> Option<Duration> {
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).ok()?.as_micros();
-    let end = run.finished_us.or_else(|| i64::try_from(now).ok())?;
+    let end = run.finished_us.unwrap_or_else(crate::base::now_us);
     u64::try_from(end - run.started_us?).ok().map(Duration::from_micros)
 }
 

@@ -180,10 +180,9 @@ impl<'a> Screen<'a> {
 
 /// The run on one line.
 fn head(run: &RunView, paint: Paint) -> String {
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-    let end = run.finished_us.map_or(now, |us| Duration::from_micros(u64::try_from(us).unwrap_or_default()));
-    let start = Duration::from_micros(u64::try_from(run.started_us.unwrap_or(run.submitted_us)).unwrap_or_default());
-    let took = duration(end.saturating_sub(start));
+    let end = run.finished_us.unwrap_or_else(crate::base::now_us);
+    let took_us = end.saturating_sub(run.started_us.unwrap_or(run.submitted_us));
+    let took = duration(Duration::from_micros(u64::try_from(took_us).unwrap_or_default()));
     format!("run {}  {}.{}  {}  {took}", run.id, run.component, run.proc, painted_state(paint, &run.state))
 }
 

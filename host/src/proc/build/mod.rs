@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use crate::base::{Error, Result};
+use crate::proc::testing::NO_TESTS;
 
 pub use encode::componentize;
 pub use route::{ROUTE_VARIABLE, Route};
@@ -56,7 +57,7 @@ pub fn build_tests(folder: &Path, progress: &mut dyn FnMut(&str)) -> Result<Buil
     let (name, core) = module(folder, Flavour::Tests, progress)?;
     let bytes = componentize(&core, &name).map_err(|error| match error {
         Error::Component { what, reason } if reason.contains("quern:udf/tests") => {
-            Error::Component { what, reason: "it has no tests; write them with `tests!` of quern-udf".to_owned() }
+            Error::Component { what, reason: NO_TESTS.to_owned() }
         }
         other => other,
     })?;

@@ -59,8 +59,7 @@ impl testing::Host for State {
         params: Vec<(String, String)>,
         options: Vec<(String, String)>,
     ) -> Answer<u64> {
-        let run = TestRun { proc, inputs, outputs, params, binary_params: Vec::new(), options };
-        answer(self.test_tables("testing.execute")?.execute(run))
+        self.execute_with_bytes(proc, inputs, outputs, params, Vec::new(), options)
     }
 
     fn execute_with_bytes(
