@@ -16,3 +16,4 @@ mod limits;
 mod policies;
 mod requests;
 mod rights;
+mod upkeep;

@@ -366,3 +366,53 @@ fn a_client_of_an_older_protocol_can_read_who_only_asks() {
     let (answer, _) = read_frame::<serde_json::Value>(&mut stream).unwrap().unwrap();
     assert_eq!(answer["hello"]["protocol"], PROTOCOL);
 }
+
+#[test]
+fn a_reader_beside_a_new_holder_is_told_to_ask_again_when_its_files_are_gone() {
+    let folder = tempfile::tempdir().unwrap();
+    let first = open(folder.path());
+    sql(&first, "create table t (a int64); insert into t values (1)");
+    sql(&first, "create table u (a int64); insert into u select value from generate_series(1, 300000)");
+    close(&first);
+    let options = Options { cores: Some(1), ..Options::default() };
+    let asking = Connection::open(folder.path(), &options, Role::Asking).unwrap();
+    let mut worker = None;
+    let request = Request::Sql { text: "select a from t; select sum(a) from u".to_owned() };
+    let failure = asking
+        .call(request, Vec::new(), &mut |event| {
+            if matches!(event, Event::Batch(_)) && worker.is_none() {
+                worker = Some(open(folder.path()));
+                remove_rows(folder.path());
+            }
+            Ok(())
+        })
+        .unwrap_err();
+    let shown = failure.message;
+    assert!(
+        shown.starts_with(
+            "the statement read files that are not there any more: another process has held the folder for "
+        ) && shown.ends_with("; ask again, which reads the newest rows"),
+        "{shown}"
+    );
+    close(&worker.unwrap());
+}
+
+/// Removes all Parquet files of a folder, as a sweep of replaced ones would.
+fn remove_rows(folder: &Path) {
+    let mut removed = 0;
+    let mut folders = vec![folder.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            match path.extension() {
+                _ if path.is_dir() => folders.push(path),
+                Some(parquet) if parquet == "parquet" => {
+                    std::fs::remove_file(path).unwrap();
+                    removed += 1;
+                }
+                _ => {}
+            }
+        }
+    }
+    assert!(removed > 0);
+}

@@ -9,6 +9,7 @@ use super::backend::Made;
 use super::live::{Live, RunStatus};
 use super::plan::{Destination, Output, RunPlan};
 use super::runs::Inner;
+use super::temporary;
 use crate::base::{Error, Result, Sharding, now_us};
 use crate::catalog::{ExecutionMode, Object, Privilege, Rights};
 use crate::storage::{AppendTo, ModelRecord, Write};
@@ -32,10 +33,12 @@ pub(super) fn commit(inner: &Inner, live: &Arc<Live>, plan: &RunPlan, made: &[Ma
         }
         let mut concluded = live.conclude(Ok(()));
         live.store(&concluded, &mut write);
+        temporary::drop_with(live, &mut write);
         match write.commit() {
             Ok(_) => {
                 note_finished(inner, live, &mut concluded);
-                conclude(inner, live, concluded, Stored::Yes);
+                live.end(concluded);
+                inner.dispatch.forget(live.id);
                 return Ok(());
             }
             Err(Error::Exists { kind: "table", .. }) if attempt < ATTEMPTS => attempt += 1,
@@ -69,30 +72,18 @@ pub(super) fn record_failures(inner: &Inner, runs: &[Arc<Live>], error: &Error) 
         let ends: Vec<RunStatus> = together.iter().map(|live| live.conclude(Err(error))).collect();
         together.iter().zip(&ends).for_each(|(live, concluded)| live.store(concluded, &mut write));
         let refused = write.commit().err().map(|refused| refused.chain());
+        inner.drop_inputs(together);
         for (live, mut concluded) in together.iter().zip(ends) {
             if let Some(refused) = &refused {
                 // The stored record stays behind until the next open.
                 let told = concluded.run.error.get_or_insert_default();
                 *told = format!("{told}; this could not be stored: {refused}");
             }
-            conclude(inner, live, concluded, if refused.is_none() { Stored::Yes } else { Stored::No });
+            live.end(concluded);
+            if refused.is_none() {
+                inner.dispatch.forget(live.id);
+            }
         }
-    }
-}
-
-/// Whether the record of how a run ended is stored.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Stored {
-    Yes,
-    No,
-}
-
-/// Shows how a run ended, and forgets it where its record is stored.
-fn conclude(inner: &Inner, live: &Live, concluded: RunStatus, stored: Stored) {
-    inner.drop_inputs(live);
-    live.end(concluded);
-    if stored == Stored::Yes {
-        inner.dispatch.forget(live.id);
     }
 }
 

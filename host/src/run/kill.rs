@@ -67,7 +67,7 @@ impl Runs {
     }
 
     /// Ends runs, of which those that are ending anyway are left alone. Answers which.
-    fn kill_all(&self, mut runs: Vec<Arc<Live>>, by: Option<&str>) -> Vec<RunId> {
+    pub(super) fn kill_all(&self, mut runs: Vec<Arc<Live>>, by: Option<&str>) -> Vec<RunId> {
         let mut queued = Vec::new();
         // All are marked before the first is stored, so that none begins meanwhile.
         runs.retain(|live| match live.kill(by.map(str::to_owned)) {

@@ -150,9 +150,10 @@ impl InputRef {
 }
 
 impl RunRequest {
-    /// Whether rows are read before it is queued: those of filters and queries.
+    /// Whether rows may be read before it is queued: those of filters and queries, and
+    /// those of further inputs, which may have to be dealt to as many shards as the first.
     pub(super) fn reads_first(&self) -> bool {
-        self.inputs.iter().any(|input| input.filter.is_some() || input.query.is_some())
+        self.inputs.len() > 1 || self.inputs.iter().any(|input| input.filter.is_some() || input.query.is_some())
     }
 
     /// A run of `proc` with nothing else said.

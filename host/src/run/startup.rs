@@ -1,7 +1,8 @@
 //! Requests that are executed whenever a server opens the folder.
 
-use std::collections::HashMap;
-use std::sync::{MutexGuard, PoisonError};
+use std::collections::{HashMap, VecDeque};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::request::RunRequest;
 use super::runs::Runs;
@@ -15,6 +16,19 @@ pub type Wanted<'a> = dyn Fn() -> bool + Sync + 'a;
 
 /// Executes a stored request, until it is killed.
 pub type Execute<'a> = dyn Fn(RunRequest, &KillSwitch) -> Result<RunId> + Sync + 'a;
+
+/// Stored requests that read rows first and are executed at the same time.
+const READERS: usize = 4;
+
+/// A stored request, as far as it can be read.
+type Stored = (Result<RunRequest>, StartupRecord);
+
+/// A panic on data that the host did not expect ends one request, not those after it.
+fn unpanicked<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| {
+        Err(Error::Internal("executing it ended in a panic, whose text the server has printed".into()))
+    })
+}
 
 impl Runs {
     /// Stores a request; it is executed from the next time on. Refuses what could
@@ -58,27 +72,34 @@ impl Runs {
     }
 
     /// Executes all stored requests by `execute` and keeps what became of each, as
-    /// long as `is_wanted`. One that reads rows first, by a filter or a query, keeps
-    /// the others waiting no longer than it takes to begin.
+    /// long as `is_wanted`. Those that read rows first come after all others, a few
+    /// at a time.
     pub fn start_up(&self, is_wanted: &Wanted<'_>, execute: &Execute<'_>) -> Result<()> {
-        let all = self.startups()?;
+        let all = self.startups()?.into_iter().map(|startup| (self.request_of(&startup), startup));
+        let reads_first = |(request, _): &Stored| request.as_ref().is_ok_and(RunRequest::reads_first);
+        let (later, first): (VecDeque<Stored>, VecDeque<Stored>) = all.partition(reads_first);
+        self.start_each(&Mutex::new(first), (is_wanted, execute));
+        let readers = later.len().min(READERS);
+        let later = Mutex::new(later);
         std::thread::scope(|scope| {
-            for startup in all {
-                if !is_wanted() {
-                    return;
-                }
-                let request = self.request_of(&startup);
-                let reads_first = request.as_ref().is_ok_and(RunRequest::reads_first);
-                let start = move || self.start_one(&startup, request, (is_wanted, execute));
+            for _ in 1..readers {
                 let thread = std::thread::Builder::new().name("quern-start-up".into());
-                match reads_first {
-                    // Without a thread it is as it was: executed at the next start.
-                    true => drop(thread.spawn_scoped(scope, start)),
-                    false => start(),
-                }
+                // Without a thread this one does it all.
+                drop(thread.spawn_scoped(scope, || self.start_each(&later, (is_wanted, execute))));
             }
+            self.start_each(&later, (is_wanted, execute));
         });
         Ok(())
+    }
+
+    /// Executes stored requests, oldest first, until there are none.
+    fn start_each(&self, requests: &Mutex<VecDeque<Stored>>, (is_wanted, execute): (&Wanted<'_>, &Execute<'_>)) {
+        let next = || requests.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+        while is_wanted()
+            && let Some((request, startup)) = next()
+        {
+            self.start_one(&startup, request, (is_wanted, execute));
+        }
     }
 
     fn start_one(
@@ -92,7 +113,7 @@ impl Runs {
         // One that was cancelled before it was entered here is not there any more.
         let is_stored = |all: Vec<StartupRecord>| all.iter().any(|other| other.id == startup.id);
         let outcome = self.startups().and_then(|all| match is_stored(all) {
-            true => self.check_user(startup).and(request).and_then(|request| execute(request, &kill)),
+            true => self.check_user(startup).and(request).and_then(|request| unpanicked(|| execute(request, &kill))),
             false => Err(Error::Killed { by: None }),
         });
         self.starting().remove(&startup.id);

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::kill::KillTarget;
 use super::request::{RunRequest, Submission};
 use super::runs::{Inner, Runs};
 use crate::base::{Error, Result, RunId};
@@ -95,10 +94,9 @@ impl Runs {
     fn take_back(&self, queued: &[RunId], count: usize, error: &Error) -> Error {
         let next = queued.len() + 1;
         let why = format!("its sweep: run {next} of {count} could not be queued");
-        for id in queued {
-            // One that somebody killed in the meantime has ended as well.
-            drop(self.kill(&KillTarget::Run(*id), Some(&why)));
-        }
+        // One that somebody killed in the meantime has ended as well.
+        let live = queued.iter().filter_map(|id| self.0.dispatch.find(*id)).collect();
+        self.kill_all(live, Some(&why));
         Error::Invalid(format!(
             "run {next} of the {count} of the sweep was refused: {}; those queued before it were killed before they began",
             error.chain()

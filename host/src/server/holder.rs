@@ -133,7 +133,22 @@ impl Holder {
     /// Handles a request of this process.
     pub(super) fn call(&self, question: Question, sink: Sink<'_>) -> Result<Reply> {
         let database = self.shared.lock().database.clone();
-        handle(&*database.ok_or_else(left)?, question, sink)
+        let reply = handle(&*database.ok_or_else(left)?, question, sink);
+        reply.map_err(|error| self.explained(error))
+    }
+
+    /// What a file that is gone means for who reads beside a new holder, which does not
+    /// know of this reader: it removes what no snapshot has needed for an hour.
+    fn explained(&self, error: Error) -> Error {
+        match self.gave_way() {
+            Some(since) if is_missing_file(&error) => Error::Invalid(format!(
+                "the statement read files that are not there any more: another process has held the folder for {} s \
+                 and has removed what it replaced ({}); ask again, which reads the newest rows",
+                since.elapsed().as_secs(),
+                error.chain()
+            )),
+            _ => error,
+        }
     }
 
     /// Since when the folder is left to another process, because that wants to work.
@@ -433,6 +448,18 @@ pub(super) fn check_hello(folder: &Path, hello: &Hello) -> Result<()> {
         env!("CARGO_PKG_VERSION"),
         hello.pid
     )))
+}
+
+/// Whether a file was looked for that is not there.
+fn is_missing_file(error: &Error) -> bool {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(error) = cause {
+        if error.downcast_ref::<std::io::Error>().is_some_and(|io| io.kind() == std::io::ErrorKind::NotFound) {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
 }
 
 /// The error of a request after the way out began.
