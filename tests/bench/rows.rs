@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use quern::catalog::Rights;
-use quern::database::{Database, Import, ImportMode, Options};
+use quern::database::{Database, ImportMode, ImportRequest, Options};
 use quern::proc::{ComponentRequest, Receipt};
 use quern::run::RunRequest;
 use quern::storage::RunState;
@@ -38,13 +38,13 @@ impl Folder {
     /// Reads images and labels of one part of MNIST into a table.
     pub(super) fn import(&self, part: &str, table: &str) -> Duration {
         let data = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("data/mnist");
-        let import = Import {
+        let import = ImportRequest {
             files: ["images-idx3", "labels-idx1"].map(|kind| data.join(format!("{part}-{kind}-ubyte.gz"))).to_vec(),
             table: table.to_owned(),
             mode: ImportMode::Replace,
             ids: true,
             one_hot_classes: Some(10),
-            ..Import::default()
+            ..ImportRequest::default()
         };
         let started = Instant::now();
         self.database.import(&import, &Rights::owner(), &mut |_| Ok(())).unwrap();
