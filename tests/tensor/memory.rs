@@ -16,10 +16,12 @@ fn freed_memory_is_taken_again_and_what_is_kept_is_bounded() {
     assert_eq!(pool.kept_bytes(), 1024);
     let again = pool.take(1024, Owner::WRITER).unwrap();
     assert_eq!((again.as_ptr(), pool.kept_bytes()), (address, 0));
+    drop(again);
     let zeros = pool.take_zeroed(1000, Owner::WRITER).unwrap();
+    assert_eq!((zeros.as_ptr(), pool.kept_bytes()), (address, 0));
     assert_eq!(Buffer::from_slice(&pool, &[1]).unwrap().as_slice(), [1]);
     let large: Vec<_> = (0..8).map(|_| pool.take(60 << 20, Owner::WRITER).unwrap()).collect();
-    drop((large, zeros, again));
+    drop((large, zeros));
     assert!(pool.kept_bytes() <= 256 << 20, "{}", pool.kept_bytes());
     assert!(pool.take(usize::MAX, Owner::WRITER).is_err());
 }
@@ -48,6 +50,22 @@ fn what_an_instance_left_in_memory_no_other_can_see() {
             assert_eq!(others, 0, "of {size} bytes, left by {writer:?}, seen by {reader:?}");
         }
     }
+}
+
+#[test]
+fn instances_with_variables_leave_no_more_memory_than_one_does() {
+    let executor = Executor::new(Device::cpu(1, 1 << 30));
+    let round = || {
+        let mut s = Session::new(&executor, settings(Mode::Planned));
+        let start = s.full(DType::F32, &[100], 0.5).unwrap();
+        let variable = s.variable(&start).unwrap();
+        let value = s.value(&variable).unwrap();
+        assert_eq!(s.read(&value).unwrap().len(), 400);
+        drop((s, start, variable, value));
+        executor.device().pool.kept_bytes()
+    };
+    let kept = (0..3).map(|_| round()).max();
+    assert_eq!((0..100).map(|_| round()).max(), kept);
 }
 
 #[test]

@@ -5,8 +5,9 @@ use clap::Args;
 
 use super::context::Context;
 use super::output::{Align, Grid, bytes, count};
+use super::report::unexpected;
 use crate::device::{Listed, Use, list};
-use crate::server::Request;
+use crate::server::{Reply, Request};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -61,5 +62,8 @@ impl Devices {
 
 /// The devices with what the folder's holder uses of them.
 fn of_folder(context: &Context) -> Result<Vec<Listed>> {
-    Ok(context.asking_connection()?.ask(Request::Devices)?.devices()?)
+    match context.asking_connection()?.call(Request::Devices, Vec::new(), &mut |_| Ok(()))? {
+        Reply::Devices(devices) => Ok(devices),
+        other => Err(unexpected(&other)),
+    }
 }

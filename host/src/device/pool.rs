@@ -26,10 +26,12 @@ const KEPT_BLOCK_BYTES: usize = 64 << 20;
 /// How many kept blocks of a size are looked through for one of the same owner.
 const LOOKED_AT: usize = 16;
 
-/// What a block shall hold that comes fresh from its device.
+/// What a block shall hold.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Contents {
     Zeros,
+    /// Zeros, or what its owner left.
+    Own,
     Any,
 }
 
@@ -132,23 +134,32 @@ impl Pool {
     /// A block of at least `size_bytes`. It holds zeros, or what `owner` itself
     /// left in it; anything for [`Owner::WRITER`], of the host initialised bytes.
     pub fn take(&self, size_bytes: usize, owner: Owner) -> Result<Arc<Block>> {
-        let size_bytes = size_class(size_bytes);
-        let source = self.source()?;
-        match self.reuse(size_bytes, owner) {
-            Some(kept) => self.block(kept.start, size_bytes, owner, (kept.source, !owner.may_see(kept.last))),
-            None if owner.may_see(Owner::WRITER) => self.fresh(size_bytes, owner, source, Contents::Any),
-            None => self.fresh(size_bytes, owner, source, Contents::Zeros),
-        }
+        let contents = if owner.may_see(Owner::WRITER) { Contents::Any } else { Contents::Own };
+        self.take_with(contents, size_class(size_bytes), owner)
     }
 
     /// A block of zeros.
     pub fn take_zeroed(&self, size_bytes: usize, owner: Owner) -> Result<Arc<Block>> {
-        self.fresh(size_class(size_bytes), owner, self.source()?, Contents::Zeros)
+        self.take_with(Contents::Zeros, size_class(size_bytes), owner)
+    }
+
+    /// A kept block, else a new one.
+    fn take_with(&self, contents: Contents, size_bytes: usize, owner: Owner) -> Result<Arc<Block>> {
+        let source = self.source()?;
+        let Some(kept) = self.reuse(size_bytes, owner) else {
+            return self.fresh(size_bytes, owner, source, contents);
+        };
+        let is_wiped = match contents {
+            Contents::Zeros => true,
+            Contents::Own => !owner.may_see(kept.last),
+            Contents::Any => false,
+        };
+        self.block(kept.start, size_bytes, owner, (kept.source, is_wiped))
     }
 
     /// Memory that was not kept. The host's holds zeros.
     fn fresh(&self, size_bytes: usize, owner: Owner, source: Source, contents: Contents) -> Result<Arc<Block>> {
-        let is_wiped = contents == Contents::Zeros && matches!(source, Source::Cuda(_));
+        let is_wiped = contents != Contents::Any && matches!(source, Source::Cuda(_));
         let start = match &source {
             Source::Host => source.obtain(size_bytes)?,
             Source::Cuda(cuda) => self.obtain_or_reclaim(size_bytes, cuda, &source)?,

@@ -13,7 +13,6 @@ mod handler;
 mod holder;
 mod lock;
 mod protocol;
-mod reply;
 mod socket;
 mod view;
 mod wire;

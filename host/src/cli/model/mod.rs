@@ -9,8 +9,9 @@ use anyhow::Result;
 use clap::Subcommand;
 
 use super::context::Context;
+use super::report::unexpected;
 use crate::database::Model;
-use crate::server::Request;
+use crate::server::{Reply, Request};
 
 /// List, export and delete models
 #[derive(Debug, Subcommand)]
@@ -35,5 +36,8 @@ impl ModelCommand {
 
 /// All models, oldest first.
 fn models(context: &Context) -> Result<Vec<Model>> {
-    Ok(context.asking_connection()?.ask(Request::Models)?.models()?)
+    match context.asking_connection()?.call(Request::Models, Vec::new(), &mut |_| Ok(()))? {
+        Reply::Models(models) => Ok(models),
+        other => Err(unexpected(&other)),
+    }
 }

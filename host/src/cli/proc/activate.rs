@@ -4,7 +4,8 @@ use anyhow::Result;
 use clap::Args;
 
 use crate::cli::context::Context;
-use crate::server::Request;
+use crate::cli::report::unexpected;
+use crate::server::{Reply, Request};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -26,7 +27,10 @@ pub(crate) struct Activate {
 impl Activate {
     pub(crate) fn run(self, context: &Context) -> Result<()> {
         let request = Request::ActivateComponent { name: self.component, version: self.version.into() };
-        let components = context.connection()?.ask(request)?.components()?;
+        let components = match context.connection()?.call(request, Vec::new(), &mut |_| Ok(()))? {
+            Reply::Components(components) => components,
+            other => return Err(unexpected(&other)),
+        };
         if context.json {
             return context.print_json(&components.first());
         }

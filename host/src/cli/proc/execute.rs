@@ -13,10 +13,10 @@ use crate::cli::args::{LimitArg, Pair, parse_duration};
 use crate::cli::context::Context;
 use crate::cli::interrupt;
 use crate::cli::output::Progress;
-use crate::cli::report::Interrupted;
+use crate::cli::report::{Interrupted, unexpected};
 use crate::cli::run::{goes_on, kill, log_line, plain, receipts};
 use crate::run::{Bytes, InputRef, KillTarget, OnFailure, RunRequest};
-use crate::server::{Connection, Event, Request, Role, RunView};
+use crate::server::{Connection, Event, Reply, Request, Role, RunView};
 use crate::storage::RunState;
 
 const EXAMPLES: &str = "\
@@ -172,7 +172,10 @@ impl Execute {
 
 /// Stores a run for every start of a server.
 fn store(context: &Context, request: RunRequest) -> Result<()> {
-    let stored = context.connection()?.ask(Request::AddStartup(request))?.startups()?;
+    let stored = match context.connection()?.call(Request::AddStartup(request), Vec::new(), &mut |_| Ok(()))? {
+        Reply::Startups(stored) => stored,
+        other => return Err(unexpected(&other)),
+    };
     let Some(added) = stored.last() else { return Ok(()) };
     if context.json {
         return context.print_json(added);
@@ -184,7 +187,10 @@ fn store(context: &Context, request: RunRequest) -> Result<()> {
 
 /// Starts a run.
 pub(crate) fn start(connection: &Connection, request: RunRequest) -> Result<RunId> {
-    Ok(connection.ask(Request::Execute(request))?.started()?)
+    match connection.call(Request::Execute(request), Vec::new(), &mut |_| Ok(()))? {
+        Reply::Started(run) => Ok(run),
+        other => Err(unexpected(&other)),
+    }
 }
 
 /// Shows a run until it ends: a bar, its log above it. Ctrl-C kills the run, unless
@@ -223,7 +229,10 @@ pub(crate) fn follow(
         context.note(&goes_on(&KillTarget::Run(run)));
         return Err(Interrupted.into());
     }
-    Ok(*reply?.run()?)
+    match reply? {
+        Reply::Run(view) => Ok(*view),
+        other => Err(unexpected(&other)),
+    }
 }
 
 /// The status line, with the state where that says more.
