@@ -85,3 +85,28 @@ fn a_client_that_asks_for_another_device_than_the_holder_uses_is_refused() {
     let fine = || (Some(0), String::new());
     assert_eq!(answers, [(Some(1), refused), fine(), fine(), fine()]);
 }
+
+#[test]
+fn a_gpu_that_lacks_a_library_is_not_passed_over_in_silence() {
+    let folder = tempfile::tempdir().unwrap();
+    let ask = |device| said(&quern(folder.path(), Installed::NoCublas, &["--device", device, "sql", "select 1"]));
+    let (code, text) = ask("best");
+    assert_eq!(code, Some(0));
+    // A machine may have cuBLAS of its own.
+    if !text.is_empty() {
+        let start = "warning: the processor is used and not fake GPU: cuBLAS (libcublas.so.13) is not installed; \
+                     looked where the system keeps libraries and in /";
+        assert!(text.starts_with(start), "{text}");
+        assert!(text.contains("/no-cublas, "), "{text}");
+        let end = "; install the CUDA toolkit, or `pip install nvidia-cublas` or name its folder in \
+                   $QUERN_CUDA_LIBS; with `--device cpu` this is not said\n";
+        assert!(text.ends_with(end), "{text}");
+    }
+    assert_eq!(ask("cpu"), (Some(0), String::new()));
+    let (code, text) = said(&quern(folder.path(), Installed::OldDriver, &["sql", "select 1"]));
+    let old = "warning: the processor is used and not a GPU: the NVIDIA driver is too old: it has no cuInit; ";
+    assert!(code == Some(0) && text.starts_with(old), "{text}");
+    // Quiet is quiet.
+    let quiet = said(&quern(folder.path(), Installed::NoCublas, &["--quiet", "sql", "select 1"]));
+    assert_eq!(quiet, (Some(0), String::new()));
+}

@@ -36,14 +36,16 @@ fn a_driver_without_a_device_is_told_of() {
 
 #[test]
 fn a_library_that_is_missing_is_named_with_the_places_it_was_looked_for() {
-    let (_, err) = devices(Installed::DriverOnly);
+    let (out, err) = devices(Installed::DriverOnly);
+    assert!(out.contains("cuda    absent   fake GPU ") || err.is_empty(), "the GPU is named: {out}");
     // A machine may have NVRTC of its own.
     if !err.is_empty() {
         let start = "no cuda: NVRTC, the CUDA compiler (libnvrtc.so.13) is not installed; \
                      looked where the system keeps libraries and in /";
         assert!(err.starts_with(start), "{err}");
-        let end =
-            "; install the CUDA toolkit, or `pip install nvidia-cuda-nvrtc` or name its folder in $QUERN_CUDA_LIBS\n";
+        // So is the next one.
+        assert!(err.contains("$QUERN_CUDA_LIBS; and cuBLAS (libcublas.so.13) is not installed; looked"), "{err}");
+        let end = "; install the CUDA toolkit, or `pip install nvidia-cublas` or name its folder in $QUERN_CUDA_LIBS\n";
         assert!(err.ends_with(end), "{err}");
         assert!(err.contains("/driver, "), "{err}");
     }

@@ -5,7 +5,7 @@
 use quern::device::Device;
 
 use super::support::begin_on;
-use super::{cuda, gradients, indices, operations, random};
+use super::{compute, cuda, gradients, indices, operations, random};
 use crate::cuda::bench::Fake;
 use crate::cuda::real;
 
@@ -60,6 +60,9 @@ conformance! {
     operations::sources_yield_what_they_say,
     operations::nan_survives_relu_maximum_and_reduce_max,
     operations::exponentials_of_large_numbers_overflow_and_vanish_as_they_should,
+    compute::products_are_as_exact_as_their_compute_type_says,
+    compute::types_without_a_choice_are_multiplied_as_ever,
+    compute::a_gradient_has_the_compute_type_of_its_product,
     indices::indices_of_every_integer_type_pick_what_the_reference_picks,
     indices::gradients_of_what_many_indices_pick_are_added_up,
     gradients::gradients_equal_finite_differences,

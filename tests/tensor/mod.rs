@@ -1,5 +1,6 @@
 //! The tensor layer, through its public interface.
 
+mod compute;
 mod conformance;
 mod cuda;
 mod gradients;

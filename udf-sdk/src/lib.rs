@@ -74,7 +74,7 @@ pub use model::{Model, Module};
 pub use proc::{Param, Proc};
 pub use table::Table;
 pub use tape::{Tape, Variable};
-pub use tensor::{Element, Tensor, step, sync};
+pub use tensor::{Compute, Element, Tensor, set_compute, step, sync};
 
 /// All that a proc usually needs: `use quern_udf::prelude::*;`.
 pub mod prelude {

@@ -166,6 +166,11 @@ impl Context {
         if is_new {
             self.note(&format!("created the folder {}", self.folder.display()));
         }
+        if connection.remote_holder().is_none()
+            && let Some(regret) = self.options.device.regret()
+        {
+            self.note(&format!("warning: {regret}"));
+        }
         Ok(self.connection.get_or_init(|| Arc::new(connection)))
     }
 

@@ -42,6 +42,17 @@ impl Choice {
         }
     }
 
+    /// Why a GPU that may be there is not used, where the best device was asked for and
+    /// it would be that.
+    pub fn regret(self) -> Option<String> {
+        let absent = cuda::probe().err().filter(|absent| self == Self::Best && absent.is_fault())?;
+        let gpu = match absent.models() {
+            [] => "a GPU".to_owned(),
+            models => models.join(", "),
+        };
+        Some(format!("the processor is used and not {gpu}: {absent}; with `--device cpu` this is not said"))
+    }
+
     /// Whether the device of this name is what was asked for.
     pub fn allows(self, device: &str) -> bool {
         self == Self::Best || self.to_string() == device

@@ -63,8 +63,11 @@ pub fn list(used: Option<&Device>) -> Vec<Listed> {
     let mut listed = vec![processor];
     match cuda::probe() {
         Ok(gpus) => listed.extend(gpus.into_iter().map(|gpu| Listed::gpu(gpu, used))),
-        Err(absent) => listed
-            .push(Listed { reason: Some(absent.to_string()), ..Listed::new("cuda".to_owned(), "cuda", Use::Absent) }),
+        Err(absent) => {
+            let model = Some(absent.models().join(", ")).filter(|models| !models.is_empty());
+            let reason = Some(absent.to_string());
+            listed.push(Listed { model, reason, ..Listed::new("cuda".to_owned(), "cuda", Use::Absent) });
+        }
     }
     listed
 }

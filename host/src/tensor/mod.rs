@@ -32,6 +32,7 @@ mod tape;
 mod team;
 mod value;
 
+pub use crate::device::cuda::Compute;
 pub use executor::Executor;
 pub use ops::matrix::{Activation, Transposed};
 pub use ops::optimiser::{Adam, Sgd};

@@ -86,7 +86,7 @@ impl Op {
     /// the sizes that a guest chooses.
     pub(crate) fn scratch_bytes(&self, operands: &Operands) -> usize {
         match self {
-            Self::Matrix(_) => Matrix::scratch_bytes(operands),
+            Self::Matrix(op) => op.scratch_bytes(operands),
             Self::Probability(op) => op.scratch_bytes(operands),
             Self::Reduce(op) => op.scratch_bytes(operands),
             Self::Index(op) => op.scratch_bytes(operands),

@@ -14,6 +14,7 @@ use super::shape::Shape;
 use super::tape::Notes;
 use super::value::{Cell, Handle, Place, QuotaShare, Tensor, Variable};
 use crate::base::{DType, Error, Limits, Result};
+use crate::device::cuda::Compute;
 use crate::device::{Block, Buffer, Charge, KillSwitch, Owner, Quota};
 
 /// Host memory of one operation noted on a tape, about.
@@ -81,6 +82,7 @@ pub struct Session {
     program: Program,
     next_id: u64,
     random_calls: u64,
+    compute: Compute,
     tapes: Vec<Weak<Notes>>,
     stats: Stats,
 }
@@ -98,6 +100,7 @@ impl Session {
             program: Program::default(),
             next_id: 0,
             random_calls: 0,
+            compute: Compute::Strict,
             tapes: Vec::new(),
             stats: Stats::default(),
         }
@@ -258,6 +261,16 @@ impl Session {
     /// The executor.
     pub fn executor(&self) -> &Arc<Executor> {
         &self.executor
+    }
+
+    /// How products of f32 are made that are recorded from now on, their gradients
+    /// included; strictly at first.
+    pub fn set_compute(&mut self, compute: Compute) {
+        self.compute = compute;
+    }
+
+    pub(crate) fn compute(&self) -> Compute {
+        self.compute
     }
 
     pub(crate) fn id(&self) -> u64 {

@@ -1,6 +1,7 @@
 //! Values on the device: making them, looking at them, reading them back. The
 //! operations are in `ops.rs`, `+ - * /` in `operators.rs`.
 
+mod compute;
 mod element;
 mod operators;
 mod ops;
@@ -8,6 +9,7 @@ mod ops;
 use std::fmt;
 use std::rc::Rc;
 
+pub use compute::{Compute, set_compute};
 pub use element::Element;
 pub(crate) use element::spelling;
 

@@ -64,15 +64,29 @@ pub enum Stored {
     Transposed,
 }
 
-/// With which precision products of f32 are made.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// With which precision products of f32 are made. Sums are made in f32 each time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Compute {
     /// All bits.
+    #[default]
     Strict,
-    /// Factors rounded to 10 bits.
+    /// Factors rounded to 10 bits of a fraction.
     Tf32,
-    /// Factors rounded to 7 bits.
+    /// Factors rounded to 7 bits of a fraction.
     Bf16,
+}
+
+impl std::str::FromStr for Compute {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        match text {
+            "strict" => Ok(Self::Strict),
+            "tf32" => Ok(Self::Tf32),
+            "bf16" => Ok(Self::Bf16),
+            _ => Err(Error::not_found("compute type", text, None, ["strict", "tf32", "bf16"])),
+        }
+    }
 }
 
 /// cuBLAS on one device.

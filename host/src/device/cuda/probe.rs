@@ -3,6 +3,7 @@
 
 use std::fmt;
 use std::panic::catch_unwind;
+use std::sync::OnceLock;
 
 use cudarc::driver::result::{self, DriverError, device};
 use cudarc::driver::sys;
@@ -27,35 +28,78 @@ pub struct Info {
 /// Why no GPU can be used.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Absent {
-    /// A library cannot be used.
-    Library(Missing),
+    /// The driver cannot be used.
+    Driver(Missing),
     /// The driver is there, a device is not.
-    NoDevice(String),
+    NoDevice,
+    /// The driver does not start.
+    Broken(String),
+    /// There are GPUs, and libraries that cannot be used, at least one of each.
+    Incomplete {
+        /// The GPUs, by their makers' names.
+        models: Vec<String>,
+        /// The libraries.
+        missing: Vec<Missing>,
+    },
+}
+
+impl Absent {
+    /// Whether there may be a GPU that whoever asks for the best device would rather have.
+    pub fn is_fault(&self) -> bool {
+        match self {
+            Self::Driver(missing) => matches!(missing, Missing::TooOld { .. }),
+            Self::NoDevice => false,
+            Self::Broken(_) | Self::Incomplete { .. } => true,
+        }
+    }
+
+    /// The GPUs that are there all the same.
+    pub fn models(&self) -> &[String] {
+        match self {
+            Self::Incomplete { models, .. } => models,
+            _ => &[],
+        }
+    }
 }
 
 impl fmt::Display for Absent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Library(missing) => missing.fmt(f),
-            Self::NoDevice(reason) => f.write_str(reason),
+            Self::Driver(missing) => missing.fmt(f),
+            Self::NoDevice => f.write_str(
+                "the NVIDIA driver is installed but shows no GPU; look at `nvidia-smi` and $CUDA_VISIBLE_DEVICES",
+            ),
+            Self::Broken(reason) => f.write_str(reason),
+            Self::Incomplete { missing, .. } => {
+                let missing: Vec<_> = missing.iter().map(ToString::to_string).collect();
+                f.write_str(&missing.join("; and "))
+            }
         }
     }
 }
 
-/// The GPUs that can be used, at least one.
+/// The GPUs that can be used, at least one. The machine is looked at once, by the first
+/// who asks; that is the answer for as long as this process lives.
 pub fn probe() -> Result<Vec<Info>, Absent> {
-    let usable = |library| libraries::open(library).map_err(|missing| Absent::Library(missing.clone()));
-    usable(Library::Driver)?;
+    static FOUND: OnceLock<Result<Vec<Info>, Absent>> = OnceLock::new();
+    FOUND.get_or_init(look).clone()
+}
+
+fn look() -> Result<Vec<Info>, Absent> {
+    libraries::open(Library::Driver).map_err(|missing| Absent::Driver(missing.clone()))?;
     // Every function was looked up before; the driver is not trusted beyond that.
-    let found = catch_unwind(infos).unwrap_or_else(|_| Err(Absent::NoDevice("the NVIDIA driver failed".to_owned())))?;
-    usable(Library::Nvrtc)?;
-    usable(Library::Cublas)?;
-    Ok(found)
+    let found = catch_unwind(infos).unwrap_or_else(|_| Err(Absent::Broken("the NVIDIA driver failed".to_owned())))?;
+    let opened = [Library::Nvrtc, Library::Cublas].map(libraries::open);
+    let missing: Vec<Missing> = opened.into_iter().filter_map(Result::err).cloned().collect();
+    match missing.is_empty() {
+        true => Ok(found),
+        false => Err(Absent::Incomplete { models: found.into_iter().map(|info| info.model).collect(), missing }),
+    }
 }
 
 /// All GPUs that the driver shows.
 fn infos() -> Result<Vec<Info>, Absent> {
-    let told = |error: DriverError| Absent::NoDevice(no_device(error));
+    let told = |error: DriverError| no_device(error);
     result::init().map_err(told)?;
     let n_devices = device::get_count().map_err(told)?;
     if n_devices < 1 {
@@ -86,11 +130,10 @@ fn info(ordinal: i32) -> Result<Info, DriverError> {
     })
 }
 
-fn no_device(error: DriverError) -> String {
-    let name = error.error_name().ok().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+fn no_device(error: DriverError) -> Absent {
     if error.0 == sys::CUresult::CUDA_ERROR_NO_DEVICE {
-        return "the NVIDIA driver is installed but shows no GPU; look at `nvidia-smi` and $CUDA_VISIBLE_DEVICES"
-            .to_owned();
+        return Absent::NoDevice;
     }
-    format!("the NVIDIA driver does not start: {name}; look at `nvidia-smi` and the system's log")
+    let name = error.error_name().ok().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    Absent::Broken(format!("the NVIDIA driver does not start: {name}; look at `nvidia-smi` and the system's log"))
 }

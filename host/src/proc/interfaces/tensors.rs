@@ -430,6 +430,12 @@ impl tensors::Host for State {
         Ok(run.session.adam(&update)?)
     }
 
+    fn set_compute(&mut self, kind: String) -> Result<(), HostError> {
+        let compute = short(&kind)?.parse()?;
+        self.run("tensors.set-compute")?.session.set_compute(compute);
+        Ok(())
+    }
+
     fn sync(&mut self) -> Result<(), HostError> {
         Ok(self.run("tensors.sync")?.waiting(|run| run.session.sync())?)
     }

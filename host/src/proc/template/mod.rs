@@ -44,6 +44,7 @@ const VENDOR: &[(&str, &str)] = files![
     "udf-sdk/src/proc.rs",
     "udf-sdk/src/table.rs",
     "udf-sdk/src/tape.rs",
+    "udf-sdk/src/tensor/compute.rs",
     "udf-sdk/src/tensor/element.rs",
     "udf-sdk/src/tensor/mod.rs",
     "udf-sdk/src/tensor/operators.rs",

@@ -98,6 +98,7 @@ pub(crate) struct Product {
     pub(crate) dtype: DType,
     /// Of the result: as the operands, or single precision of half.
     pub(crate) out: DType,
+    pub(crate) compute: Compute,
     pub(crate) batch: usize,
     /// Elements between one a, b or c and the next.
     pub(crate) strides: [usize; 3],
@@ -158,7 +159,7 @@ impl Product {
             b_is: stored(self.transposed.b),
             dtype: self.dtype,
             out: self.out,
-            compute: Compute::Strict,
+            compute: self.compute,
             alpha: 1.0,
             beta: 0.0,
             batch: self.batch,

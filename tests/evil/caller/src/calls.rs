@@ -229,7 +229,11 @@ impl Caller {
                 Err(error) => self.note::<()>(&Err(error)),
             },
             60 => {
-                let done = if bytes.flag() { tensors::step() } else { tensors::sync() };
+                let done = match bytes.byte() % 4 {
+                    0 => tensors::step(),
+                    1 => tensors::set_compute(["strict", "tf32", "bf16", ""][bytes.pick(4)]),
+                    _ => tensors::sync(),
+                };
                 self.note(&done);
             }
             61 => {

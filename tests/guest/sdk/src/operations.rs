@@ -4,6 +4,7 @@ use std::f32::consts::{E, FRAC_1_SQRT_2, LN_2, SQRT_2};
 
 use quern_udf::nn::{Activation, Convolution};
 use quern_udf::prelude::*;
+use quern_udf::{Compute, set_compute};
 
 use crate::{close, equal, same};
 
@@ -92,6 +93,14 @@ fn products() -> Result {
     let with = Convolution { stride: 2, padding: 1, activation: Activation::Relu };
     close("conv2d, padded", image.conv2d(&kernel, Some(&bias), with), &[1, 2, 2, 1], &[0.0, 0.0, 1.0, 6.0])?;
     close("max_pool2d", image.max_pool2d(2, 1), &[1, 1, 2, 1], &[5.0, 6.0])?;
+    let near = Tensor::from_slice(&[1, 1], &[1.000_244_1_f32])?;
+    let one = Tensor::ones(Float32, &[1, 1])?;
+    set_compute(Compute::Tf32)?;
+    same("matmul of factors of 10 bits", near.matmul(&one), &[1, 1], &[1.0_f32])?;
+    set_compute(Compute::Bf16)?;
+    same("matmul of factors of 7 bits", Tensor::full(Float32, &[1, 1], 1.003)?.matmul(&one), &[1, 1], &[1.0_f32])?;
+    set_compute(Compute::Strict)?;
+    same("matmul with all bits", near.matmul(&one), &[1, 1], &[1.000_244_1_f32])?;
     let label = Tensor::from_slice(&[1], &[2_i32])?;
     close("cross_entropy", logits.cross_entropy(&label), &[], &[0.407_606])
 }

@@ -5,10 +5,13 @@
 //! products below [`SPLIT_FLOP`] are one panel, because handing over half of them
 //! costs more than it gains.
 
+use std::borrow::Cow;
+
 use half::{bf16, f16};
 
 use super::{Activation, Transposed};
 use crate::base::{DType, Error, Result};
+use crate::device::cuda::Compute;
 use crate::tensor::call::{Call, View};
 use crate::tensor::element::{Element, Real};
 use crate::tensor::shape::Shape;
@@ -72,11 +75,12 @@ struct Shared<T>(*mut T);
 unsafe impl<T> Sync for Shared<T> {}
 
 /// `matmul` with broadcast leading dimensions.
-pub(super) fn matmul(call: &Call, transposed: Transposed) -> Result<()> {
+pub(super) fn matmul(call: &Call, transposed: Transposed, compute: Compute) -> Result<()> {
     let (a, b, out) = (call.input(0), call.input(1), call.output(0));
     match out.dtype {
         DType::F32 => {
-            matmul_in(call.lanes, (a.slice::<f32>(), b.slice::<f32>()), (a, b, out), transposed, out.ptr.cast())
+            let (x, y) = (factors(a, compute), factors(b, compute));
+            matmul_in(call.lanes, (&*x, &*y), (a, b, out), transposed, out.ptr.cast())
         }
         DType::F64 => {
             matmul_in(call.lanes, (a.slice::<f64>(), b.slice::<f64>()), (a, b, out), transposed, out.ptr.cast())
@@ -91,14 +95,14 @@ pub(super) fn matmul(call: &Call, transposed: Transposed) -> Result<()> {
 }
 
 /// `linear`.
-pub(super) fn linear(call: &Call, activation: Activation) -> Result<()> {
+pub(super) fn linear(call: &Call, activation: Activation, compute: Compute) -> Result<()> {
     let has_bias = call.inputs.len() > 2;
     let null = |given: *const f32| if has_bias { given } else { std::ptr::null() };
     match call.output(0).dtype {
         DType::F32 => {
             let bias = if has_bias { call.input(2).slice::<f32>().as_ptr() } else { std::ptr::null() };
-            let (x, w) = (call.input(0).slice::<f32>(), call.input(1).slice::<f32>());
-            linear_in(call, (x, w), bias, call.output(0).ptr.cast(), activation)
+            let (x, w) = (factors(call.input(0), compute), factors(call.input(1), compute));
+            linear_in(call, (&*x, &*w), bias, call.output(0).ptr.cast(), activation)
         }
         DType::F64 => {
             let bias = if has_bias { call.input(2).slice::<f64>().as_ptr() } else { std::ptr::null() };
@@ -112,6 +116,30 @@ pub(super) fn linear(call: &Call, activation: Activation) -> Result<()> {
             through_f32::<bf16>(call, |[x, w, bias], out| linear_in(call, (x, w), null(bias.as_ptr()), out, activation))
         }
     }
+}
+
+/// The elements as they are multiplied: as they are, or rounded to nearest, ties to even,
+/// to the bits that are left of a fraction. Products of them are exact in f32 or nearly,
+/// and sums are made in f32, as by the units of a GPU.
+fn factors(view: &View, compute: Compute) -> Cow<'_, [f32]> {
+    let values = view.slice::<f32>();
+    let dropped = match compute {
+        Compute::Strict => return Cow::Borrowed(values),
+        Compute::Tf32 => 13,
+        Compute::Bf16 => 16,
+    };
+    Cow::Owned(values.iter().map(|x| rounded(*x, dropped)).collect())
+}
+
+/// A number without the last bits of its fraction. What is not finite stays as it is; a
+/// finite number that is too large then becomes infinite.
+fn rounded(x: f32, dropped: u32) -> f32 {
+    if !x.is_finite() {
+        return x;
+    }
+    let bits = x.to_bits();
+    let half_less = (1u32 << (dropped - 1)) - 1 + (bits >> dropped & 1);
+    f32::from_bits(bits.wrapping_add(half_less) >> dropped << dropped)
 }
 
 /// Executes a product of half-precision values in `f32`.

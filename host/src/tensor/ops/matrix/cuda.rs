@@ -2,6 +2,7 @@
 
 use super::{Activation, Matrix, Transposed};
 use crate::base::DType;
+use crate::device::cuda::Compute;
 use crate::tensor::MAX_RANK;
 use crate::tensor::call::{Operands, View};
 use crate::tensor::cuda::{Arg, Family, Product, Products, Recorder, tag};
@@ -13,8 +14,8 @@ impl Matrix {
     /// Records its execution.
     pub(crate) fn record(self, call: &Operands, on: &mut Recorder) {
         match self {
-            Self::MatMul(transposed) => matmul(call, transposed, on),
-            Self::Linear { activation } => linear(call, activation, on),
+            Self::MatMul { transposed, compute } => matmul(call, (transposed, compute), on),
+            Self::Linear { activation, compute } => linear(call, (activation, compute), on),
         }
     }
 }
@@ -33,7 +34,7 @@ fn leading(view: &View) -> Shape {
 
 /// One strided-batched product for each position of the leading dimensions but the last
 /// ones, along which both operands lie evenly.
-fn matmul(call: &Operands, transposed: Transposed, on: &mut Recorder) {
+fn matmul(call: &Operands, (transposed, compute): (Transposed, Compute), on: &mut Recorder) {
     let (a, b, out) = (call.input(0), call.input(1), call.output(0));
     let ((a0, a1), (b0, b1), (m, n)) = (matrix(a), matrix(b), matrix(out));
     let k = if transposed.a { a0 } else { a1 };
@@ -61,6 +62,7 @@ fn matmul(call: &Operands, transposed: Transposed, on: &mut Recorder) {
             transposed,
             dtype: out.dtype,
             out: out.dtype,
+            compute,
             batch: together,
             strides: [step(&steps_a) * a0 * a1, step(&steps_b) * b0 * b1, m * n],
         },
@@ -73,7 +75,7 @@ fn matmul(call: &Operands, transposed: Transposed, on: &mut Recorder) {
 }
 
 /// Half-precision operands are multiplied into single precision, which is rounded once.
-fn linear(call: &Operands, activation: Activation, on: &mut Recorder) {
+fn linear(call: &Operands, (activation, compute): (Activation, Compute), on: &mut Recorder) {
     let (x, w, out) = (call.input(0), call.input(1), call.output(0));
     let ((m, k), (_, n)) = (matrix(x), matrix(w));
     let half = matches!(out.dtype, DType::F16 | DType::BF16);
@@ -92,6 +94,7 @@ fn linear(call: &Operands, activation: Activation, on: &mut Recorder) {
             transposed: Transposed::default(),
             dtype: out.dtype,
             out: work,
+            compute,
             batch: 1,
             strides: [0; 3],
         });

@@ -1,7 +1,9 @@
-//! Gradients of products: with Y = A·B, ∂A = ∂Y·Bᵀ and ∂B = Aᵀ·∂Y.
+//! Gradients of products: with Y = A·B, ∂A = ∂Y·Bᵀ and ∂B = Aᵀ·∂Y, with the compute
+//! type of Y.
 
 use super::{Activation, Matrix, Transposed};
 use crate::base::Result;
+use crate::device::cuda::Compute;
 use crate::tensor::ops::elementwise::Elementwise;
 use crate::tensor::ops::reduce::Keep;
 use crate::tensor::session::Session;
@@ -12,20 +14,18 @@ impl Matrix {
     /// ∂/∂inputs.
     pub(crate) fn gradient(self, s: &mut Session, entry: &Entry, dy: &Tensor) -> Result<Vec<Option<Tensor>>> {
         let [a, b, ..] = entry.inputs.as_slice() else { return Ok(Vec::new()) };
-        let dz = match self {
-            Self::MatMul(t) => return of_matmul(s, entry, dy, (a, b, t)),
-            Self::Linear { activation: Activation::None } => dy.clone(),
-            Self::Linear { activation: Activation::Relu } => {
-                s.activation_gradient(Elementwise::ReluGrad, dy, &entry.output)?
-            }
-            Self::Linear { activation: Activation::Sigmoid } => {
-                s.activation_gradient(Elementwise::SigmoidGrad, dy, &entry.output)?
-            }
-            Self::Linear { activation: Activation::Tanh } => {
-                s.activation_gradient(Elementwise::TanhGrad, dy, &entry.output)?
-            }
+        let (activation, compute) = match self {
+            Self::MatMul { transposed, compute } => return of_matmul(s, entry, dy, (a, b, transposed, compute)),
+            Self::Linear { activation, compute } => (activation, compute),
         };
-        let mut gradients = of_matmul(s, entry, &dz, (a, b, Transposed::default()))?;
+        let through = |s: &mut Session, op| s.activation_gradient(op, dy, &entry.output);
+        let dz = match activation {
+            Activation::None => dy.clone(),
+            Activation::Relu => through(s, Elementwise::ReluGrad)?,
+            Activation::Sigmoid => through(s, Elementwise::SigmoidGrad)?,
+            Activation::Tanh => through(s, Elementwise::TanhGrad)?,
+        };
+        let mut gradients = of_matmul(s, entry, &dz, (a, b, Transposed::default(), compute))?;
         if entry.inputs.len() > 2 {
             gradients.push(if entry.wants(2) { Some(s.reduce_sum(&dz, &[0], Keep::Removed)?) } else { None });
         }
@@ -37,13 +37,13 @@ fn of_matmul(
     s: &mut Session,
     entry: &Entry,
     dy: &Tensor,
-    (a, b, t): (&Tensor, &Tensor, Transposed),
+    (a, b, t, compute): (&Tensor, &Tensor, Transposed, Compute),
 ) -> Result<Vec<Option<Tensor>>> {
     let da = if entry.wants(0) {
         let da = if t.a {
-            s.matmul(b, dy, Transposed { a: t.b, b: true })?
+            s.matmul_as(b, dy, (Transposed { a: t.b, b: true }, compute))?
         } else {
-            s.matmul(dy, b, Transposed { a: false, b: !t.b })?
+            s.matmul_as(dy, b, (Transposed { a: false, b: !t.b }, compute))?
         };
         Some(s.sum_to(&da, a.0.shape)?)
     } else {
@@ -51,9 +51,9 @@ fn of_matmul(
     };
     let db = if entry.wants(1) {
         let db = if t.b {
-            s.matmul(dy, a, Transposed { a: true, b: t.a })?
+            s.matmul_as(dy, a, (Transposed { a: true, b: t.a }, compute))?
         } else {
-            s.matmul(a, dy, Transposed { a: !t.a, b: false })?
+            s.matmul_as(a, dy, (Transposed { a: !t.a, b: false }, compute))?
         };
         Some(s.sum_to(&db, b.0.shape)?)
     } else {

@@ -6,6 +6,7 @@ mod gradient;
 
 use super::elementwise::same_dtype;
 use crate::base::{DType, Error, Result};
+use crate::device::cuda::Compute;
 use crate::tensor::call::{Call, Operands};
 use crate::tensor::op::{Op, Params};
 use crate::tensor::session::Session;
@@ -16,11 +17,18 @@ use crate::tensor::value::Tensor;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Matrix {
     /// `[.., m, k] × [.., k, n] → [.., m, n]`.
-    MatMul(Transposed),
+    MatMul {
+        /// How the operands are read.
+        transposed: Transposed,
+        /// Strict but for f32.
+        compute: Compute,
+    },
     /// `activation(x · w + bias)`; inputs x, w and, with `bias`, the bias.
     Linear {
         /// Applied to the sum.
         activation: Activation,
+        /// Strict but for f32.
+        compute: Compute,
     },
 }
 
@@ -64,15 +72,24 @@ impl Matrix {
     /// Executes it.
     pub(crate) fn run(self, call: &Call) -> Result<()> {
         match self {
-            Self::MatMul(transposed) => cpu::matmul(call, transposed),
-            Self::Linear { activation } => cpu::linear(call, activation),
+            Self::MatMul { transposed, compute } => cpu::matmul(call, transposed, compute),
+            Self::Linear { activation, compute } => cpu::linear(call, activation, compute),
         }
     }
 
-    /// Values of half precision are widened before they are multiplied.
-    pub(crate) fn scratch_bytes(operands: &Operands) -> usize {
+    /// How products are made.
+    fn compute(self) -> Compute {
+        match self {
+            Self::MatMul { compute, .. } | Self::Linear { compute, .. } => compute,
+        }
+    }
+
+    /// Values of half precision are widened before they are multiplied, and factors that
+    /// are to be less exact rounded.
+    pub(crate) fn scratch_bytes(self, operands: &Operands) -> usize {
         let half = matches!(operands.output(0).dtype, DType::F16 | DType::BF16);
-        if half { operands.elements() * size_of::<f32>() } else { 0 }
+        let is_copied = half || self.compute() != Compute::Strict;
+        if is_copied { operands.elements() * size_of::<f32>() } else { 0 }
     }
 }
 
@@ -83,9 +100,24 @@ fn check_float(op: &str, dtype: DType) -> Result<()> {
     Err(Error::TypeMismatch(format!("{op} needs a float type, not {dtype}; cast it first")))
 }
 
+/// The compute type of products of this type: there is a choice for f32 only.
+fn of_type(dtype: DType, compute: Compute) -> Compute {
+    if dtype == DType::F32 { compute } else { Compute::Strict }
+}
+
 impl Session {
     /// `[.., m, k] × [.., k, n] → [.., m, n]`; leading dimensions broadcast. Floats.
     pub fn matmul(&mut self, a: &Tensor, b: &Tensor, transposed: Transposed) -> Result<Tensor> {
+        self.matmul_as(a, b, (transposed, self.compute()))
+    }
+
+    /// As [`Self::matmul`], with another compute type than the session's.
+    pub(crate) fn matmul_as(
+        &mut self,
+        a: &Tensor,
+        b: &Tensor,
+        (transposed, compute): (Transposed, Compute),
+    ) -> Result<Tensor> {
         same_dtype("matmul", a, b)?;
         check_float("matmul", a.dtype())?;
         let (sa, sb) = (a.0.shape, b.0.shape);
@@ -105,7 +137,8 @@ impl Session {
         }
         let batch = Shape::new(batch_a)?.broadcast(&Shape::new(batch_b)?, "matmul")?;
         let shape = Shape::new(&[&*batch, &[m, n]].concat())?;
-        self.record(Op::Matrix(Matrix::MatMul(transposed)), &[a, b], Params::NONE, a.dtype(), shape)
+        let compute = of_type(a.dtype(), compute);
+        self.record(Op::Matrix(Matrix::MatMul { transposed, compute }), &[a, b], Params::NONE, a.dtype(), shape)
     }
 
     /// `activation(x · w + bias)`: `[n, i] × [i, o] (+ [o]) → [n, o]`. Floats.
@@ -139,6 +172,7 @@ impl Session {
             inputs.push(bias);
         }
         let shape = Shape::new(&[n, o])?;
-        self.record(Op::Matrix(Matrix::Linear { activation }), &inputs, Params::NONE, x.dtype(), shape)
+        let compute = of_type(x.dtype(), self.compute());
+        self.record(Op::Matrix(Matrix::Linear { activation, compute }), &inputs, Params::NONE, x.dtype(), shape)
     }
 }
