@@ -12,6 +12,7 @@ mod faults;
 mod kernels;
 mod memory;
 mod nvrtc;
+mod outputs;
 mod probing;
 pub(crate) mod real;
 mod residency;

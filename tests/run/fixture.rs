@@ -204,7 +204,7 @@ pub(super) fn made(instance: &Instance<'_>, rows: &[i64]) -> Made {
         }
     });
     let batch = RecordBatch::try_new(schema.to_arrow(), columns.collect()).unwrap();
-    Made { outputs: vec![vec![batch]], models: Vec::new() }
+    Made { outputs: vec![vec![batch]], ..Made::default() }
 }
 
 /// `square`: n² of each row, with the shard.

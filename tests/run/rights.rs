@@ -191,7 +191,7 @@ fn a_run_whose_rights_stay_commits_and_its_user_owns_what_it_created() {
 /// A component `prices` of `bob` with the proc `fit`, and a run of it that he asked for.
 fn prices_of_bob(shared: &Shared) -> RunId {
     let Folder { storage, catalog, runs, .. } = &shared.folder;
-    shared.folder.proc("prices", declare_fit, |_| Ok(Made { outputs: Vec::new(), models: Vec::new() }));
+    shared.folder.proc("prices", declare_fit, |_| Ok(Made::default()));
     own("bob", shared);
     let mut request = RunRequest::new("prices.fit").into();
     let rights = Rights::of(storage, Some("bob")).unwrap();
@@ -224,7 +224,7 @@ fn who_takes_the_name_of_a_component_has_no_right_to_the_runs_of_the_old_one() {
     shared.grant(Privilege::Admin, Object::Function("prices".into()));
     assert_eq!(may("ana"), Ok(()));
     catalog.drop_component("prices").unwrap();
-    shared.folder.proc("prices", declare_fit, |_| Ok(Made { outputs: Vec::new(), models: Vec::new() }));
+    shared.folder.proc("prices", declare_fit, |_| Ok(Made::default()));
     own("ana", &shared);
     assert_eq!(
         may("ana").unwrap_err(),
@@ -270,7 +270,7 @@ fn who_takes_the_name_of_a_user_has_no_right_to_its_runs_and_requests() {
                    this allows it: GRANT ADMIN ON FUNCTION prices.fit TO bob";
     assert_eq!(bob.run(&runs.status(run).unwrap().run).unwrap_err().to_string(), refused);
     catalog.drop_component("prices").unwrap();
-    shared.folder.proc("prices", declare_fit, |_| Ok(Made { outputs: Vec::new(), models: Vec::new() }));
+    shared.folder.proc("prices", declare_fit, |_| Ok(Made::default()));
     own("bob", &shared);
     let bob = Rights::of(storage, Some("bob")).unwrap();
     assert!(bob.run(&runs.status(run).unwrap().run).is_err(), "the old component is the folder owner's");
@@ -379,7 +379,7 @@ fn a_run_that_executes_while_the_owner_of_its_component_is_dropped_is_not_the_ne
     let wait = Mutex::new(wait);
     shared.folder.proc("prices", declare_fit, move |_| {
         wait.lock().unwrap().recv().unwrap();
-        Ok(Made { outputs: Vec::new(), models: Vec::new() })
+        Ok(Made::default())
     });
     own("bob", &shared);
     let run = runs.execute(RunRequest::new("prices.fit")).unwrap();
@@ -387,7 +387,7 @@ fn a_run_that_executes_while_the_owner_of_its_component_is_dropped_is_not_the_ne
     shared.users(|users| users.remove("bob"));
     shared.users(|users| users.create(UserKind::User, "bob", i64::MAX));
     catalog.drop_component("prices").unwrap();
-    shared.folder.proc("prices", declare_fit, |_| Ok(Made { outputs: Vec::new(), models: Vec::new() }));
+    shared.folder.proc("prices", declare_fit, |_| Ok(Made::default()));
     own("bob", &shared);
     let refused = "user `bob` may not look at or kill run 1, which is `owner`'s; component `prices` had another owner \
                    then; only the folder's owner may, without --user";
@@ -481,7 +481,7 @@ fn a_limit_that_the_folders_owner_lowered_holds_when_a_user_creates_the_componen
     };
     catalog.alter_proc("prices", "fit", &[ProcChange::Limit("handles".to_owned(), Some(7))]).unwrap();
     catalog.drop_component_as(&Rights::of(storage, Some("bob")).unwrap(), "prices").unwrap();
-    shared.folder.proc("prices", declare_fit, |_| Ok(Made { outputs: Vec::new(), models: Vec::new() }));
+    shared.folder.proc("prices", declare_fit, |_| Ok(Made::default()));
     assert_eq!(set(), Some(7));
     catalog.drop_component("prices").unwrap();
     assert_eq!(set(), None, "the owner takes it back with the component");

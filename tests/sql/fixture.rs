@@ -248,7 +248,7 @@ impl Backend for RustProcs {
                 "double" | "both" => {
                     let outputs = multiplied(&storage, &descriptor);
                     let rows = outputs.iter().map(|batch| batch.num_rows() as u64).sum();
-                    (Ok(Made { outputs: vec![outputs], models: Vec::new() }), rows)
+                    (Ok(Made { outputs: vec![outputs], ..Made::default() }), rows)
                 }
                 "endless" => {
                     while link.kill.check().is_ok() {

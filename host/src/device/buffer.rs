@@ -171,6 +171,29 @@ impl ColumnBuffer {
         Ok(())
     }
 
+    /// Overwrites bytes from `at` on with those of a buffer, on the device where that is
+    /// on the same. Only for columns of which no view was handed out.
+    pub fn overwrite(&mut self, at: usize, source: &Buffer) -> Result<()> {
+        if at.checked_add(source.len()).is_none_or(|end| end > self.len_bytes) {
+            let (asked, len) = (source.len(), self.len_bytes);
+            return Err(Error::OutOfRange(format!("{asked} bytes from {at} on lie outside a column of {len} bytes")));
+        }
+        match source.block.cuda() {
+            Some(cuda) if self.block.is_on(cuda) => {
+                let (from, to) = (address(source.as_ptr()), address(self.block.as_ptr().wrapping_add(at)));
+                cuda.run(|gpu| gpu.copy(from, to, source.len()))
+            }
+            // SAFETY: it fits, and nobody else has a view.
+            _ => unsafe { write(&self.block, at, &source.read()?) },
+        }
+    }
+
+    /// Forgets what comes after the first `len_bytes`. Only for columns of which no
+    /// view was handed out.
+    pub fn truncate(&mut self, len_bytes: usize) {
+        self.len_bytes = self.len_bytes.min(len_bytes);
+    }
+
     /// [`Error::DeviceLost`] when what was appended was lost with its device.
     pub fn check(&self) -> Result<()> {
         self.block.check()

@@ -200,6 +200,7 @@ fn finish(mut run: Run, result: Result<()>, measured: &Measured) -> InstanceOutc
         (ErrorCode::Cancelled, Err(stopped)) => stopped,
         _ => error,
     });
+    let (result, read_bytes) = read_back(&mut run.outputs, result);
     let synced = synced.elapsed();
     let stats = run.session.stats();
     let loaded_bytes: u64 = run.inputs.iter().map(|(_, view)| view.loaded_bytes()).sum();
@@ -215,6 +216,7 @@ fn finish(mut run: Run, result: Result<()>, measured: &Measured) -> InstanceOutc
         peak_device_bytes: run.quota.peak_bytes(),
         moved: Moved {
             inputs_bytes: run.moved.inputs_bytes + loaded_bytes,
+            outputs_bytes: run.moved.outputs_bytes + read_bytes,
             scalars_bytes: stats.scalars_bytes,
             checks_bytes: stats.checks_bytes,
             ..run.moved
@@ -228,6 +230,18 @@ fn finish(mut run: Run, result: Result<()>, measured: &Measured) -> InstanceOutc
         device: run.executor.device().name.clone(),
     };
     InstanceOutcome { result, outputs: run.outputs, saved_models: run.saved_models, receipt }
+}
+
+/// Brings what a completed instance made on a GPU to the host; bytes that came from
+/// there beside those that were counted as they moved.
+fn read_back(outputs: &mut [(String, OutputTable)], result: Result<()>) -> (Result<()>, u64) {
+    let mut read_bytes = 0;
+    let read = |(_, output): &mut (String, OutputTable)| {
+        read_bytes += output.read_back()?;
+        Ok(())
+    };
+    let result = result.and_then(|()| outputs.iter_mut().try_for_each(read));
+    (result, read_bytes)
 }
 
 fn ms(time: Duration) -> f64 {

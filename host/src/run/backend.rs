@@ -6,11 +6,11 @@ use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 
-use crate::base::{Error, Limits, Result, RunId, Schema};
+use crate::base::{Error, Limits, Result, RunId, Schema, SnapshotId};
 use crate::device::{KillSwitch, Quota};
 use crate::proc::{Observer, Receipt, SavedModel, Task};
 use crate::storage::{ComponentRecord, Snapshot, TableState};
-use crate::table::Shards;
+use crate::table::{KeptRows, Shards};
 
 /// What one instance is to do.
 #[derive(Clone)]
@@ -72,6 +72,20 @@ pub struct Made {
     pub outputs: Vec<Vec<RecordBatch>>,
     /// Models among those rows.
     pub models: Vec<SavedModel>,
+    /// The same rows of each output, as far as they are on a device still.
+    pub kept: Vec<KeptRows>,
+}
+
+/// Rows that a run added to a table, now that they are committed.
+pub struct Committed<'a> {
+    /// The snapshot that shows them.
+    pub snapshot: SnapshotId,
+    /// The table.
+    pub table: &'a str,
+    /// The shard they went to, unless they were dealt.
+    pub shard: Option<u32>,
+    /// What is on a device of them still, in their order.
+    pub kept: Vec<KeptRows>,
 }
 
 /// Takes the manifest of an instance, once.
@@ -86,6 +100,12 @@ pub trait Backend: Send + Sync {
     /// Starts an instance and returns; `done` is called when it has ended. Dropped
     /// without a call it fails the instance.
     fn start(&self, descriptor: Descriptor, link: InstanceLink, done: OnDone);
+
+    /// Is told what was committed, for whoever reads it next. What is not taken over
+    /// is given up.
+    fn committed(&self, rows: Committed<'_>) {
+        drop(rows);
+    }
 }
 
 impl Manifest {

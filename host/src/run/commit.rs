@@ -1,18 +1,20 @@
 //! The end of a run: all outputs and the record in one transaction of storage,
 //! after which neither kill nor deadline applies; or the record alone.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 
-use super::backend::Made;
+use super::backend::{Committed, Made};
 use super::live::{Live, RunStatus};
 use super::plan::{Destination, Output, RunPlan};
 use super::runs::Inner;
 use super::temporary;
-use crate::base::{Error, Result, Sharding, now_us};
+use crate::base::{Error, Result, Sharding, SnapshotId, now_us};
 use crate::catalog::{ExecutionMode, Object, Privilege, Rights};
 use crate::storage::{AppendTo, ModelRecord, Write};
+use crate::table::KeptRows;
 
 /// How often a commit is made again because another one created its table first.
 const ATTEMPTS: u32 = 4;
@@ -24,10 +26,10 @@ const TOGETHER: usize = 4096;
 const PIECE_BYTES: usize = 16 << 20;
 
 /// Appends what all instances made, in shard order, and ends the run.
-pub(super) fn commit(inner: &Inner, live: &Arc<Live>, plan: &RunPlan, made: &[Made]) -> Result<()> {
+pub(super) fn commit(inner: &Inner, live: &Arc<Live>, plan: &RunPlan, made: Vec<Made>) -> Result<()> {
     let mut attempt = 1;
     loop {
-        let mut write = stage(inner, live, plan, made)?;
+        let (mut write, placed) = stage(inner, live, plan, &made)?;
         if attempt == 1 {
             live.begin_commit()?;
         }
@@ -35,7 +37,8 @@ pub(super) fn commit(inner: &Inner, live: &Arc<Live>, plan: &RunPlan, made: &[Ma
         live.store(&concluded, &mut write);
         temporary::drop_with(live, &mut write);
         match write.commit() {
-            Ok(_) => {
+            Ok(snapshot) => {
+                publish(inner, plan, made, (snapshot, &placed));
                 note_finished(inner, live, &mut concluded);
                 live.end(concluded);
                 inner.dispatch.forget(live.id);
@@ -43,6 +46,32 @@ pub(super) fn commit(inner: &Inner, live: &Arc<Live>, plan: &RunPlan, made: &[Ma
             }
             Err(Error::Exists { kind: "table", .. }) if attempt < ATTEMPTS => attempt += 1,
             Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Rows of an instance that are appended.
+struct Placed {
+    /// The output's place.
+    output: usize,
+    instance: usize,
+    to: AppendTo,
+}
+
+/// Hands what is on a device still to the backend, by table and shard.
+fn publish(inner: &Inner, plan: &RunPlan, mut made: Vec<Made>, (snapshot, placed): (SnapshotId, &[Placed])) {
+    for (place, output) in plan.outputs.iter().enumerate() {
+        let mut parts: BTreeMap<Option<u32>, Vec<KeptRows>> = BTreeMap::new();
+        for rows in placed.iter().filter(|rows| rows.output == place) {
+            let shard = match rows.to {
+                AppendTo::Shard(shard) => Some(shard),
+                AppendTo::Deal => None,
+            };
+            let kept = made.get_mut(rows.instance).and_then(|made| made.kept.get_mut(place));
+            parts.entry(shard).or_default().push(kept.map(std::mem::take).unwrap_or_default());
+        }
+        for (shard, kept) in parts {
+            inner.backend.committed(Committed { snapshot, table: &output.table, shard, kept });
         }
     }
 }
@@ -88,7 +117,8 @@ pub(super) fn record_failures(inner: &Inner, runs: &[Arc<Live>], error: &Error) 
 }
 
 /// Writes the rows to files that nothing names yet.
-fn stage(inner: &Inner, live: &Live, plan: &RunPlan, made: &[Made]) -> Result<Write> {
+fn stage(inner: &Inner, live: &Live, plan: &RunPlan, made: &[Made]) -> Result<(Write, Vec<Placed>)> {
+    let mut placed = Vec::new();
     let proc = &live.resolved.proc;
     let mut write = inner.storage.begin();
     write.describe(&format!("proc:{}", proc.name), &format!("run {}", live.id));
@@ -114,13 +144,14 @@ fn stage(inner: &Inner, live: &Live, plan: &RunPlan, made: &[Made]) -> Result<Wr
                 output.destination.clone()
             }
         };
-        for (shard, rows) in (0..).zip(made) {
+        for ((instance, shard), rows) in (0..).zip(0..).zip(made) {
             let batches = rows.outputs.get(place).into_iter().flatten().filter(|batch| batch.num_rows() > 0);
             let mut batches = batches.peekable();
             if batches.peek().is_some() {
                 let pieces = batches.flat_map(in_pieces).map(|piece| live.check().map(|()| piece));
                 let to = placement(output, &destination, (proc.mode, plan.instances), shard);
                 write.append(&output.table, to, pieces)?;
+                placed.push(Placed { output: place, instance, to });
             }
         }
     }
@@ -136,7 +167,7 @@ fn stage(inner: &Inner, live: &Live, plan: &RunPlan, made: &[Made]) -> Result<Wr
             run: Some(live.id),
         });
     }
-    Ok(write)
+    Ok((write, placed))
 }
 
 /// The rows of a batch, few enough at a time for a kill to be seen in between.

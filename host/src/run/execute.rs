@@ -56,7 +56,7 @@ fn run(inner: &Arc<Inner>, live: &Arc<Live>, kill: &KillSwitch) -> Result<()> {
     drop(subscription);
     let made = made?;
     live.gathered();
-    commit::commit(inner, live, &plan, &made)
+    commit::commit(inner, live, &plan, made)
 }
 
 /// The place of a run whose instances have not started; given back whatever happens.

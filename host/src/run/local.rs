@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use super::backend::{Backend, Descriptor, InstanceLink, Made, Manifest, OnDone};
+use super::backend::{Backend, Committed, Descriptor, InstanceLink, Made, Manifest, OnDone};
 use super::checkpoints::StoredCheckpoints;
 use crate::base::{Limits, Result};
 use crate::catalog::Catalog;
@@ -67,6 +67,7 @@ impl LocalThreads {
         let budget = OutputBudget::new(descriptor.task.limits.output_bytes);
         let outputs = descriptor.outputs.into_iter().map(|(name, schema)| {
             let output = OutputTable::new(&name, schema, budget.clone())?.with_kill(link.kill.clone());
+            let output = output.on_device(self.0.tables.device(), &link.quota);
             Ok((name, output))
         });
         let storage = self.0.storage.clone();
@@ -103,6 +104,12 @@ impl Backend for LocalThreads {
         self.component(component, limits, kill).map(drop)
     }
 
+    fn committed(&self, rows: Committed<'_>) {
+        let Committed { snapshot, table, shard, kept } = rows;
+        // What is not published is loaded when it is read.
+        drop(self.0.tables.publish(snapshot, table, shard, kept));
+    }
+
     fn start(&self, descriptor: Descriptor, link: InstanceLink, done: OnDone) {
         let this = self.clone();
         let name = format!("run {}.{}", descriptor.task.run, descriptor.task.instance);
@@ -118,8 +125,12 @@ impl Backend for LocalThreads {
 fn manifest(instance: u32, outcome: InstanceOutcome) -> Manifest {
     let InstanceOutcome { result, outputs, saved_models, receipt, .. } = outcome;
     let made = result.and_then(|()| {
-        let outputs = outputs.into_iter().map(|(_, output)| output.into_batches());
-        Ok(Made { outputs: outputs.collect::<Result<_>>()?, models: saved_models })
+        let mut made = Made { models: saved_models, ..Made::default() };
+        for (_, mut output) in outputs {
+            made.kept.push(output.take_kept());
+            made.outputs.push(output.into_batches()?);
+        }
+        Ok(made)
     });
     Manifest { instance, made, receipt }
 }

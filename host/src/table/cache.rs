@@ -161,7 +161,7 @@ impl Tables {
     }
 
     /// The columns of a part, shared with other views of it.
-    fn resident(&self, source: &Source, tier: Tier) -> Arc<Resident> {
+    pub(super) fn resident(&self, source: &Source, tier: Tier) -> Arc<Resident> {
         let mut state = self.state();
         let state = &mut *state;
         let key = Key::of(source, tier);

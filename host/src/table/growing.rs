@@ -74,6 +74,31 @@ impl Growing {
         })
     }
 
+    /// A column of rows that are there, none of which lacks a value.
+    pub(super) fn of_rows(homes: &Homes, column: &Column, rows: u64, values: ColumnBuffer) -> Self {
+        Self {
+            column: column.clone(),
+            homes: homes.clone(),
+            home: homes.of(&column.column_type),
+            rows,
+            values,
+            offsets: None,
+            validity: None,
+            uploaded_bytes: 0,
+            nulls: BTreeMap::from([(rows, 0)]),
+        }
+    }
+
+    /// Appends rows that are there, none of which lacks a value.
+    pub(super) fn append_rows(&mut self, rows: u64, values: &Buffer) -> Result<()> {
+        self.values.append_buffer(values)?;
+        if let Some(validity) = &mut self.validity {
+            validity.append_present(usize::try_from(rows).unwrap_or_default())?;
+        }
+        self.grown(rows, 0);
+        Ok(())
+    }
+
     /// Rows so far.
     pub(super) fn rows(&self) -> u64 {
         self.rows

@@ -2,7 +2,8 @@
 //! growable buffer that is loaded from storage at first use and appended in
 //! place, so that a snapshot is a prefix of it and becomes a tensor without a
 //! copy; columns that cannot be tensors stay in the machine's memory. A [`TableView`] is what an instance sees; while it lives its columns
-//! are not evicted. An [`OutputTable`] holds the rows that an instance makes.
+//! are not evicted. An [`OutputTable`] holds the rows that an instance makes; what it wrote on a GPU
+//! stays there and is published after the commit.
 
 mod bytes;
 mod cache;
@@ -11,8 +12,10 @@ mod check;
 mod column;
 mod growing;
 mod home;
+mod kept;
 mod lease;
 mod output;
+mod publish;
 mod residency;
 mod resident;
 mod store;
@@ -21,6 +24,7 @@ mod view;
 pub use cache::{Shards, Tables};
 pub use cell::Cell;
 pub use column::{ColumnCopy, DeviceColumn};
+pub use kept::KeptRows;
 pub use output::{OutputBudget, OutputTable};
 pub use residency::Held;
 pub use store::RawColumn;

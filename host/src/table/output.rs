@@ -2,6 +2,7 @@
 //! store per column; every write is checked against the column's type and the
 //! reserved rows, and charged to the instance's limit `output_bytes` before
 //! memory is taken. At the end it becomes Arrow batches, mostly without a copy.
+//! What tensors write on a GPU stays there until then.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,9 +11,10 @@ use arrow::array::{ArrayRef, RecordBatch};
 
 use super::DeviceColumn;
 use super::cell::Cell;
+use super::kept::{KeptRows, Place};
 use super::store::{RawColumn, Store};
 use crate::base::{Column, DType, Error, Limits, Result, Schema};
-use crate::device::KillSwitch;
+use crate::device::{Buffer, Device, KillSwitch, Quota};
 
 /// Bytes of new rows between two looks at the kill switch.
 const STEP_BYTES: u64 = 16 << 20;
@@ -62,13 +64,25 @@ pub struct OutputTable {
     stores: Vec<Store>,
     budget: OutputBudget,
     kill: KillSwitch,
+    /// The GPU on which rows can stay.
+    place: Option<Place>,
+    /// Bytes that came from there.
+    read_bytes: u64,
 }
 
 impl OutputTable {
     /// An empty output with the columns of `schema`. `name` is used in messages.
     pub fn new(name: &str, schema: Schema, budget: OutputBudget) -> Result<Self> {
         let stores = schema.columns().iter().map(Store::new).collect::<Result<_>>()?;
-        Ok(Self { name: name.to_owned(), schema, rows: 0, stores, budget, kill: KillSwitch::new() })
+        let (name, kill) = (name.to_owned(), KillSwitch::new());
+        Ok(Self { name, schema, rows: 0, stores, budget, kill, place: None, read_bytes: 0 })
+    }
+
+    /// What tensors write stays on `device` until the end where that is a GPU, and
+    /// counts against the quota.
+    pub fn on_device(mut self, device: &Device, quota: &Quota) -> Self {
+        self.place = (!device.is_host()).then(|| Place { pool: Arc::clone(&device.pool), quota: quota.clone() });
+        self
     }
 
     /// Long calls end early once `kill` is thrown.
@@ -109,9 +123,10 @@ impl OutputTable {
         let (before, after) = (self.rows() * row_bytes, rows.saturating_mul(row_bytes));
         let rows = usize::try_from(rows).unwrap_or(usize::MAX);
         if rows <= self.rows {
+            let before_rows = self.rows;
             self.set_rows(rows);
             self.budget.release(before - after);
-            return Ok(());
+            return self.resize_on_device(before_rows);
         }
         self.budget.charge(after - before)?;
         let first = self.rows;
@@ -119,8 +134,17 @@ impl OutputTable {
         if grown.is_err() {
             self.set_rows(first);
             self.budget.release(after - before);
+            return grown;
         }
-        grown
+        self.resize_on_device(first)
+    }
+
+    /// Follows with values on a GPU.
+    fn resize_on_device(&mut self, before: usize) -> Result<()> {
+        for store in &mut self.stores {
+            self.read_bytes += store.resize_on_device(before, &self.kill)?;
+        }
+        Ok(())
     }
 
     /// Reserves further rows, which are paid for.
@@ -148,6 +172,7 @@ impl OutputTable {
         let (column, store) = self.at(index)?;
         let grown_bytes = store.check(column, data)?;
         self.make_room(index, grown_bytes)?;
+        self.settle(index)?;
         let (_, store) = self.at(index)?;
         store.write(start, data);
         Ok(())
@@ -157,6 +182,31 @@ impl OutputTable {
     /// tensor of this element type and shape, to be overwritten by the caller.
     /// The rows become valid.
     pub fn tensor_target(&mut self, index: usize, start: u64, dtype: DType, shape: &[usize]) -> Result<&mut [u8]> {
+        let (start, rows) = self.tensor_range(index, start, dtype, shape)?;
+        self.settle(index)?;
+        let (_, store) = self.at(index)?;
+        store.fixed_target(start, rows)
+    }
+
+    /// Overwrites the same rows with the `values` of a tensor on a GPU, which stay
+    /// there. False where they cannot, and nothing was done; `values` are not asked
+    /// for where this is known before.
+    pub fn keep_tensor(
+        &mut self,
+        (index, start): (usize, u64),
+        dtype: DType,
+        shape: &[usize],
+        values: impl FnOnce() -> Result<Buffer>,
+    ) -> Result<bool> {
+        let Some(place) = self.place.clone() else { return Ok(false) };
+        let (start, _) = self.tensor_range(index, start, dtype, shape)?;
+        let values = values()?;
+        let (_, store) = self.at(index)?;
+        store.keep(start, &values, &place)
+    }
+
+    /// The first row and their number, where a tensor of this type fits.
+    fn tensor_range(&mut self, index: usize, start: u64, dtype: DType, shape: &[usize]) -> Result<(usize, usize)> {
         let (column, _) = self.at(index)?;
         let Some((&rows, row_shape)) = shape.split_first() else {
             return Err(Error::TypeMismatch(format!("a scalar cannot be written to column `{}`", column.name)));
@@ -167,13 +217,11 @@ impl OutputTable {
                 column.name, column.column_type
             )));
         }
-        let start = self.range(index, start, rows as u64)?;
-        let (_, store) = self.at(index)?;
-        store.fixed_target(start, rows)
+        Ok((self.range(index, start, rows as u64)?, rows))
     }
 
     /// Overwrites rows of column `index` from `start` with all rows of `source`.
-    /// Answers how many bytes came from a GPU.
+    /// Answers how many bytes came from a GPU; none where they stay there.
     pub fn copy_from(&mut self, index: usize, start: u64, source: &DeviceColumn) -> Result<u64> {
         let (column, store) = self.at(index)?;
         if column.column_type != *source.column_type() {
@@ -187,10 +235,40 @@ impl OutputTable {
         let grown_bytes = store.check_copy(column, source)?;
         let start = self.range(index, start, source.rows())?;
         self.make_room(index, grown_bytes)?;
-        let kill = self.kill.clone();
+        let (kill, place) = (self.kill.clone(), self.place.clone());
+        let (_, store) = self.at(index)?;
+        if let Some(place) = place.filter(|_| source.is_on_gpu() && source.null_count() == 0)
+            && store.keep(start, source.values_buffer(), &place)?
+        {
+            return Ok(0);
+        }
+        self.settle(index)?;
         let (_, store) = self.at(index)?;
         store.copy_from(start, source, &kill)?;
         Ok(if source.is_on_gpu() { source.values_buffer().len() as u64 } else { 0 })
+    }
+
+    /// Brings the values of a column that are on a GPU to where they are written.
+    fn settle(&mut self, index: usize) -> Result<()> {
+        let kill = self.kill.clone();
+        let (_, store) = self.at(index)?;
+        self.read_bytes += store.settle(&kill)?;
+        Ok(())
+    }
+
+    /// Brings everything that is on a GPU to the host, where it stays as well. Answers
+    /// how many bytes came from there beside those that were told before.
+    pub fn read_back(&mut self) -> Result<u64> {
+        for store in &mut self.stores {
+            self.read_bytes += store.read_back(&self.kill)?;
+        }
+        Ok(self.read_bytes)
+    }
+
+    /// What is on a GPU still, after [`Self::read_back`]; gone from here.
+    pub fn take_kept(&mut self) -> KeptRows {
+        let columns = self.stores.iter_mut().map(Store::take_kept).collect();
+        KeptRows { rows: self.rows as u64, columns }
     }
 
     /// Pays for further bytes of text or blobs of a column and makes room for them.
@@ -222,6 +300,9 @@ impl OutputTable {
     /// The rows as Arrow batches with exactly the types of the schema; none when
     /// there are no rows.
     pub fn into_batches(mut self) -> Result<Vec<RecordBatch>> {
+        for index in 0..self.stores.len() {
+            self.settle(index)?;
+        }
         let schema = self.schema.to_arrow();
         let mut batches = Vec::new();
         for (start, rows) in self.chunks() {

@@ -11,7 +11,7 @@ use super::growing::Growing;
 use super::home::{Home, Tier};
 use super::{DeviceColumn, Tables};
 use crate::base::{Column, ColumnType, Error, Result};
-use crate::device::KillSwitch;
+use crate::device::{ColumnBuffer, KillSwitch};
 use crate::storage::{ScanOptions, Snapshot, Storage, TableState};
 
 /// The rows that a [`Resident`] holds.
@@ -53,6 +53,15 @@ struct Loaded {
 pub(super) struct Moved {
     pub(super) loaded_bytes: AtomicU64,
     pub(super) gathered_bytes: AtomicU64,
+}
+
+/// What was added to a part of a table by the commit that made its newest state.
+pub(super) struct Published<'a> {
+    pub(super) tables: &'a Tables,
+    pub(super) table: &'a TableState,
+    /// Rows of the part with those that were added.
+    pub(super) rows: u64,
+    pub(super) n_added: u64,
 }
 
 /// What a load needs beside its source.
@@ -150,6 +159,42 @@ impl Resident {
         let loaded = slot.insert(loading.extend(loaded, index)?);
         self.held(home).fetch_add(loaded.growing.capacity_bytes(), Ordering::Relaxed);
         loaded.growing.view(loading.rows)
+    }
+
+    /// Takes rows of column `index` over that were just added, if all rows before them
+    /// are there and nobody loads it now.
+    pub(super) fn publish(
+        &self,
+        index: usize,
+        published: &Published<'_>,
+        added: Vec<(u64, ColumnBuffer)>,
+    ) -> Result<()> {
+        let Published { tables, table, rows, n_added } = published;
+        let (Some(slot), Some(column)) = (self.columns.get(index), table.schema.columns().get(index)) else {
+            return Ok(());
+        };
+        let Ok(mut slot) = slot.try_lock() else { return Ok(()) };
+        let known = slot.as_ref().map_or(0, |loaded| loaded.growing.rows());
+        let is_lost = slot.as_ref().is_some_and(|loaded| loaded.growing.is_lost());
+        // Rows that are not there lie after those that are: just as many are new.
+        if is_lost || known + n_added != *rows {
+            return Ok(());
+        }
+        // What is taken out here is put back whole or not at all.
+        let mut growing = slot.take().map(|loaded| loaded.growing);
+        let held_bytes = growing.as_ref().map_or(0, Growing::capacity_bytes);
+        self.held(Home::Device).fetch_sub(held_bytes, Ordering::Relaxed);
+        for (rows, values) in added {
+            match &mut growing {
+                None => growing = Some(Growing::of_rows(tables.homes(), column, rows, values)),
+                Some(growing) => growing.append_rows(rows, &values.view())?,
+            }
+        }
+        if let Some(growing) = growing {
+            self.held(Home::Device).fetch_add(growing.capacity_bytes(), Ordering::Relaxed);
+            *slot = Some(Loaded { growing, next_row_id: table.next_row_id });
+        }
+        Ok(())
     }
 
     /// Column `index` if it is on the device up to a row id.

@@ -5,9 +5,10 @@ use arrow::buffer::{BooleanBuffer, Buffer, NullBuffer};
 use arrow::datatypes::DataType;
 
 use super::bytes::{Bytes, reserve};
+use super::kept::{DeviceRows, Place};
 use super::{DeviceColumn, check};
 use crate::base::{Column, ColumnType, DType, Error, Result};
-use crate::device::KillSwitch;
+use crate::device::{Buffer as DeviceBuffer, ColumnBuffer, KillSwitch};
 
 /// Rows of one column in the layout of `buffers` in `wit/types.wit`.
 #[derive(Clone, Copy, Debug)]
@@ -45,6 +46,10 @@ pub(super) struct Store {
     /// One byte per row, when the column is nullable.
     present: Option<Vec<u8>>,
     rows: usize,
+    /// Values of all rows on a GPU; then those here are zeros until they are read.
+    on_device: Option<DeviceRows>,
+    /// Whether values were written here.
+    is_written: bool,
 }
 
 #[derive(Debug)]
@@ -77,7 +82,8 @@ impl Store {
             }
             _ => Values::Spans { spans: Vec::new(), bytes: Vec::new() },
         };
-        Ok(Self { values, present: column.nullable.then(Vec::new), rows: 0 })
+        let present = column.nullable.then(Vec::new);
+        Ok(Self { values, present, rows: 0, on_device: None, is_written: false })
     }
 
     /// Bytes that each reserved row takes, without the bytes of spans.
@@ -170,8 +176,70 @@ impl Store {
         }
     }
 
+    /// Overwrites rows from `start` on with values on a GPU, which stay there; not
+    /// where the column has values here, or there is no room.
+    pub(super) fn keep(&mut self, start: usize, values: &DeviceBuffer, place: &Place) -> Result<bool> {
+        let Values::Fixed { width, .. } = &self.values else { return Ok(false) };
+        if self.on_device.is_none() && !self.is_written && self.rows > 0 {
+            self.on_device = DeviceRows::new(place, self.rows * width)?;
+        }
+        let Some(on_device) = &mut self.on_device else { return Ok(false) };
+        on_device.write(start * width, values)?;
+        let rows = values.len() / (*width).max(1);
+        self.mark_present(start, rows);
+        Ok(true)
+    }
+
+    /// Brings values that are on a GPU here; their bytes.
+    pub(super) fn read_back(&mut self, kill: &KillSwitch) -> Result<u64> {
+        let (Some(on_device), Values::Fixed { width, bytes }) = (&self.on_device, &mut self.values) else {
+            return Ok(0);
+        };
+        let target = bytes.get_mut(0, self.rows * *width);
+        let target = target.ok_or_else(|| Error::Internal("an output column shorter than its rows".into()))?;
+        on_device.read_into(target, kill)?;
+        self.is_written = true;
+        Ok(target.len() as u64)
+    }
+
+    /// The same for good: from now on the column is written here.
+    pub(super) fn settle(&mut self, kill: &KillSwitch) -> Result<u64> {
+        let moved = self.read_back(kill)?;
+        self.on_device = None;
+        Ok(moved)
+    }
+
+    /// After [`Self::resize`], for values on a GPU; bytes that had to come here
+    /// because there is no room.
+    pub(super) fn resize_on_device(&mut self, before: usize, kill: &KillSwitch) -> Result<u64> {
+        let (Some(on_device), Values::Fixed { width, bytes }) = (&mut self.on_device, &mut self.values) else {
+            return Ok(0);
+        };
+        if on_device.resize(self.rows * *width)? {
+            return Ok(0);
+        }
+        let target = bytes.get_mut(0, before.min(self.rows) * *width).unwrap_or_default();
+        on_device.read_into(target, kill)?;
+        let moved = target.len() as u64;
+        (self.on_device, self.is_written) = (None, true);
+        Ok(moved)
+    }
+
+    /// Values that are on a GPU still, where no row lacks one.
+    pub(super) fn take_kept(&mut self) -> Option<ColumnBuffer> {
+        let has_all = self.present.as_ref().is_none_or(|present| present.iter().all(|byte| *byte != 0));
+        self.on_device.take().filter(|_| has_all && self.is_written).map(DeviceRows::into_bytes)
+    }
+
+    fn mark_present(&mut self, start: usize, rows: usize) {
+        if let Some(present) = &mut self.present {
+            present.iter_mut().skip(start).take(rows).for_each(|byte| *byte = 1);
+        }
+    }
+
     /// Overwrites checked rows.
     pub(super) fn write(&mut self, start: usize, data: &RawColumn<'_>) {
+        self.is_written = true;
         let rows = usize::try_from(data.rows).unwrap_or_default();
         match &mut self.values {
             Values::Fixed { width, bytes } => {
@@ -198,9 +266,8 @@ impl Store {
 
     /// The bytes of `rows` rows from `start`, which become present.
     pub(super) fn fixed_target(&mut self, start: usize, rows: usize) -> Result<&mut [u8]> {
-        if let Some(present) = &mut self.present {
-            present.iter_mut().skip(start).take(rows).for_each(|byte| *byte = 1);
-        }
+        self.mark_present(start, rows);
+        self.is_written = true;
         match &mut self.values {
             Values::Fixed { width, bytes } => bytes.get_mut(start * *width, (start + rows) * *width),
             _ => None,

@@ -126,6 +126,10 @@ impl tensors::HostTensor for State {
                 return Err(Error::Internal("an input among the outputs".into()));
             };
             let (_, output) = outputs.get_mut(at).ok_or_else(|| Error::Internal("no such output".into()))?;
+            let rows = (column.index, start);
+            if output.keep_tensor(rows, tensor.dtype(), tensor.shape(), || session.buffer(tensor))? {
+                return Ok(0);
+            }
             let bytes = output.tensor_target(column.index, start, tensor.dtype(), tensor.shape())?;
             session.read_into(tensor, bytes)?;
             Ok(bytes.len() as u64)
