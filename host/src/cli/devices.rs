@@ -5,9 +5,8 @@ use clap::Args;
 
 use super::context::Context;
 use super::output::{Align, Grid, bytes, count};
-use super::report::unexpected;
 use crate::device::{Listed, Use, list};
-use crate::server::{Reply, Request};
+use crate::server::Request;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -62,8 +61,5 @@ impl Devices {
 
 /// The devices with what the folder's holder uses of them.
 fn of_folder(context: &Context) -> Result<Vec<Listed>> {
-    match context.asking_connection()?.call(Request::Devices, Vec::new(), &mut |_| Ok(()))? {
-        Reply::Devices(devices) => Ok(devices),
-        other => Err(unexpected(&other)),
-    }
+    Ok(context.asking_connection()?.ask(Request::Devices)?.devices()?)
 }

@@ -9,10 +9,10 @@ use clap::{ArgGroup, Args, ValueEnum};
 use super::context::Context;
 use super::interrupt;
 use super::output::{bytes, count, duration};
-use super::report::{Interrupted, unexpected};
+use super::report::Interrupted;
 use crate::base::Error;
-use crate::database::{Import as Request, ImportDone, ImportMode};
-use crate::server::{Event, Reply, Request as AnyRequest, Role};
+use crate::database::{ImportDone, ImportMode, ImportRequest};
+use crate::server::{Event, Request, Role};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -96,11 +96,11 @@ impl Import {
         Ok(context.print(&summary(&done))?)
     }
 
-    fn request(self) -> Result<Request> {
+    fn request(self) -> Result<ImportRequest> {
         let absolute = |file: &PathBuf| {
             std::path::absolute(file).with_context(|| format!("cannot find the folder of {}", file.display()))
         };
-        Ok(Request {
+        Ok(ImportRequest {
             files: self.files.iter().map(absolute).collect::<Result<_>>()?,
             table: self.table,
             mode: match (self.append, self.replace) {
@@ -123,27 +123,23 @@ impl Import {
 }
 
 /// Sends an import and draws its progress.
-pub(crate) fn import(context: &Context, request: Request) -> Result<ImportDone> {
+pub(crate) fn import(context: &Context, request: ImportRequest) -> Result<ImportDone> {
     let mut progress = context.progress(&format!("importing {}", request.table));
-    let reply =
-        context.creating_connection(Role::Command)?.call(AnyRequest::Import(request), Vec::new(), &mut |event| {
-            if interrupt::asked() {
-                return Err(Error::Killed { by: None });
-            }
-            if let Event::Rows { rows, total } = event {
-                let fraction = total.map(|total| rows as f64 / total.max(1) as f64);
-                progress.set(fraction, &format!("{} rows", count(rows)));
-            }
-            Ok(())
-        });
+    let reply = context.creating_connection(Role::Command)?.call(Request::Import(request), Vec::new(), &mut |event| {
+        if interrupt::asked() {
+            return Err(Error::Killed { by: None });
+        }
+        if let Event::Rows { rows, total } = event {
+            let fraction = total.map(|total| rows as f64 / total.max(1) as f64);
+            progress.set(fraction, &format!("{} rows", count(rows)));
+        }
+        Ok(())
+    });
     progress.finish();
     if reply.is_err() && interrupt::asked() {
         return Err(Interrupted.into());
     }
-    match reply? {
-        Reply::Imported(done) => Ok(done),
-        other => Err(unexpected(&other)),
-    }
+    Ok(reply?.imported()?)
 }
 
 /// `60,000 rows into table digits from 9.5 MiB in 0.19 s, 315,789 rows/s`, its

@@ -6,7 +6,7 @@ use super::context::Context;
 use super::interrupt;
 use super::output::Paint;
 use crate::base::Error;
-use crate::server::{Failure, Reply};
+use crate::server::Failure;
 
 /// Why a command ends that did what it was asked to do: to stop.
 #[derive(Debug, thiserror::Error)]
@@ -56,9 +56,4 @@ fn closed_by_reader(error: &anyhow::Error) -> bool {
     error
         .chain()
         .any(|cause| cause.downcast_ref::<std::io::Error>().is_some_and(|e| e.kind() == std::io::ErrorKind::BrokenPipe))
-}
-
-/// The error for a reply of another kind than the request's: a fault of ours.
-pub(crate) fn unexpected(reply: &Reply) -> anyhow::Error {
-    Error::Internal(format!("a reply of another kind: {reply:?}")).into()
 }

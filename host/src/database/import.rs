@@ -14,7 +14,7 @@ use crate::sql::{self, Progress};
 /// Files to read into a table.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Import {
+pub struct ImportRequest {
     /// The files, absolute.
     pub files: Vec<PathBuf>,
     /// The table.
@@ -80,7 +80,7 @@ impl Database {
     /// Reads files into a table; `progress` is told of the rows read.
     pub fn import(
         &self,
-        import: &Import,
+        import: &ImportRequest,
         rights: &Rights,
         progress: &mut dyn FnMut(Progress) -> Result<()>,
     ) -> Result<ImportDone> {
@@ -106,7 +106,7 @@ impl Database {
 }
 
 /// Refuses what cannot be done with a table that exists, in words that help.
-fn refuse(import: &Import, sharding: &str) -> Result<()> {
+fn refuse(import: &ImportRequest, sharding: &str) -> Result<()> {
     let table = &import.table;
     let divides = import.shards.is_some() || import.replicated || !import.shard_by.is_empty();
     match import.mode {
@@ -120,7 +120,7 @@ fn refuse(import: &Import, sharding: &str) -> Result<()> {
     }
 }
 
-fn planned(import: &Import) -> Result<sql::Import> {
+fn planned(import: &ImportRequest) -> Result<sql::Import> {
     let classes = import.one_hot_classes.map(usize::try_from).transpose();
     Ok(sql::Import {
         table: import.table.clone(),

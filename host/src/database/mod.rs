@@ -10,7 +10,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use import::{Import, ImportDone, ImportMode};
+pub use import::{ImportDone, ImportMode, ImportRequest};
 pub use models::{Model, ModelRef};
 
 use crate::base::{Error, Limits, Result, RunId};

@@ -159,6 +159,11 @@ impl Connection {
         }
     }
 
+    /// Sends a request whose reply says everything.
+    pub fn ask(&self, request: Request) -> Result<Reply, Failure> {
+        self.call(request, Vec::new(), &mut |_| Ok(()))
+    }
+
     /// Sends a request, with `body` where it has one, and gives its events to
     /// `sink`. An error of the sink ends the request.
     pub fn call(&self, request: Request, body: Vec<u8>, sink: Sink<'_>) -> Result<Reply, Failure> {

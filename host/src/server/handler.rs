@@ -8,7 +8,7 @@ use super::access;
 use super::protocol::{Event, Reply, Request, ResultQuery, RunQuery};
 use super::view::{ComponentView, LogView, RunView, StartupView};
 use crate::base::{Error, Result, RunId};
-use crate::database::{Database, Import};
+use crate::database::{Database, ImportRequest};
 use crate::run::{LogBounds, RunResults, RunStatus};
 use crate::sql::{Answer, Caller, Watch};
 use crate::storage::{ComponentRecord, RunFilter, RunRecord, Versions};
@@ -124,7 +124,7 @@ fn sql(database: &Database, text: &str, caller: &Caller, sink: Sink<'_>) -> Resu
     Ok(Reply::Done)
 }
 
-fn import(database: &Database, import: &Import, caller: &Caller, sink: Sink<'_>) -> Result<Reply> {
+fn import(database: &Database, import: &ImportRequest, caller: &Caller, sink: Sink<'_>) -> Result<Reply> {
     let mut told = Instant::now();
     let done = database.import(import, &caller.rights, &mut |progress| {
         caller.watch.check()?;

@@ -13,6 +13,7 @@ mod handler;
 mod holder;
 mod lock;
 mod protocol;
+mod reply;
 mod socket;
 mod view;
 mod wire;

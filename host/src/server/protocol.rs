@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::view::{ComponentView, CreatedView, LogView, RunView, StartupView};
 use crate::base::{Error, RunId};
 use crate::catalog::ProcChange;
-use crate::database::{Import, ImportDone, Model, ModelRef};
+use crate::database::{ImportDone, ImportRequest, Model, ModelRef};
 use crate::device::Listed;
 use crate::proc::ComponentRequest;
 use crate::run::{KillTarget, RunRequest, Sweep, SweepStatus};
@@ -117,7 +117,7 @@ pub enum Request {
     /// Names that a shell completes.
     Names,
     /// Reads files into a table. Events: progress.
-    Import(Import),
+    Import(ImportRequest),
     /// Stores the component in the body.
     CreateComponent(ComponentRequest),
     /// Lets a version of a component answer to its name.

@@ -20,7 +20,7 @@ use crate::cli::output::{bytes, count, duration, percent};
 use crate::cli::proc::{check, create, follow, start};
 use crate::cli::report::Interrupted;
 use crate::cli::sql::query;
-use crate::database::{Import, ImportMode};
+use crate::database::{ImportMode, ImportRequest};
 use crate::proc::ComponentRequest;
 use crate::run::{InputRef, RunRequest};
 use crate::server::{Role, RunView};
@@ -203,14 +203,14 @@ fn ingest(context: &Context, table: &str, [images, labels]: [PathBuf; 2]) -> Res
         |file: PathBuf| std::path::absolute(&file).with_context(|| format!("cannot find {}", file.display()));
     let done = import(
         context,
-        Import {
+        ImportRequest {
             files: vec![absolute(images)?, absolute(labels)?],
             table: table.to_owned(),
             mode: ImportMode::Replace,
             names: Some(["id", "data", "onehot_label", "readable_label"].map(str::to_owned).to_vec()),
             ids: true,
             one_hot_classes: u32::try_from(DIGITS).ok(),
-            ..Import::default()
+            ..ImportRequest::default()
         },
     )?;
     let rate = (done.rows as f64 / done.seconds.max(1e-6)) as u64;

@@ -5,8 +5,7 @@ use clap::Args;
 
 use super::export::ModelArgs;
 use crate::cli::context::Context;
-use crate::cli::report::unexpected;
-use crate::server::{Reply, Request};
+use crate::server::Request;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -24,10 +23,7 @@ pub(crate) struct Delete {
 impl Delete {
     pub(crate) fn run(self, context: &Context) -> Result<()> {
         let request = Request::DeleteModel(self.model.into_ref());
-        let models = match context.connection()?.call(request, Vec::new(), &mut |_| Ok(()))? {
-            Reply::Models(models) => models,
-            other => return Err(unexpected(&other)),
-        };
+        let models = context.connection()?.ask(request)?.models()?;
         for model in models {
             match context.json {
                 true => context.print_json(&serde_json::json!({ "deleted": model }))?,

@@ -5,12 +5,12 @@ use std::path::PathBuf;
 use anyhow::{Result, bail};
 use clap::Args;
 
+use crate::base::Error;
 use crate::cli::context::Context;
 use crate::cli::output::bytes;
-use crate::cli::report::unexpected;
 use crate::database::{Model, ModelRef};
 use crate::proc::build::write_whole;
-use crate::server::{Event, Reply, Request};
+use crate::server::{Event, Request};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -79,11 +79,6 @@ pub(crate) fn fetch(context: &Context, model: ModelArgs) -> Result<(Model, Vec<u
             }
             Ok(())
         })?;
-    match reply {
-        Reply::Models(models) => match models.into_iter().next() {
-            Some(view) => Ok((view, file)),
-            None => Err(unexpected(&Reply::Models(Vec::new()))),
-        },
-        other => Err(unexpected(&other)),
-    }
+    let model = reply.models()?.into_iter().next();
+    Ok((model.ok_or_else(|| Error::Internal("a reply without the model".into()))?, file))
 }

@@ -9,9 +9,8 @@ use anyhow::Result;
 use clap::Subcommand;
 
 use super::context::Context;
-use super::report::unexpected;
 use crate::database::Model;
-use crate::server::{Reply, Request};
+use crate::server::Request;
 
 /// List, export and delete models
 #[derive(Debug, Subcommand)]
@@ -36,8 +35,5 @@ impl ModelCommand {
 
 /// All models, oldest first.
 fn models(context: &Context) -> Result<Vec<Model>> {
-    match context.asking_connection()?.call(Request::Models, Vec::new(), &mut |_| Ok(()))? {
-        Reply::Models(models) => Ok(models),
-        other => Err(unexpected(&other)),
-    }
+    Ok(context.asking_connection()?.ask(Request::Models)?.models()?)
 }

@@ -4,8 +4,7 @@ use anyhow::Result;
 use clap::Args;
 
 use crate::cli::context::Context;
-use crate::cli::report::unexpected;
-use crate::server::{Reply, Request};
+use crate::server::Request;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -27,10 +26,7 @@ pub(crate) struct Activate {
 impl Activate {
     pub(crate) fn run(self, context: &Context) -> Result<()> {
         let request = Request::ActivateComponent { name: self.component, version: self.version.into() };
-        let components = match context.connection()?.call(request, Vec::new(), &mut |_| Ok(()))? {
-            Reply::Components(components) => components,
-            other => return Err(unexpected(&other)),
-        };
+        let components = context.connection()?.ask(request)?.components()?;
         if context.json {
             return context.print_json(&components.first());
         }

@@ -6,8 +6,7 @@ use clap::Args;
 use crate::catalog::ProcChange;
 use crate::cli::args::LimitArg;
 use crate::cli::context::Context;
-use crate::cli::report::unexpected;
-use crate::server::{Reply, Request};
+use crate::server::Request;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -76,10 +75,7 @@ impl Alter {
         let limits = self.limits.into_iter().map(|LimitChange(name, value)| ProcChange::Limit(name, value));
         let changes: Vec<ProcChange> = bound.into_iter().chain(limits).collect();
         let request = Request::AlterProc { proc: self.proc, changes: changes.clone() };
-        let proc = match context.connection()?.call(request, Vec::new(), &mut |_| Ok(()))? {
-            Reply::Proc(proc) => proc,
-            other => return Err(unexpected(&other)),
-        };
+        let proc = context.connection()?.ask(request)?.proc()?;
         if context.json {
             return context.print_json(&json(&proc, &changes));
         }

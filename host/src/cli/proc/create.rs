@@ -10,9 +10,8 @@ use super::inspect::{read_component, report};
 use crate::catalog::Activation;
 use crate::cli::args::{CreationLimitArg, Pair};
 use crate::cli::context::Context;
-use crate::cli::report::unexpected;
 use crate::proc::{CodeCache, ComponentRequest, Purpose};
-use crate::server::{CreatedView, Reply, Request, Role};
+use crate::server::{CreatedView, Request, Role};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -96,8 +95,5 @@ pub(crate) fn create(context: &Context, request: ComponentRequest, bytes: Vec<u8
     let connection = context.creating_connection(Role::Brief)?;
     let reply = connection.call(Request::CreateComponent(request), bytes, &mut |_| Ok(()))?;
     progress.finish();
-    match reply {
-        Reply::Created(created) => Ok(*created),
-        other => Err(unexpected(&other)),
-    }
+    Ok(*reply.created()?)
 }

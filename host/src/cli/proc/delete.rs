@@ -27,7 +27,7 @@ impl Delete {
     pub(crate) fn run(self, context: &Context) -> Result<()> {
         let version = self.version.map(u64::from);
         let request = Request::DropComponent { name: self.component.clone(), version };
-        context.connection()?.call(request, Vec::new(), &mut |_| Ok(()))?;
+        context.connection()?.ask(request)?;
         let which = version.map(|version| format!(" version {version}")).unwrap_or_default();
         match context.json {
             true => context.print_json(&serde_json::json!({ "deleted": self.component, "version": version })),

@@ -13,10 +13,10 @@ use crate::cli::args::{LimitArg, Pair, parse_duration};
 use crate::cli::context::Context;
 use crate::cli::interrupt;
 use crate::cli::output::Progress;
-use crate::cli::report::{Interrupted, unexpected};
+use crate::cli::report::Interrupted;
 use crate::cli::run::{goes_on, kill, log_line, plain, receipts};
 use crate::run::{Bytes, InputRef, KillTarget, OnFailure, RunRequest};
-use crate::server::{Connection, Event, Reply, Request, Role, RunView};
+use crate::server::{Connection, Event, Request, Role, RunView};
 use crate::storage::RunState;
 
 const EXAMPLES: &str = "\
@@ -172,10 +172,7 @@ impl Execute {
 
 /// Stores a run for every start of a server.
 fn store(context: &Context, request: RunRequest) -> Result<()> {
-    let stored = match context.connection()?.call(Request::AddStartup(request), Vec::new(), &mut |_| Ok(()))? {
-        Reply::Startups(stored) => stored,
-        other => return Err(unexpected(&other)),
-    };
+    let stored = context.connection()?.ask(Request::AddStartup(request))?.startups()?;
     let Some(added) = stored.last() else { return Ok(()) };
     if context.json {
         return context.print_json(added);
@@ -187,10 +184,7 @@ fn store(context: &Context, request: RunRequest) -> Result<()> {
 
 /// Starts a run.
 pub(crate) fn start(connection: &Connection, request: RunRequest) -> Result<RunId> {
-    match connection.call(Request::Execute(request), Vec::new(), &mut |_| Ok(()))? {
-        Reply::Started(run) => Ok(run),
-        other => Err(unexpected(&other)),
-    }
+    Ok(connection.ask(Request::Execute(request))?.started()?)
 }
 
 /// Shows a run until it ends: a bar, its log above it. Ctrl-C kills the run, unless
@@ -229,10 +223,7 @@ pub(crate) fn follow(
         context.note(&goes_on(&KillTarget::Run(run)));
         return Err(Interrupted.into());
     }
-    match reply? {
-        Reply::Run(view) => Ok(*view),
-        other => Err(unexpected(&other)),
-    }
+    Ok(*reply?.run()?)
 }
 
 /// The status line, with the state where that says more.

@@ -5,8 +5,7 @@ use clap::Args;
 
 use crate::cli::context::Context;
 use crate::cli::output::{Align, Grid, bytes, since};
-use crate::cli::report::unexpected;
-use crate::server::{ComponentView, Reply, Request};
+use crate::server::{ComponentView, Request};
 use crate::storage::Versions;
 
 /// Digits of a sha256 that tell versions apart.
@@ -31,10 +30,7 @@ impl List {
     pub(crate) fn run(self, context: &Context) -> Result<()> {
         let which = if self.versions { Versions::Kept } else { Versions::Active };
         let request = Request::Components { which };
-        let components = match context.asking_connection()?.call(request, Vec::new(), &mut |_| Ok(()))? {
-            Reply::Components(components) => components,
-            other => return Err(unexpected(&other)),
-        };
+        let components = context.asking_connection()?.ask(request)?.components()?;
         if context.json {
             return context.print_json(&components);
         }

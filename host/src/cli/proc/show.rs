@@ -7,8 +7,7 @@ use crate::catalog::ProcSpec;
 use crate::catalog::spec::OutputColumn;
 use crate::cli::context::Context;
 use crate::cli::output::{Paint, bytes, timestamp};
-use crate::cli::report::unexpected;
-use crate::server::{ComponentView, Reply, Request};
+use crate::server::{ComponentView, Request};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -27,10 +26,7 @@ pub(crate) struct Show {
 impl Show {
     pub(crate) fn run(self, context: &Context) -> Result<()> {
         let request = Request::Component { name: self.name };
-        let components = match context.asking_connection()?.call(request, Vec::new(), &mut |_| Ok(()))? {
-            Reply::Components(components) => components,
-            other => return Err(unexpected(&other)),
-        };
+        let components = context.asking_connection()?.ask(request)?.components()?;
         if context.json {
             return context.print_json(&components.first());
         }

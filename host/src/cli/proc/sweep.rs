@@ -10,10 +10,10 @@ use crate::cli::args::Pair;
 use crate::cli::context::Context;
 use crate::cli::interrupt;
 use crate::cli::output::{count, duration};
-use crate::cli::report::{Interrupted, unexpected};
+use crate::cli::report::Interrupted;
 use crate::cli::run::{goes_on, kill};
 use crate::run::{KillTarget, RunRequest, Sweep, SweepStatus};
-use crate::server::{Connection, Event, Reply, Request};
+use crate::server::{Connection, Event, Request};
 
 /// The parameters of one run.
 type Point = Vec<(String, String)>;
@@ -140,10 +140,7 @@ fn quoted_cell(text: &str) -> Option<(String, Option<&str>)> {
 
 /// Starts a sweep.
 pub(super) fn start(connection: &Connection, request: RunRequest, points: Vec<Point>) -> Result<SweepStatus> {
-    match connection.call(Request::Sweep(Sweep { request, points }), Vec::new(), &mut |_| Ok(()))? {
-        Reply::Sweep(status) => Ok(status),
-        other => Err(unexpected(&other)),
-    }
+    Ok(connection.ask(Request::Sweep(Sweep { request, points }))?.sweep()?)
 }
 
 /// Shows a sweep until all runs have ended, then its summary. Ctrl-C kills the runs,
@@ -174,10 +171,7 @@ pub(super) fn follow(context: &Context, connection: &Connection, started: &Sweep
         context.note(&goes_on(&KillTarget::Tag(started.tag.clone())));
         return Err(Interrupted.into());
     }
-    let status = match reply? {
-        Reply::Sweep(status) => status,
-        other => return Err(unexpected(&other)),
-    };
+    let status = reply?.sweep()?;
     let took = begun.elapsed();
     if context.json {
         let seconds = took.as_secs_f64();

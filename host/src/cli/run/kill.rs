@@ -6,9 +6,8 @@ use clap::Args;
 use crate::base::RunId;
 use crate::cli::args::parse_run;
 use crate::cli::context::Context;
-use crate::cli::report::unexpected;
 use crate::run::KillTarget;
-use crate::server::{Connection, Reply, Request};
+use crate::server::{Connection, Request};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -39,7 +38,7 @@ pub(crate) struct Kill {
 impl Kill {
     pub(crate) fn run(self, context: &Context) -> Result<()> {
         if let Some(id) = self.startup {
-            context.connection()?.call(Request::RemoveStartup { id }, Vec::new(), &mut |_| Ok(()))?;
+            context.connection()?.ask(Request::RemoveStartup { id })?;
             return match context.json {
                 true => context.print_json(&serde_json::json!({ "cancelled": id })),
                 false => Ok(context.print(&format!("cancelled {id}\n"))?),
@@ -73,10 +72,7 @@ impl Kill {
 
 /// Kills runs; answers which.
 pub(crate) fn kill(connection: &Connection, target: KillTarget, by: String) -> Result<Vec<RunId>> {
-    match connection.call(Request::Kill { target, by }, Vec::new(), &mut |_| Ok(()))? {
-        Reply::Killed(runs) => Ok(runs),
-        other => Err(unexpected(&other)),
-    }
+    Ok(connection.ask(Request::Kill { target, by })?.killed()?)
 }
 
 /// What is said after Ctrl-C of runs that a server executes.

@@ -8,8 +8,7 @@ use clap::Args;
 use super::painted_state;
 use crate::cli::context::Context;
 use crate::cli::output::{Align, Grid, duration, percent, since};
-use crate::cli::report::unexpected;
-use crate::server::{Reply, Request, RunQuery, RunView};
+use crate::server::{Request, RunQuery, RunView};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -45,10 +44,7 @@ impl List {
         }
         let is_all = self.state.is_none() && self.proc.is_none() && self.tag.is_none();
         let query = RunQuery { state: self.state, proc: self.proc, tag: self.tag, limit: Some(self.limit) };
-        let runs = match context.asking_connection()?.call(Request::Runs(query), Vec::new(), &mut |_| Ok(()))? {
-            Reply::Runs(runs) => runs,
-            other => return Err(unexpected(&other)),
-        };
+        let runs = context.asking_connection()?.ask(Request::Runs(query))?.runs()?;
         if context.json {
             return context.print_json(&runs);
         }
@@ -85,10 +81,7 @@ impl List {
 
 /// Lists what is executed whenever a server opens the folder.
 fn list_startups(context: &Context) -> Result<()> {
-    let stored = match context.asking_connection()?.call(Request::Startups, Vec::new(), &mut |_| Ok(()))? {
-        Reply::Startups(stored) => stored,
-        other => return Err(unexpected(&other)),
-    };
+    let stored = context.asking_connection()?.ask(Request::Startups)?.startups()?;
     if context.json {
         return context.print_json(&stored);
     }

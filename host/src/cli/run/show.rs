@@ -9,8 +9,7 @@ use crate::base::RunId;
 use crate::cli::args::parse_run;
 use crate::cli::context::Context;
 use crate::cli::output::{Align, Grid, Paint, bytes, count, duration, duration_ms, timestamp};
-use crate::cli::report::unexpected;
-use crate::server::{Reply, Request, RunView};
+use crate::server::{Request, RunView};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -29,10 +28,7 @@ pub(crate) struct Show {
 impl Show {
     pub(crate) fn run(self, context: &Context) -> Result<()> {
         let request = Request::Run { run: RunId(self.run) };
-        let run = match context.asking_connection()?.call(request, Vec::new(), &mut |_| Ok(()))? {
-            Reply::Run(run) => run,
-            other => return Err(unexpected(&other)),
-        };
+        let run = context.asking_connection()?.ask(request)?.run()?;
         if context.json {
             return context.print_json(&run);
         }

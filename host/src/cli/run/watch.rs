@@ -10,8 +10,8 @@ use crate::base::{Error, RunId};
 use crate::cli::context::Context;
 use crate::cli::interrupt;
 use crate::cli::output::{Align, Grid, Paint, duration, percent};
-use crate::cli::report::{Interrupted, unexpected};
-use crate::server::{Event, InstanceView, Reply, Request, RunQuery, RunView};
+use crate::cli::report::Interrupted;
+use crate::server::{Event, InstanceView, Request, RunQuery, RunView};
 use crate::storage::RunState;
 
 const EXAMPLES: &str = "\
@@ -61,10 +61,7 @@ impl Watch {
         if interrupt::asked() {
             return Err(Interrupted.into());
         }
-        match reply? {
-            Reply::Run(view) => screen.end(&view),
-            other => Err(unexpected(&other)),
-        }
+        screen.end(&*reply?.run()?)
     }
 }
 
@@ -72,13 +69,8 @@ impl Watch {
 fn newest(context: &Context) -> Result<RunId> {
     for state in [RunState::Running, RunState::Queued] {
         let query = RunQuery { state: Some(state.name().to_owned()), limit: Some(1), ..RunQuery::default() };
-        match context.asking_connection()?.call(Request::Runs(query), Vec::new(), &mut |_| Ok(()))? {
-            Reply::Runs(runs) => {
-                if let Some(run) = runs.first() {
-                    return Ok(run.id);
-                }
-            }
-            other => return Err(unexpected(&other)),
+        if let Some(run) = context.asking_connection()?.ask(Request::Runs(query))?.runs()?.first() {
+            return Ok(run.id);
         }
     }
     bail!("no run is queued or running; `quern run watch RUN` shows one that has ended")

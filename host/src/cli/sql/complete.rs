@@ -104,7 +104,7 @@ pub(crate) struct Names(Arc<RwLock<Vec<String>>>);
 impl Names {
     /// Looks the names up again; what is there stays where that fails.
     pub(crate) fn refresh(&self, context: &Context) {
-        let asked = context.connection().map(|connection| connection.call(Request::Names, Vec::new(), &mut |_| Ok(())));
+        let asked = context.connection().map(|connection| connection.ask(Request::Names));
         if let Ok(Ok(Reply::Names(names))) = asked {
             *self.0.write().unwrap_or_else(PoisonError::into_inner) = names;
         }

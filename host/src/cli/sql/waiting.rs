@@ -53,7 +53,7 @@ impl Waiting {
             return;
         }
         self.asked = Instant::now();
-        if let Ok(Reply::Run(view)) = self.connection.call(Request::Run { run }, Vec::new(), &mut |_| Ok(())) {
+        if let Ok(Reply::Run(view)) = self.connection.ask(Request::Run { run }) {
             bar.set(view.fraction(), &format!("run {run}: {}", view.status()));
         }
     }
