@@ -2,7 +2,11 @@
 
 use std::time::Duration;
 
-use crate::base::{LimitChanges, Limits};
+use clap::ValueEnum;
+use clap::builder::PossibleValue;
+
+use crate::base::{LimitChanges, Limits, RunId};
+use crate::storage::RunState;
 
 /// A `name=value` argument.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -86,9 +90,19 @@ fn limit_value(limit: &Pair) -> Result<u64, String> {
     }
 }
 
+impl ValueEnum for RunState {
+    fn value_variants<'a>() -> &'a [Self] {
+        &Self::ALL
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        Some(PossibleValue::new(self.name()))
+    }
+}
+
 /// The number of a run.
-pub(crate) fn parse_run(text: &str) -> Result<u64, String> {
-    text.parse().map_err(|_| "a run has a number; `quern run list` lists the runs".to_owned())
+pub(crate) fn parse_run(text: &str) -> Result<RunId, String> {
+    text.parse().map(RunId).map_err(|_| "a run has a number; `quern run list` lists the runs".to_owned())
 }
 
 /// `1048576`, `512KiB`, `256MiB`, `4GiB`.

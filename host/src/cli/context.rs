@@ -248,6 +248,14 @@ impl Context {
         out.flush()
     }
 
+    /// Writes a result: `value` with `--json`, else what `text` says.
+    pub(crate) fn show(&self, value: &impl serde::Serialize, text: impl FnOnce() -> String) -> Result<()> {
+        match self.json {
+            true => self.print_json(value),
+            false => Ok(self.print(&text())?),
+        }
+    }
+
     /// Writes a result as one line of JSON.
     pub(crate) fn print_json(&self, value: &impl serde::Serialize) -> Result<()> {
         let text = serde_json::to_string(value)?;

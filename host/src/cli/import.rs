@@ -90,10 +90,7 @@ impl Import {
         let request = self.request()?;
         interrupt::listen();
         let done = import(context, request)?;
-        if context.json {
-            return context.print_json(&done);
-        }
-        Ok(context.print(&summary(&done))?)
+        context.show(&done, || summary(&done))
     }
 
     fn request(self) -> Result<ImportRequest> {

@@ -234,7 +234,7 @@ fn pass_logs(database: &Database, run: RunId, sink: Sink<'_>) -> Result<()> {
 
 fn runs(database: &Database, query: &RunQuery, caller: &Caller) -> Result<Reply> {
     let filter = RunFilter {
-        state: query.state.as_deref().map(str::parse).transpose()?,
+        state: query.state,
         proc: query.proc.clone(),
         tag: query.tag.clone(),
         // Those of others do not count.

@@ -19,7 +19,7 @@ use crate::device::Listed;
 use crate::proc::ComponentRequest;
 use crate::run::{KillTarget, RunRequest, Sweep, SweepStatus};
 use crate::sql::Done;
-use crate::storage::Versions;
+use crate::storage::{RunState, Versions};
 
 /// Version of this protocol. Both sides must speak the same; each understands the
 /// hello of any other, so that both can say who speaks what.
@@ -224,8 +224,8 @@ pub struct ResultQuery {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct RunQuery {
-    /// `queued`, `running`, `complete`, `error` or `killed`.
-    pub state: Option<String>,
+    /// Only in this state.
+    pub state: Option<RunState>,
     /// Only of this proc.
     pub proc: Option<String>,
     /// Only with this tag.

@@ -150,8 +150,8 @@ pub struct RunView {
     pub tag: Option<String>,
     /// Who asked for it.
     pub user: String,
-    /// `queued`, `running`, `complete`, `error` or `killed`.
-    pub state: String,
+    /// Where it stands.
+    pub state: RunState,
     /// Parameters.
     pub params: serde_json::Value,
     /// Inputs.
@@ -196,7 +196,7 @@ impl RunView {
             version: None,
             tag: run.tag,
             user: run.user,
-            state: run.state.name().to_owned(),
+            state: run.state,
             snapshot: run.snapshot,
             seed: run.seed,
             submitted_us: run.submitted_us,
@@ -223,22 +223,17 @@ impl RunView {
         self
     }
 
-    /// Where it stands.
-    pub fn run_state(&self) -> RunState {
-        self.state.parse().unwrap_or(RunState::Error)
-    }
-
     /// Progress of all instances together, 0 to 1, where any of them tells it.
     pub fn fraction(&self) -> Option<f64> {
         let known = self.instances.iter().any(|i| i.fraction.is_some());
-        let of = |i: &InstanceView| if i.state == RunState::Complete.name() { 1.0 } else { i.fraction.unwrap_or(0.0) };
+        let of = |i: &InstanceView| if i.state == RunState::Complete { 1.0 } else { i.fraction.unwrap_or(0.0) };
         known.then(|| self.instances.iter().map(of).sum::<f64>() / self.instances.len().max(1) as f64)
     }
 
     /// The status line: of the instance that says something, the last in order.
     pub fn status(&self) -> &str {
         let mut said = self.instances.iter().rev().filter(|i| !i.status.is_empty());
-        let running = said.clone().find(|i| i.state == RunState::Running.name());
+        let running = said.clone().find(|i| i.state == RunState::Running);
         running.or_else(|| said.next()).map_or("", |i| i.status.as_str())
     }
 }
@@ -282,7 +277,7 @@ pub struct InstanceView {
     /// Its number.
     pub shard: u32,
     /// Where it stands.
-    pub state: String,
+    pub state: RunState,
     /// Its last status line.
     pub status: String,
     /// Progress, 0 to 1.
@@ -301,7 +296,7 @@ impl From<InstanceRecord> for InstanceView {
             results: json(&record.results),
             receipt: serde_json::from_str(&record.receipt).ok(),
             shard: record.shard,
-            state: record.state.name().to_owned(),
+            state: record.state,
             status: record.status,
             fraction: record.fraction,
             message: record.message,

@@ -34,10 +34,8 @@ impl Show {
     pub(crate) fn run(self, context: &Context) -> Result<()> {
         let (view, file) = fetch(context, self.model)?;
         let tensors = tensors(&file)?;
-        if context.json {
-            return context.print_json(&serde_json::json!({ "model": view, "tensors": tensors }));
-        }
-        Ok(context.print(&describe(&view, &tensors, context.out))?)
+        context
+            .show(&serde_json::json!({ "model": view, "tensors": tensors }), || describe(&view, &tensors, context.out))
     }
 }
 

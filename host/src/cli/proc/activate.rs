@@ -27,10 +27,10 @@ impl Activate {
     pub(crate) fn run(self, context: &Context) -> Result<()> {
         let request = Request::ActivateComponent { name: self.component, version: self.version.into() };
         let components = context.connection()?.ask(request)?.components()?;
-        if context.json {
-            return context.print_json(&components.first());
-        }
-        let line = |c: &crate::server::ComponentView| format!("component {} version {} is active\n", c.name, c.version);
-        Ok(context.print(&components.iter().map(line).collect::<String>())?)
+        context.show(&components.first(), || {
+            let line =
+                |c: &crate::server::ComponentView| format!("component {} version {} is active\n", c.name, c.version);
+            components.iter().map(line).collect::<String>()
+        })
     }
 }

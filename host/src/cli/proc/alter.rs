@@ -76,11 +76,10 @@ impl Alter {
         let changes: Vec<ProcChange> = bound.into_iter().chain(limits).collect();
         let request = Request::AlterProc { proc: self.proc, changes: changes.clone() };
         let proc = context.connection()?.ask(request)?.proc()?;
-        if context.json {
-            return context.print_json(&json(&proc, &changes));
-        }
-        let text: String = changes.iter().map(|change| format!("{proc}: {}\n", in_words(change))).collect();
-        Ok(context.print(&text)?)
+        context.show(&json(&proc, &changes), || {
+            let text: String = changes.iter().map(|change| format!("{proc}: {}\n", in_words(change))).collect();
+            text
+        })
     }
 }
 

@@ -29,11 +29,10 @@ pub(crate) struct Build {
 impl Build {
     pub(crate) fn run(self, context: &Context) -> Result<()> {
         let built = build(context, &self.folder, self.out.as_deref())?;
-        if context.json {
-            return context.print_json(&serde_json::json!({ "component": built.path, "size_bytes": built.size_bytes }));
-        }
-        let (size, time) = (bytes(built.size_bytes), duration(built.elapsed));
-        Ok(context.print(&format!("built {}, {size} in {time}\n", built.path.display()))?)
+        context.show(&serde_json::json!({ "component": built.path, "size_bytes": built.size_bytes }), || {
+            let (size, time) = (bytes(built.size_bytes), duration(built.elapsed));
+            format!("built {}, {size} in {time}\n", built.path.display())
+        })
     }
 }
 

@@ -29,9 +29,8 @@ impl Delete {
         let request = Request::DropComponent { name: self.component.clone(), version };
         context.connection()?.ask(request)?;
         let which = version.map(|version| format!(" version {version}")).unwrap_or_default();
-        match context.json {
-            true => context.print_json(&serde_json::json!({ "deleted": self.component, "version": version })),
-            false => Ok(context.print(&format!("deleted component {}{which}\n", self.component))?),
-        }
+        context.show(&serde_json::json!({ "deleted": self.component, "version": version }), || {
+            format!("deleted component {}{which}\n", self.component)
+        })
     }
 }

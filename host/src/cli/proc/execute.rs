@@ -9,13 +9,13 @@ use clap::Args;
 use super::sweep;
 use crate::base::{Error, LimitChanges, RunId};
 use crate::catalog::at_version;
-use crate::cli::args::{LimitArg, Pair, parse_duration};
+use crate::cli::args::{LimitArg, Pair, parse_duration, parse_run};
 use crate::cli::context::Context;
 use crate::cli::interrupt;
 use crate::cli::output::Progress;
 use crate::cli::report::Interrupted;
 use crate::cli::run::{goes_on, kill, log_line, plain, receipts};
-use crate::run::{Bytes, InputRef, KillTarget, OnFailure, RunRequest};
+use crate::run::{Bytes, InputRef, KillTarget, OnFailure, RunRequest, Sweep};
 use crate::server::{Connection, Event, Request, Role, RunView};
 use crate::storage::RunState;
 
@@ -67,8 +67,8 @@ pub(crate) struct Execute {
     #[arg(long = "limit", value_name = "NAME=VALUE")]
     limits: Vec<LimitArg>,
     /// Go on from the checkpoints of this run, with its seed
-    #[arg(long, value_name = "RUN")]
-    resume: Option<u64>,
+    #[arg(long, value_name = "RUN", value_parser = parse_run)]
+    resume: Option<RunId>,
     /// Let the other instances go on when one fails, to report every error; nothing is committed either way
     #[arg(long)]
     keep_going: bool,
@@ -109,36 +109,15 @@ impl Execute {
             }
             false => context.connection_as(Role::Command)?,
         };
-        let served = connection.is_served();
+        let until = match !detach && (wait || !connection.is_served()) {
+            true => Until::Ended,
+            false => Until::Started,
+        };
         interrupt::listen();
-        if is_sweep {
-            let begun = Instant::now();
-            let started = sweep::start(connection, request, points)?;
-            if !detach && (!served || wait) {
-                return sweep::follow(context, connection, &started, begun);
-            }
-            if context.json {
-                return context.print_json(&started);
-            }
-            context.print(&format!("{} runs started with tag {}\n", started.runs, started.tag))?;
-            context.note(&format!(
-                "`quern run list --tag {0}` shows them, `quern run kill --tag {0}` stops them",
-                started.tag
-            ));
-            return Ok(());
+        match is_sweep {
+            true => start_sweep(context, connection, Sweep { request, points }, until),
+            false => start_run(context, connection, request, until),
         }
-        let run = start(connection, request)?;
-        if detach || (served && !wait) {
-            if context.json {
-                return context.print_json(&serde_json::json!({ "run": run }));
-            }
-            context.print(&format!("run {run} started\n"))?;
-            context.note(&format!("`quern run logs {run} -f` follows it, `quern run kill {run}` stops it"));
-            return Ok(());
-        }
-        let progress = context.progress(&format!("run {run}"));
-        let ended = follow(context, connection, run, progress)?;
-        finish(context, &ended)
     }
 
     fn request(self) -> Result<RunRequest> {
@@ -163,7 +142,7 @@ impl Execute {
             user,
             seed: self.seed,
             limits,
-            resume: self.resume.map(RunId),
+            resume: self.resume,
             on_failure: if self.keep_going { OnFailure::KeepGoing } else { OnFailure::Stop },
             retries: self.retries,
         })
@@ -179,6 +158,43 @@ fn store(context: &Context, request: RunRequest) -> Result<()> {
     }
     context.print(&format!("stored as {}; it is executed whenever `quern serve` opens the folder\n", added.id))?;
     context.note(&format!("`quern run list --startup` shows it, `quern run kill --startup {}` cancels it", added.id));
+    Ok(())
+}
+
+/// How long the command stays.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Until {
+    /// Until the run, or all of a sweep, is queued.
+    Started,
+    /// Until it has ended.
+    Ended,
+}
+
+fn start_sweep(context: &Context, connection: &Connection, sweep: Sweep, until: Until) -> Result<()> {
+    let begun = Instant::now();
+    let started = connection.ask(Request::Sweep(sweep))?.sweep()?;
+    if until == Until::Ended {
+        return sweep::follow(context, connection, &started, begun);
+    }
+    if context.json {
+        return context.print_json(&started);
+    }
+    context.print(&format!("{} runs started with tag {}\n", started.runs, started.tag))?;
+    context.note(&format!("`quern run list --tag {0}` shows them, `quern run kill --tag {0}` stops them", started.tag));
+    Ok(())
+}
+
+fn start_run(context: &Context, connection: &Connection, request: RunRequest, until: Until) -> Result<()> {
+    let run = start(connection, request)?;
+    if until == Until::Ended {
+        let progress = context.progress(&format!("run {run}"));
+        return finish(context, &follow(context, connection, run, progress)?);
+    }
+    if context.json {
+        return context.print_json(&serde_json::json!({ "run": run }));
+    }
+    context.print(&format!("run {run} started\n"))?;
+    context.note(&format!("`quern run logs {run} -f` follows it, `quern run kill {run}` stops it"));
     Ok(())
 }
 
@@ -228,15 +244,15 @@ pub(crate) fn follow(
 
 /// The status line, with the state where that says more.
 fn status(run: &RunView) -> String {
-    match run.run_state() {
+    match run.state {
         RunState::Running => run.status().to_owned(),
-        _ => run.state.clone(),
+        _ => run.state.name().to_owned(),
     }
 }
 
 /// The error of a run that did not complete.
 pub(crate) fn check(run: &RunView) -> Result<()> {
-    match run.run_state() {
+    match run.state {
         RunState::Complete => Ok(()),
         RunState::Killed if interrupt::asked() => Err(Interrupted.into()),
         _ => {

@@ -44,10 +44,7 @@ impl Inspect {
         let found = inspect(Engine::get()?, &what, &bytes, &limits, cache.as_ref())?;
         progress.finish();
         let view = InspectionView::from(found);
-        if context.json {
-            return context.print_json(&view);
-        }
-        Ok(context.print(&report(&view, context.out))?)
+        context.show(&view, || report(&view, context.out))
     }
 }
 

@@ -27,11 +27,10 @@ impl Show {
     pub(crate) fn run(self, context: &Context) -> Result<()> {
         let request = Request::Component { name: self.name };
         let components = context.asking_connection()?.ask(request)?.components()?;
-        if context.json {
-            return context.print_json(&components.first());
-        }
-        let text: String = components.iter().map(|component| describe(component, context.out)).collect();
-        Ok(context.print(&text)?)
+        context.show(&components.first(), || {
+            let text: String = components.iter().map(|component| describe(component, context.out)).collect();
+            text
+        })
     }
 }
 

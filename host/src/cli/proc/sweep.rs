@@ -12,7 +12,7 @@ use crate::cli::interrupt;
 use crate::cli::output::{count, duration};
 use crate::cli::report::Interrupted;
 use crate::cli::run::{goes_on, kill};
-use crate::run::{KillTarget, RunRequest, Sweep, SweepStatus};
+use crate::run::{KillTarget, SweepStatus};
 use crate::server::{Connection, Event, Request};
 
 /// The parameters of one run.
@@ -136,11 +136,6 @@ fn quoted_cell(text: &str) -> Option<(String, Option<&str>)> {
             None => return Some((cell, after.split_once(',').map(|(_, after)| after))),
         }
     }
-}
-
-/// Starts a sweep.
-pub(super) fn start(connection: &Connection, request: RunRequest, points: Vec<Point>) -> Result<SweepStatus> {
-    Ok(connection.ask(Request::Sweep(Sweep { request, points }))?.sweep()?)
 }
 
 /// Shows a sweep until all runs have ended, then its summary. Ctrl-C kills the runs,

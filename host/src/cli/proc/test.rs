@@ -58,10 +58,7 @@ impl Test {
             }
         })?;
         told?;
-        match context.json {
-            true => context.print_json(&json(&done))?,
-            false => context.print(&summary(&done, context))?,
-        }
+        context.show(&json(&done), || summary(&done, context))?;
         match done.failed() {
             0 => Ok(()),
             1 => bail!("1 test failed"),

@@ -23,7 +23,7 @@ Examples:
 pub(crate) struct Kill {
     /// The runs
     #[arg(required_unless_present_any = ["tag", "all", "startup"], value_name = "RUN", value_parser = parse_run)]
-    runs: Vec<u64>,
+    runs: Vec<RunId>,
     /// All runs with this tag
     #[arg(long, value_name = "TAG", conflicts_with = "runs")]
     tag: Option<String>,
@@ -39,15 +39,12 @@ impl Kill {
     pub(crate) fn run(self, context: &Context) -> Result<()> {
         if let Some(id) = self.startup {
             context.connection()?.ask(Request::RemoveStartup { id })?;
-            return match context.json {
-                true => context.print_json(&serde_json::json!({ "cancelled": id })),
-                false => Ok(context.print(&format!("cancelled {id}\n"))?),
-            };
+            return context.show(&serde_json::json!({ "cancelled": id }), || format!("cancelled {id}\n"));
         }
         let targets = match self.tag {
             Some(tag) => vec![KillTarget::Tag(tag)],
             None if self.all => vec![KillTarget::All],
-            None => self.runs.into_iter().map(|run| KillTarget::Run(RunId(run))).collect(),
+            None => self.runs.into_iter().map(KillTarget::Run).collect(),
         };
         let connection = context.connection()?;
         for target in targets {
@@ -60,10 +57,7 @@ impl Kill {
                 context.note("no run is queued or running");
             }
             for run in killed {
-                match context.json {
-                    true => context.print_json(&serde_json::json!({ "killed": run }))?,
-                    false => context.print(&format!("killed run {run}\n"))?,
-                }
+                context.show(&serde_json::json!({ "killed": run }), || format!("killed run {run}\n"))?;
             }
         }
         Ok(())

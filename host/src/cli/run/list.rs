@@ -9,6 +9,7 @@ use super::painted_state;
 use crate::cli::context::Context;
 use crate::cli::output::{Align, Grid, duration, percent, since};
 use crate::server::{Request, RunQuery, RunView};
+use crate::storage::RunState;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -21,8 +22,8 @@ Examples:
 #[command(visible_alias = "ls", after_help = EXAMPLES)]
 pub(crate) struct List {
     /// Only runs in this state
-    #[arg(long, value_name = "STATE", value_parser = ["queued", "running", "complete", "error", "killed"])]
-    state: Option<String>,
+    #[arg(long, value_name = "STATE", value_enum)]
+    state: Option<RunState>,
     /// Only runs of this proc
     #[arg(long, value_name = "PROC")]
     proc: Option<String>,
@@ -67,7 +68,7 @@ impl List {
         for run in &runs {
             grid.row([
                 run.id.to_string(),
-                painted_state(context.out, &run.state),
+                painted_state(context.out, run.state),
                 format!("{}.{}", run.component, run.proc),
                 since(run.started_us.unwrap_or(run.submitted_us)),
                 run_time(run).map_or_else(|| "–".to_owned(), duration),
@@ -117,7 +118,7 @@ fn run_time(run: &RunView) -> Option<Duration> {
 /// One line: the error, or the status with progress.
 fn status(run: &RunView) -> String {
     const SHOWN_CHARS: usize = 80;
-    let text = match (&run.error, run.run_state().is_final(), run.fraction()) {
+    let text = match (&run.error, run.state.is_final(), run.fraction()) {
         (Some(error), _, _) => error.clone(),
         (None, false, Some(fraction)) => format!("{} {}", percent((fraction * 1000.0) as u64, 1000, 0), run.status()),
         _ => run.status().to_owned(),

@@ -24,7 +24,7 @@ Examples:
 pub(crate) struct Logs {
     /// The run
     #[arg(value_name = "RUN", value_parser = parse_run)]
-    run: u64,
+    run: RunId,
     /// Go on until the run ends
     #[arg(long, short)]
     follow: bool,
@@ -32,7 +32,7 @@ pub(crate) struct Logs {
 
 impl Logs {
     pub(crate) fn run(self, context: &Context) -> Result<()> {
-        let run = RunId(self.run);
+        let run = self.run;
         let connection = context.asking_connection()?;
         let request = match self.follow {
             true => Request::Follow { run, logs: true },
@@ -47,10 +47,7 @@ impl Logs {
             }
             let Event::Logs(lines) = event else { return Ok(()) };
             for line in &lines {
-                let printed = match context.json {
-                    true => context.print_json(line),
-                    false => context.print(&log_line(context.out, line)).map_err(Into::into),
-                };
+                let printed = context.show(line, || log_line(context.out, line));
                 if let Err(error) = printed {
                     failed = Some(error);
                     return Err(Error::Killed { by: None });

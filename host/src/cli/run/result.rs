@@ -8,6 +8,7 @@ use clap::Args;
 
 use super::show::visible;
 use crate::base::RunId;
+use crate::cli::args::parse_run;
 use crate::cli::context::Context;
 
 use crate::server::{Event, Request, ResultQuery};
@@ -22,8 +23,8 @@ Examples:
 #[command(after_help = EXAMPLES)]
 pub(crate) struct RunResult {
     /// The run
-    #[arg(value_name = "RUN")]
-    run: u64,
+    #[arg(value_name = "RUN", value_parser = parse_run)]
+    run: RunId,
     /// The result's name
     #[arg(value_name = "NAME")]
     name: String,
@@ -38,7 +39,7 @@ pub(crate) struct RunResult {
 impl RunResult {
     pub(crate) fn run(self, context: &Context) -> Result<()> {
         let mut bytes = Vec::new();
-        let query = ResultQuery { run: RunId(self.run), name: self.name, shard: self.instance };
+        let query = ResultQuery { run: self.run, name: self.name, shard: self.instance };
         context.asking_connection()?.call(Request::Result(query), Vec::new(), &mut |event| {
             if let Event::Bytes(piece) = event {
                 bytes.extend(piece);

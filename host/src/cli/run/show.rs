@@ -10,6 +10,7 @@ use crate::cli::args::parse_run;
 use crate::cli::context::Context;
 use crate::cli::output::{Align, Grid, Paint, bytes, count, duration, duration_ms, timestamp};
 use crate::server::{Request, RunView};
+use crate::storage::RunState;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -22,27 +23,25 @@ Examples:
 pub(crate) struct Show {
     /// The run
     #[arg(value_name = "RUN", value_parser = parse_run)]
-    run: u64,
+    run: RunId,
 }
 
 impl Show {
     pub(crate) fn run(self, context: &Context) -> Result<()> {
-        let request = Request::Run { run: RunId(self.run) };
+        let request = Request::Run { run: self.run };
         let run = context.asking_connection()?.ask(request)?.run()?;
-        if context.json {
-            return context.print_json(&run);
-        }
-        Ok(context.print(&describe(&run, context.out))?)
+        context.show(&run, || describe(&run, context.out))
     }
 }
 
 /// The word of a state in its colour.
-pub(crate) fn painted_state(paint: Paint, state: &str) -> String {
+pub(crate) fn painted_state(paint: Paint, state: RunState) -> String {
+    let word = state.name();
     match state {
-        "complete" => paint.green(state),
-        "error" | "killed" => paint.red(state),
-        "running" => paint.cyan(state),
-        other => other.to_owned(),
+        RunState::Complete => paint.green(word),
+        RunState::Error | RunState::Killed => paint.red(word),
+        RunState::Running => paint.cyan(word),
+        RunState::Queued => word.to_owned(),
     }
 }
 
@@ -98,7 +97,7 @@ fn describe(run: &RunView, paint: Paint) -> String {
         }
     };
     let time = |us: Option<i64>| us.map(|us| timestamp(us) + " UTC").unwrap_or_default();
-    line("run", &format!("{}  {}", run.id, painted_state(paint, &run.state)));
+    line("run", &format!("{}  {}", run.id, painted_state(paint, run.state)));
     let version = run.version.map(|version| format!("version {version}, ")).unwrap_or_default();
     let sha256 = run.sha256.get(..12).unwrap_or(&run.sha256);
     line("proc", &format!("{}.{}  ({version}{sha256})", run.component, run.proc));
@@ -117,7 +116,7 @@ fn describe(run: &RunView, paint: Paint) -> String {
     line("results", &named(&run.results));
     for instance in &run.instances {
         let number = format!("instance {}", instance.shard);
-        line(&number, format!("{}  {}", painted_state(paint, &instance.state), instance.status).trim_end());
+        line(&number, format!("{}  {}", painted_state(paint, instance.state), instance.status).trim_end());
         line("", instance.message.as_deref().unwrap_or_default());
         line("", &named(&instance.results));
     }

@@ -7,6 +7,7 @@ use clap::Args;
 
 use super::painted_state;
 use crate::base::{Error, RunId};
+use crate::cli::args::parse_run;
 use crate::cli::context::Context;
 use crate::cli::interrupt;
 use crate::cli::output::{Align, Grid, Paint, duration, percent};
@@ -31,14 +32,14 @@ const FRAME: Duration = Duration::from_millis(100);
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Watch {
     /// The run; without it the newest that has not ended
-    #[arg(value_name = "RUN")]
-    run: Option<u64>,
+    #[arg(value_name = "RUN", value_parser = parse_run)]
+    run: Option<RunId>,
 }
 
 impl Watch {
     pub(crate) fn run(self, context: &Context) -> Result<()> {
         let run = match self.run {
-            Some(run) => RunId(run),
+            Some(run) => run,
             None => newest(context)?,
         };
         interrupt::listen();
@@ -68,7 +69,7 @@ impl Watch {
 /// The newest run that has not ended.
 fn newest(context: &Context) -> Result<RunId> {
     for state in [RunState::Running, RunState::Queued] {
-        let query = RunQuery { state: Some(state.name().to_owned()), limit: Some(1), ..RunQuery::default() };
+        let query = RunQuery { state: Some(state), limit: Some(1), ..RunQuery::default() };
         if let Some(run) = context.asking_connection()?.ask(Request::Runs(query))?.runs()?.first() {
             return Ok(run.id);
         }
@@ -155,10 +156,10 @@ impl<'a> Screen<'a> {
             ("status", Align::Left),
         ]);
         for instance in &run.instances {
-            let fraction = if instance.state == RunState::Complete.name() { Some(1.0) } else { instance.fraction };
+            let fraction = if instance.state == RunState::Complete { Some(1.0) } else { instance.fraction };
             grid.row([
                 instance.shard.to_string(),
-                painted_state(paint, &instance.state),
+                painted_state(paint, instance.state),
                 fraction.map(bar).unwrap_or_default(),
                 said(instance).to_owned(),
             ]);
@@ -175,7 +176,7 @@ fn head(run: &RunView, paint: Paint) -> String {
     let end = run.finished_us.unwrap_or_else(crate::base::now_us);
     let took_us = end.saturating_sub(run.started_us.unwrap_or(run.submitted_us));
     let took = duration(Duration::from_micros(u64::try_from(took_us).unwrap_or_default()));
-    format!("run {}  {}.{}  {}  {took}", run.id, run.component, run.proc, painted_state(paint, &run.state))
+    format!("run {}  {}.{}  {}  {took}", run.id, run.component, run.proc, painted_state(paint, run.state))
 }
 
 /// Why an instance failed, or its status line.

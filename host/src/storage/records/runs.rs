@@ -7,7 +7,8 @@ use crate::storage::connections::{U, sql};
 use crate::storage::{Storage, Write};
 
 /// Where a run or an instance stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum RunState {
     /// Waiting for a place.
     Queued,
@@ -22,6 +23,9 @@ pub enum RunState {
 }
 
 impl RunState {
+    /// Every state, in the order a run goes through them.
+    pub const ALL: [Self; 5] = [Self::Queued, Self::Running, Self::Complete, Self::Error, Self::Killed];
+
     /// The word stored and shown.
     pub const fn name(self) -> &'static str {
         match self {
@@ -49,10 +53,8 @@ impl std::str::FromStr for RunState {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self> {
-        let all = [Self::Queued, Self::Running, Self::Complete, Self::Error, Self::Killed];
-        all.into_iter()
-            .find(|state| state.name() == text)
-            .ok_or_else(|| Error::not_found("run state", text, None, all.map(Self::name)))
+        let found = Self::ALL.into_iter().find(|state| state.name() == text);
+        found.ok_or_else(|| Error::not_found("run state", text, None, Self::ALL.map(Self::name)))
     }
 }
 
