@@ -1,8 +1,11 @@
 //! `quern import`.
 
+use std::io::Write as _;
+use std::process::Stdio;
+
 use serde_json::json;
 
-use super::{Terminal, mnist};
+use super::{Answer, Terminal, mnist};
 
 #[test]
 fn a_csv_file_becomes_a_table_with_inferred_types() {
@@ -154,4 +157,31 @@ fn a_column_without_values_and_type_needs_one() {
     terminal.ok(&["import", &file, "--table", "t", "--column", "note=utf8"]);
     terminal.ok(&["import", &file, "--table", "t", "--append"]);
     assert_eq!(terminal.json(&["sql", "select x, note from t limit 1"]), json!([{"x": 1, "note": null}]));
+}
+
+#[test]
+fn standard_input_and_pipes_are_those_of_the_command_that_names_them() {
+    let terminal = Terminal::new();
+    let piped = |arguments: &[&str], rows: &[u8]| {
+        let mut command = terminal.command(&[&["--json", "import"], arguments].concat());
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        child.stdin.take().unwrap().write_all(rows).unwrap();
+        let answer = Answer::of(child.wait_with_output().unwrap());
+        assert_eq!(answer.code, 0, "{answer:?}");
+    };
+    piped(&["-", "--table", "t"], b"x\n1\n2\n");
+    let server = terminal.serve();
+    piped(&["-", "--table", "t", "--append"], b"x\n10\n");
+    piped(&["/dev/stdin", "--table", "t", "--append"], b"x\n100\n");
+    piped(&["/dev/fd/0", "--table", "t", "--append"], b"x\n1000\n");
+    assert_eq!(terminal.value("select sum(x) from t"), 1113);
+    // Standard input is `/dev/null` here.
+    assert_eq!(
+        terminal.error(&["import", "-", "--table", "u"]),
+        [format!(
+            "error: /dev/stdin is neither a file nor a pipe, and process {}, which holds the folder, cannot open it; \
+             write the rows into a file first",
+            server.pid()
+        )]
+    );
 }

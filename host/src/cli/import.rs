@@ -1,9 +1,10 @@
 //! `quern import`: files become rows of a table.
 
-use std::path::PathBuf;
+use std::os::unix::fs::FileTypeExt as _;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use clap::{ArgGroup, Args, ValueEnum};
 
 use super::context::Context;
@@ -13,6 +14,9 @@ use super::report::Interrupted;
 use crate::base::Error;
 use crate::database::{ImportDone, ImportMode, ImportRequest};
 use crate::server::{Event, Request, Role};
+
+/// Where standard input is found by a path.
+const STANDARD_INPUT: &str = "/dev/stdin";
 
 const EXAMPLES: &str = "\
 Examples:
@@ -31,7 +35,7 @@ Examples:
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES, group = ArgGroup::new("mode").args(["append", "replace"]))]
 pub(crate) struct Import {
-    /// The files
+    /// The files; - is standard input
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
     /// The table; it is created
@@ -95,6 +99,9 @@ impl Import {
 
     fn request(self) -> Result<ImportRequest> {
         let absolute = |file: &PathBuf| {
+            if file.as_os_str() == "-" {
+                return Ok(STANDARD_INPUT.into());
+            }
             std::path::absolute(file).with_context(|| format!("cannot find the folder of {}", file.display()))
         };
         Ok(ImportRequest {
@@ -119,10 +126,39 @@ impl Import {
     }
 }
 
+/// The path by which the process that holds the folder opens a file that this one
+/// has already: its standard input, or a shell's `<(…)`. Others are theirs as well.
+fn shared_path(file: PathBuf, holder: u32) -> Result<PathBuf> {
+    let Some(descriptor) = descriptor(&file) else { return Ok(file) };
+    let shown = file.display();
+    let kind = file.metadata().with_context(|| format!("cannot read {shown}"))?.file_type();
+    if !kind.is_file() && !kind.is_fifo() {
+        bail!(
+            "{shown} is neither a file nor a pipe, and process {holder}, which holds the folder, cannot open it; \
+             write the rows into a file first"
+        );
+    }
+    Ok(format!("/proc/{}/fd/{descriptor}", std::process::id()).into())
+}
+
+/// The descriptor of this process that a path names.
+fn descriptor(file: &Path) -> Option<u32> {
+    if file == Path::new(STANDARD_INPUT) {
+        return Some(0);
+    }
+    let name = ["/dev/fd", "/proc/self/fd"].iter().find_map(|folder| file.strip_prefix(folder).ok())?;
+    name.to_str()?.parse().ok()
+}
+
 /// Sends an import and draws its progress.
-pub(crate) fn import(context: &Context, request: ImportRequest) -> Result<ImportDone> {
+pub(crate) fn import(context: &Context, mut request: ImportRequest) -> Result<ImportDone> {
+    let connection = context.creating_connection(Role::Command)?;
+    if let Some(holder) = connection.remote_holder() {
+        let files = request.files.into_iter().map(|file| shared_path(file, holder.pid));
+        request.files = files.collect::<Result<_>>()?;
+    }
     let mut progress = context.progress(&format!("importing {}", request.table));
-    let reply = context.creating_connection(Role::Command)?.call(Request::Import(request), Vec::new(), &mut |event| {
+    let reply = connection.call(Request::Import(request), Vec::new(), &mut |event| {
         if interrupt::asked() {
             return Err(Error::Killed { by: None });
         }

@@ -8,6 +8,6 @@ mod paint;
 mod progress;
 
 pub(crate) use grid::{Align, Grid};
-pub(crate) use number::{bytes, count, duration, duration_ms, percent, since, timestamp};
+pub(crate) use number::{bytes, count, duration, duration_ms, percent, readable, since, timestamp};
 pub(crate) use paint::{ColorChoice, Paint};
 pub(crate) use progress::Progress;

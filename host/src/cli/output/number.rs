@@ -1,5 +1,6 @@
 //! Numbers as people read them, each with its unit.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use crate::base::now_us;
@@ -59,6 +60,18 @@ pub(crate) fn duration_ms(ms: f64) -> String {
     duration(Duration::try_from_secs_f64(ms / 1e3).unwrap_or_default())
 }
 
+/// A number as its author wrote it; one so small that its zeros hide it with four
+/// digits, `1.752e-9`, unless it has no more than those.
+pub(crate) fn readable(text: &str) -> Cow<'_, str> {
+    const DIGITS: usize = 4;
+    let (mantissa, _) = text.split_once(['e', 'E']).unwrap_or((text, ""));
+    let digits = mantissa.trim_start_matches(['-', '+', '0', '.']).bytes().filter(u8::is_ascii_digit).count();
+    match text.parse::<f64>() {
+        Ok(number) if number != 0.0 && number.abs() < 1e-3 && digits > DIGITS => format!("{number:.3e}").into(),
+        _ => text.into(),
+    }
+}
+
 /// `97.85 %`, of `part` in `whole`; 0 where there is nothing.
 pub(crate) fn percent(part: u64, whole: u64, decimals: usize) -> String {
     let value = if whole == 0 { 0.0 } else { part as f64 * 100.0 / whole as f64 };
@@ -100,4 +113,25 @@ fn civil(days: i64) -> (i64, i64, i64) {
     let day = doy - (153 * mp + 2) / 5 + 1;
     let month = if mp < 10 { mp + 3 } else { mp - 9 };
     (yoe + era * 400 + i64::from(month <= 2), month, day)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::readable;
+
+    #[test]
+    fn tiny_numbers_are_shown_with_four_digits() {
+        for (text, shown) in [
+            ("0.000000001752337608351695", "1.752e-9"),
+            ("-0.00012345678", "-1.235e-4"),
+            ("1.752337608351695e-9", "1.752e-9"),
+            ("0.0001", "0.0001"),
+            ("0.25123456789", "0.25123456789"),
+            ("1200000", "1200000"),
+            ("0.0", "0.0"),
+            ("0.00012345 s", "0.00012345 s"),
+        ] {
+            assert_eq!(readable(text), shown);
+        }
+    }
 }

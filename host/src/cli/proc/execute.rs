@@ -14,7 +14,7 @@ use crate::cli::context::Context;
 use crate::cli::interrupt;
 use crate::cli::output::Progress;
 use crate::cli::report::Interrupted;
-use crate::cli::run::{goes_on, kill, log_line, plain, receipts};
+use crate::cli::run::{goes_on, kill, log_line, receipts, result};
 use crate::run::{Bytes, InputRef, KillTarget, OnFailure, RunRequest, Sweep};
 use crate::server::{Connection, Event, Request, Role, RunView};
 use crate::storage::RunState;
@@ -273,11 +273,11 @@ fn finish(context: &Context, run: &RunView) -> Result<()> {
     for instance in &run.instances {
         let Some(results) = instance.results.as_object() else { continue };
         for (name, value) in results {
-            text.push_str(&format!("instance {}  {name} = {}\n", instance.shard, plain(value)));
+            text.push_str(&format!("instance {}  {name} = {}\n", instance.shard, result(value)));
         }
     }
     for (name, value) in run.results.as_object().into_iter().flatten() {
-        text.push_str(&format!("merged      {name} = {}\n", plain(value)));
+        text.push_str(&format!("merged      {name} = {}\n", result(value)));
     }
     if !context.quiet {
         text.push_str(&receipts(run, context.out));

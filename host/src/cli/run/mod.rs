@@ -14,7 +14,7 @@ use super::context::Context;
 
 pub(crate) use kill::{goes_on, kill};
 pub(crate) use logs::log_line;
-pub(crate) use show::{painted_state, plain, receipts};
+pub(crate) use show::{painted_state, receipts, result};
 
 /// Look at runs, follow and kill them
 #[derive(Debug, Subcommand)]

@@ -8,7 +8,7 @@ use clap::Args;
 use crate::base::RunId;
 use crate::cli::args::parse_run;
 use crate::cli::context::Context;
-use crate::cli::output::{Align, Grid, Paint, bytes, count, duration, duration_ms, timestamp};
+use crate::cli::output::{Align, Grid, Paint, bytes, count, duration, duration_ms, readable, timestamp};
 use crate::server::{Request, RunView};
 use crate::storage::RunState;
 
@@ -168,11 +168,16 @@ fn brief(value: &serde_json::Value) -> String {
 /// Results by name on one line.
 fn named(results: &serde_json::Value) -> String {
     let pairs = results.as_object().into_iter().flatten();
-    pairs.map(|(name, value)| format!("{name} = {}", plain(value))).collect::<Vec<_>>().join(", ")
+    pairs.map(|(name, value)| format!("{name} = {}", result(value))).collect::<Vec<_>>().join(", ")
+}
+
+/// A result: a text, a number so that it can be read, or how many bytes there are.
+pub(crate) fn result(value: &serde_json::Value) -> String {
+    readable(&plain(value)).into_owned()
 }
 
 /// A text, a number, or how many bytes there are.
-pub(crate) fn plain(value: &serde_json::Value) -> String {
+fn plain(value: &serde_json::Value) -> String {
     if let Some(size) = value.get("bytes").and_then(serde_json::Value::as_u64) {
         return bytes(size);
     }
