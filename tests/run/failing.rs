@@ -204,8 +204,8 @@ fn a_failure_that_cannot_be_stored_is_told_now_and_known_at_the_next_open() {
 
     let storage = Storage::open(folder.storage.folder(), Arc::new(Disk)).unwrap();
     assert_eq!(storage.run(id).unwrap().state, RunState::Running);
-    let scripts = Arc::new(folder.scripts.clone());
-    let runs = Runs::open(&storage, &Catalog::new(storage.clone()), scripts, &Limits::default()).unwrap();
+    let runs =
+        Runs::open(&storage, &Catalog::new(storage.clone()), folder.scripts.backend(), &Limits::default()).unwrap();
     assert_eq!(runs.status(id).unwrap().run.state, RunState::Error);
     assert!(storage.snapshot().unwrap().table("out").is_err());
 }

@@ -9,14 +9,13 @@ use arrow::array::{ArrayRef, AsArray, Int32Array, Int64Array, RecordBatch};
 use arrow::datatypes::Int64Type;
 use quern::base::{Column, Error, Limits, Result, RunId, Schema, Sharding};
 use quern::catalog::{Catalog, Declarations, NewComponent};
-use quern::device::{Device, KillSwitch};
+use quern::device::Device;
 use quern::proc::Receipt;
-use quern::run::{Backend, Descriptor, InstanceLink, Made, Manifest, OnDone, RunStatus, Runs};
-use quern::storage::{AppendTo, ComponentRecord, Disk, FileLayer, Storage};
+use quern::run::{Descriptor, InstanceLink, Made, RunStatus, Runs};
+use quern::storage::{AppendTo, Disk, FileLayer, Storage};
 use quern::table::{OutputBudget, OutputTable, TableView, Tables};
 
-/// The name of a component that cannot be made ready.
-pub(super) const UNREADY: &str = "unready";
+use crate::support::backend::RustInstances;
 
 /// What an instance of a proc does.
 pub(super) type Script = dyn Fn(&Instance<'_>) -> Result<Made> + Send + Sync;
@@ -29,7 +28,7 @@ pub(super) struct Instance<'a> {
     pub(super) outputs: Vec<OutputTable>,
 }
 
-/// Executes scripts on threads.
+/// The scripts of procs by name.
 #[derive(Clone)]
 pub(super) struct Scripts {
     tables: Tables,
@@ -38,27 +37,21 @@ pub(super) struct Scripts {
     pub(super) running: Arc<Mutex<(usize, usize)>>,
 }
 
-impl Backend for Scripts {
-    fn prepare(&self, component: &ComponentRecord, _: &Limits, _: &KillSwitch) -> Result<()> {
-        assert_ne!(component.name, UNREADY, "as the test wants it");
-        Ok(())
-    }
-
-    fn start(&self, descriptor: Descriptor, link: InstanceLink, done: OnDone) {
+impl Scripts {
+    /// What executes them.
+    pub(super) fn backend(&self) -> Arc<RustInstances> {
         let this = self.clone();
-        std::thread::spawn(move || {
+        Arc::new(RustInstances::new(move |descriptor, link| {
             {
                 let mut running = this.running.lock().unwrap();
                 *running = (running.0 + 1, running.1.max(running.0 + 1));
             }
-            let made = this.execute(&descriptor, &link);
+            let made = this.execute(descriptor, link);
             this.running.lock().unwrap().0 -= 1;
-            done(Manifest { instance: descriptor.task.instance, made, receipt: Receipt::default() });
-        });
+            (made, Receipt::default())
+        }))
     }
-}
 
-impl Scripts {
     fn execute(&self, descriptor: &Descriptor, link: &InstanceLink) -> Result<Made> {
         link.kill.check()?;
         let inputs = descriptor
@@ -101,7 +94,7 @@ impl Folder {
         let catalog = Catalog::new(storage.clone());
         let tables = Tables::new(storage.clone(), Device::cpu(1, 1 << 30));
         let scripts = Scripts { tables, scripts: Arc::default(), running: Arc::default() };
-        let runs = Runs::open(&storage, &catalog, Arc::new(scripts.clone()), limits).unwrap();
+        let runs = Runs::open(&storage, &catalog, scripts.backend(), limits).unwrap();
         Self { storage, catalog, scripts, runs, _folder: folder }
     }
 

@@ -318,7 +318,7 @@ fn runs_that_their_process_left_have_failed_at_the_next_open() {
     let storage = open();
     let catalog = Catalog::new(storage.clone());
     let idle = Folder::new();
-    let runs = Runs::open(&storage, &catalog, Arc::new(idle.scripts.clone()), &Limits::default()).unwrap();
+    let runs = Runs::open(&storage, &catalog, idle.scripts.backend(), &Limits::default()).unwrap();
     for id in &ids[..2] {
         let run = runs.status(*id).unwrap().run;
         assert_eq!(run.state, RunState::Error);

@@ -10,7 +10,8 @@ use quern::proc::LogLevel;
 use quern::run::{KillTarget, Made, OnFailure, RunRequest};
 use quern::storage::RunState;
 
-use super::fixture::{Folder, UNREADY, declare_square, square};
+use super::fixture::{Folder, declare_square, square};
+use crate::support::backend::UNREADY;
 
 fn declare_idle(declarations: &mut Declarations) {
     declarations.proc("idle", "nondistributed", "").unwrap();

@@ -8,13 +8,15 @@ use arrow::datatypes::Int64Type;
 use quern::base::{ColumnType, DType, Error, Limits};
 use quern::catalog::spec::{InputColumn, InputSpec, OutputColumn, OutputSpec, ParamSpec, ParamType};
 use quern::catalog::{Catalog, Declarations, ExecutionMode, NewComponent, ProcSpec, Rights};
-use quern::device::{Device, KillSwitch};
+use quern::device::Device;
 use quern::proc::Receipt;
-use quern::run::{Backend, Descriptor, InstanceLink, Made, Manifest, OnDone, Runs};
+use quern::run::{Descriptor, InstanceLink, Made, Runs};
 use quern::sql::format::{ColumnText, Detail};
 use quern::sql::{Answer, Caller, Context, Sql};
-use quern::storage::{ComponentRecord, Disk, Storage};
+use quern::storage::{Disk, Storage};
 use quern::table::{Shards, Tables};
+
+use crate::support::backend::RustInstances;
 
 /// A folder with SQL on it.
 pub(super) struct Folder {
@@ -34,8 +36,9 @@ impl Folder {
         let storage = Storage::open(&dir.path().join("db"), Arc::new(Disk)).unwrap();
         let catalog = Catalog::new(storage.clone());
         let limits = Limits::default();
-        let backend = Arc::new(RustProcs { storage: storage.clone() });
-        let runs = Runs::open(&storage, &catalog, backend, &limits).unwrap();
+        let of_instances = storage.clone();
+        let backend = RustInstances::new(move |descriptor, link| execute(&of_instances, descriptor, link));
+        let runs = Runs::open(&storage, &catalog, Arc::new(backend), &limits).unwrap();
         let sql = Sql::new(Context {
             storage: storage.clone(),
             catalog,
@@ -228,44 +231,29 @@ fn lines(schema: &arrow::datatypes::SchemaRef, batches: &[RecordBatch]) -> Vec<S
     lines
 }
 
-/// Executes procs that are Rust.
-struct RustProcs {
-    storage: Storage,
-}
-
-impl Backend for RustProcs {
-    fn prepare(&self, _: &ComponentRecord, _: &Limits, _: &KillSwitch) -> quern::base::Result<()> {
-        Ok(())
-    }
-
-    fn start(&self, descriptor: Descriptor, link: InstanceLink, done: OnDone) {
-        let storage = self.storage.clone();
-        std::thread::spawn(move || {
-            let instance = descriptor.task.instance;
-            link.observer.log(quern::proc::LogLevel::Info, "hello");
-            link.observer.metric("loss", 1, 0.5);
-            let (made, rows) = match descriptor.proc.as_str() {
-                "double" | "both" => {
-                    let outputs = multiplied(&storage, &descriptor);
-                    let rows = outputs.iter().map(|batch| batch.num_rows() as u64).sum();
-                    (Ok(Made { outputs: vec![outputs], ..Made::default() }), rows)
-                }
-                "endless" => {
-                    while link.kill.check().is_ok() {
-                        std::thread::sleep(std::time::Duration::from_millis(1));
-                    }
-                    (Err(link.kill.check().unwrap_err()), 0)
-                }
-                _ => {
-                    let code = quern::base::ErrorCode::InvalidArgument;
-                    (Err(Error::Proc { proc: descriptor.proc.clone(), code, message: "it is broken".to_owned() }), 0)
-                }
-            };
-            let receipt = Receipt { rows_out: rows, device: "cpu".to_owned(), ..Receipt::default() };
-            link.observer.result("rows", &rows.to_string());
-            done(Manifest { instance, made, receipt });
-        });
-    }
+/// What an instance of the procs here does.
+fn execute(storage: &Storage, descriptor: &Descriptor, link: &InstanceLink) -> (Result<Made, Error>, Receipt) {
+    link.observer.log(quern::proc::LogLevel::Info, "hello");
+    link.observer.metric("loss", 1, 0.5);
+    let (made, rows) = match descriptor.proc.as_str() {
+        "double" | "both" => {
+            let outputs = multiplied(storage, descriptor);
+            let rows = outputs.iter().map(|batch| batch.num_rows() as u64).sum();
+            (Ok(Made { outputs: vec![outputs], ..Made::default() }), rows)
+        }
+        "endless" => {
+            while link.kill.check().is_ok() {
+                std::thread::sleep(std::time::Duration::from_millis(1));
+            }
+            (Err(link.kill.check().unwrap_err()), 0)
+        }
+        _ => {
+            let code = quern::base::ErrorCode::InvalidArgument;
+            (Err(Error::Proc { proc: descriptor.proc.clone(), code, message: "it is broken".to_owned() }), 0)
+        }
+    };
+    link.observer.result("rows", &rows.to_string());
+    (made, Receipt { rows_out: rows, device: "cpu".to_owned(), ..Receipt::default() })
 }
 
 /// The visible columns `n` of all inputs that the instance sees, times `factor`.

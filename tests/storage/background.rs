@@ -8,7 +8,7 @@ use quern::base::Sharding;
 use quern::storage::{AppendTo, RunRecord, ScanOptions, Storage, TableState};
 
 use super::records::run_record;
-use super::sample::{all, append, counted, numbers, open, read, schema};
+use super::sample::{all, append, counted, create, numbers, open, read, schema};
 
 /// The table once rows of it were moved to files, and nothing is due.
 pub(super) fn after_moving(storage: &Storage, table: &str) -> Arc<TableState> {
@@ -28,9 +28,7 @@ fn rows_move_to_files_while_others_append_and_read() {
     let folder = tempfile::tempdir().unwrap();
     let schema = schema(&[("id", "int64")]);
     let storage = open(folder.path());
-    let mut write = storage.begin();
-    write.create_table("t", &schema, Sharding::Random, 3).unwrap();
-    write.commit().unwrap();
+    create(&storage, "t", &schema, Sharding::Random, 3);
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| {
         let writers: Vec<_> = (0..4)
@@ -103,9 +101,7 @@ fn what_is_handed_in_while_rows_are_moved_is_committed_after_that() {
     let folder = tempfile::tempdir().unwrap();
     let storage = open(folder.path());
     let schema = schema(&[("id", "int64")]);
-    let mut write = storage.begin();
-    write.create_table("t", &schema, Sharding::Random, 1).unwrap();
-    write.commit().unwrap();
+    create(&storage, "t", &schema, Sharding::Random, 1);
     append(&storage, "t", AppendTo::Deal, &counted(&schema, 0..5));
     // Another process keeps the one who moves them waiting for the catalog.
     let catalog = rusqlite::Connection::open(folder.path().join("catalog.sqlite")).unwrap();

@@ -11,7 +11,7 @@ use quern::base::{ColumnType, DType, Sharding};
 use quern::storage::{AppendTo, ScanOptions, Storage};
 use serde_json::{Value, json};
 
-use super::sample::{all, append, counted, every_type, numbers, open, read, rows, schema};
+use super::sample::{all, append, counted, create, every_type, numbers, open, read, rows, schema};
 
 /// The interpreter with DuckDB that the set-up of the tests makes.
 fn interpreter() -> PathBuf {
@@ -204,9 +204,7 @@ fn duckdb_prunes_by_our_statistics_without_losing_rows() {
         ("n", "decimal(18,2)?"),
     ];
     let schema = schema(&types);
-    let mut write = storage.begin();
-    write.create_table("t", &schema, Sharding::Random, 4).unwrap();
-    write.commit().unwrap();
+    create(&storage, "t", &schema, Sharding::Random, 4);
     for seed in 0..4 {
         let to = if seed == 2 { AppendTo::Deal } else { AppendTo::Shard(seed as u32) };
         append(&storage, "t", to, &rows(&schema, 500, seed));
@@ -288,9 +286,7 @@ fn tables_that_duckdb_merged_flushed_and_altered_stay_readable() {
     let folder = tempfile::tempdir().unwrap();
     let storage = open(folder.path());
     let schema = schema(&[("id", "int64"), ("name", "utf8?")]);
-    let mut write = storage.begin();
-    write.create_table("t", &schema, Sharding::Random, 2).unwrap();
-    write.commit().unwrap();
+    create(&storage, "t", &schema, Sharding::Random, 2);
     for start in 0..4 {
         append(&storage, "t", AppendTo::Shard(start % 2), &rows(&schema, 50, u64::from(start)));
         append(&storage, "t", AppendTo::Deal, &rows(&schema, 3, u64::from(start)));
@@ -332,9 +328,7 @@ fn duckdb_reads_while_we_commit() {
     let folder = tempfile::tempdir().unwrap();
     let storage = open(folder.path());
     let schema = schema(&[("id", "int64")]);
-    let mut write = storage.begin();
-    write.create_table("t", &schema, Sharding::Random, 2).unwrap();
-    write.commit().unwrap();
+    create(&storage, "t", &schema, Sharding::Random, 2);
     let reader = std::thread::spawn({
         let folder = folder.path().to_owned();
         move || duckdb(&folder, "ro", &["SELECT count(*) FROM t"; 20])

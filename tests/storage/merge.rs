@@ -7,16 +7,14 @@ use quern::base::{Sharding, SnapshotId};
 use quern::storage::{AppendTo, ScanOptions, Snapshot, Storage};
 
 use super::duckdb;
-use super::sample::{all, append, counted, numbers, open, read, row_ids, rows, schema};
+use super::sample::{all, append, counted, create, numbers, open, read, row_ids, rows, schema};
 
 /// A table of eight commits, each of 10 rows that were moved to a file. Nothing
 /// is merged in the background before the next append.
 fn eight_files(folder: &Path) -> (Storage, Vec<SnapshotId>) {
     let storage = open(folder);
     let schema = schema(&[("id", "int64")]);
-    let mut write = storage.begin();
-    write.create_table("t", &schema, Sharding::Random, 2).unwrap();
-    write.commit().unwrap();
+    create(&storage, "t", &schema, Sharding::Random, 2);
     let commits = (0..8).map(|n| {
         let mut write = storage.begin();
         write.append("t", AppendTo::Deal, [Ok(counted(&schema, n * 10..n * 10 + 10))]).unwrap();
@@ -82,9 +80,7 @@ fn files_of_a_shard_are_merged_in_the_background() {
     let folder = tempfile::tempdir().unwrap();
     let storage = open(folder.path());
     let schema = schema(&[("id", "int64")]);
-    let mut write = storage.begin();
-    write.create_table("t", &schema, Sharding::Random, 2).unwrap();
-    write.commit().unwrap();
+    create(&storage, "t", &schema, Sharding::Random, 2);
     for n in 0..8 {
         append(&storage, "t", AppendTo::Shard(1), &counted(&schema, n * 10..n * 10 + 10));
     }
@@ -118,9 +114,7 @@ fn a_file_is_copied_a_few_times_at_most_however_many_commits_follow() {
     let folder = tempfile::tempdir().unwrap();
     let storage = open(folder.path());
     let schema = schema(&[("id", "int64"), ("data", "tensor(float32,[4096])")]);
-    let mut write = storage.begin();
-    write.create_table("t", &schema, Sharding::Replicated, 1).unwrap();
-    write.commit().unwrap();
+    create(&storage, "t", &schema, Sharding::Replicated, 1);
     for seed in 0..96 {
         append(&storage, "t", AppendTo::Shard(0), &rows(&schema, 8, seed));
         storage.merge_files("t").unwrap();
@@ -139,9 +133,7 @@ fn duckdb_goes_on_with_what_was_merged() {
     let folder = tempfile::tempdir().unwrap();
     let storage = open(folder.path());
     let schema = schema(&[("id", "int64"), ("name", "utf8?"), ("image", "tensor(uint8,[2,2])?")]);
-    let mut write = storage.begin();
-    write.create_table("t", &schema, Sharding::Key(vec!["id".into()]), 2).unwrap();
-    write.commit().unwrap();
+    create(&storage, "t", &schema, Sharding::Key(vec!["id".into()]), 2);
     for seed in 0..8 {
         append(&storage, "t", AppendTo::Deal, &rows(&schema, 20, seed));
         storage.flush_inlined("t").unwrap();

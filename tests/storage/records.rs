@@ -6,7 +6,7 @@ use quern::storage::{
     StartupRecord, Versions, Write,
 };
 
-use super::sample::{open, parse};
+use super::sample::{create, open, parse};
 use crate::support::create_run;
 
 pub(super) fn run_record(proc: &str) -> RunRecord {
@@ -269,9 +269,7 @@ fn a_change_that_fails_leaves_those_it_shares_a_transaction_with() {
     let folder = tempfile::tempdir().unwrap();
     let storage = open(folder.path());
     let schema = super::sample::schema(&[("id", "int64")]);
-    let mut write = storage.begin();
-    write.create_table("t", &schema, quern::base::Sharding::Random, 1).unwrap();
-    write.commit().unwrap();
+    create(&storage, "t", &schema, quern::base::Sharding::Random, 1);
     let rows = super::sample::counted(&schema, 0..3);
     std::thread::scope(|scope| {
         for thread in 0..8 {

@@ -4,7 +4,7 @@
 use quern::base::{Error, Sharding};
 use quern::storage::{AppendTo, ScanOptions};
 
-use super::sample::{all, append, counted, every_type, numbers, open, read, row_ids, rows, schema};
+use super::sample::{all, append, counted, create, every_type, numbers, open, read, row_ids, rows, schema};
 
 #[test]
 fn every_type_survives_reopening_in_files() {
@@ -95,9 +95,7 @@ fn row_ids_order_rows_of_files_and_catalog_alike() {
     let folder = tempfile::tempdir().unwrap();
     let schema = schema(&[("id", "int64")]);
     let storage = open(folder.path());
-    let mut write = storage.begin();
-    write.create_table("t", &schema, Sharding::Random, 1).unwrap();
-    write.commit().unwrap();
+    create(&storage, "t", &schema, Sharding::Random, 1);
     append(&storage, "t", AppendTo::Deal, &counted(&schema, 0..10));
     append(&storage, "t", AppendTo::Shard(0), &counted(&schema, 10..500));
     append(&storage, "t", AppendTo::Deal, &counted(&schema, 500..510));
@@ -203,9 +201,7 @@ fn wrong_batches_are_refused_by_name() {
     let folder = tempfile::tempdir().unwrap();
     let storage = open(folder.path());
     let wanted = schema(&[("id", "int64"), ("name", "utf8")]);
-    let mut write = storage.begin();
-    write.create_table("t", &wanted, Sharding::Random, 2).unwrap();
-    write.commit().unwrap();
+    create(&storage, "t", &wanted, Sharding::Random, 2);
     let refused = |columns: &[(&str, &str)]| {
         let mut write = storage.begin();
         write.append("t", AppendTo::Deal, [Ok(rows(&schema(columns), 9, 1))]).unwrap_err().to_string()
@@ -229,9 +225,7 @@ fn many_rows_in_the_catalog_move_out_by_themselves() {
     let folder = tempfile::tempdir().unwrap();
     let schema = schema(&[("id", "int64")]);
     let storage = open(folder.path());
-    let mut write = storage.begin();
-    write.create_table("t", &schema, Sharding::Random, 2).unwrap();
-    write.commit().unwrap();
+    create(&storage, "t", &schema, Sharding::Random, 2);
     for start in (0..70_000).step_by(10_000) {
         append(&storage, "t", AppendTo::Deal, &counted(&schema, start..start + 10_000));
     }
@@ -245,9 +239,7 @@ fn wide_rows_in_the_catalog_move_out_before_it_grows_large() {
     let folder = tempfile::tempdir().unwrap();
     let schema = schema(&[("x", "tensor(float32,[100,1000])")]);
     let storage = open(folder.path());
-    let mut write = storage.begin();
-    write.create_table("t", &schema, Sharding::Random, 2).unwrap();
-    write.commit().unwrap();
+    create(&storage, "t", &schema, Sharding::Random, 2);
     for seed in 0..25 {
         append(&storage, "t", AppendTo::Deal, &rows(&schema, 2, seed));
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, RecordBatch, UInt64Array, new_null_array};
 use arrow::buffer::{BooleanBuffer, NullBuffer};
 use arrow::compute::{concat_batches, take};
-use quern::base::{Column, ColumnType, Schema};
+use quern::base::{Column, ColumnType, Schema, Sharding};
 use quern::storage::{AppendTo, Disk, ROW_ID_COLUMN, ScanOptions, Storage};
 
 /// A small generator of numbers (SplitMix64), so that tests need no crate.
@@ -176,6 +176,12 @@ pub(super) fn open(folder: &Path) -> Storage {
 }
 
 /// Appends one batch in a commit of its own.
+pub(super) fn create(storage: &Storage, table: &str, schema: &Schema, sharding: Sharding, shards: u32) {
+    let mut write = storage.begin();
+    write.create_table(table, schema, sharding, shards).unwrap();
+    write.commit().unwrap();
+}
+
 pub(super) fn append(storage: &Storage, table: &str, to: AppendTo, batch: &RecordBatch) {
     let mut write = storage.begin();
     let n = write.append(table, to, [Ok(batch.clone())]).unwrap();

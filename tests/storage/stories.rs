@@ -11,7 +11,7 @@ use quern::storage::{AppendTo, InstanceRecord, LogLine, ModelRecord, RunState, S
 
 use super::disk::SimDisk;
 use super::records::run_record;
-use super::sample::{append, counted, numbers, open, schema};
+use super::sample::{append, counted, create, numbers, open, schema};
 use crate::support::create_run;
 
 /// The files of a folder.
@@ -226,9 +226,7 @@ pub(super) fn new_folder() -> Story {
 pub(super) fn flush() -> Story {
     let folder = tempfile::tempdir().unwrap();
     let storage = open(folder.path());
-    let mut write = storage.begin();
-    write.create_table("t", &schema(&[("id", "int64")]), Sharding::Random, 2).unwrap();
-    write.commit().unwrap();
+    create(&storage, "t", &schema(&[("id", "int64")]), Sharding::Random, 2);
     append(&storage, "t", AppendTo::Deal, &counted(&schema(&[("id", "int64")]), 0..9));
     drop(storage);
     const STEPS: &[Step] = &[|storage| storage.flush_inlined("t").and_then(|_| grow(storage, "t", 9..10))];

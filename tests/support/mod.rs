@@ -2,6 +2,7 @@
 //! components of this repository's crates, instances without a database, Python's
 //! readers, the data, and how large a run is asked for.
 
+pub(crate) mod backend;
 pub(crate) mod components;
 pub(crate) mod database;
 pub(crate) mod instance;
