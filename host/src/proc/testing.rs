@@ -87,6 +87,11 @@ pub struct TestOutcome {
 /// Why a component that should have tests is refused.
 pub(super) const NO_TESTS: &str = "it has no tests; write them with `tests!` of quern-udf";
 
+/// The data of a test's store.
+fn state(tables: Arc<dyn TestTables>, limits: &Limits) -> State {
+    State::new(Phase::Test(Test { tables, log: Vec::new() }), limits.clone())
+}
+
 /// A component that has tests.
 pub struct TestComponent(Arc<Component>);
 
@@ -103,7 +108,7 @@ impl TestComponent {
     pub fn names(&self, tables: Arc<dyn TestTables>, limits: &Limits) -> Result<Vec<String>> {
         let mut names = Vec::new();
         let kill = KillSwitch::with_deadline(limits.deadline_ms);
-        let outcome = self.call("names", (tables, limits.clone()), kill, |kit, store| {
+        let outcome = self.call("names", state(tables, limits), kill, |kit, store| {
             names = kit.quern_udf_tests().call_names(store)?;
             Ok(Ok(()))
         });
@@ -112,7 +117,7 @@ impl TestComponent {
 
     /// Executes one test on the calling thread, at most until `kill` says so.
     pub fn run(&self, test: &str, tables: Arc<dyn TestTables>, limits: &Limits, kill: KillSwitch) -> TestOutcome {
-        self.call(test, (tables, limits.clone()), kill, |kit, store| {
+        self.call(test, state(tables, limits), kill, |kit, store| {
             let returned = kit.quern_udf_tests().call_run(&mut *store, test)?;
             let limits = &store.data().limits;
             Ok(returned.map_err(|error| Error::Proc {
@@ -126,7 +131,7 @@ impl TestComponent {
     fn call(
         &self,
         what: &str,
-        (tables, limits): (Arc<dyn TestTables>, Limits),
+        state: State,
         kill: KillSwitch,
         work: impl FnOnce(&TestKit, &mut wasmtime::Store<State>) -> wasmtime::Result<Result<()>>,
     ) -> TestOutcome {
@@ -136,7 +141,6 @@ impl TestComponent {
             Ok(engine) => engine,
             Err(error) => return failed(error),
         };
-        let state = State::new(Phase::Test(Test { tables, log: Vec::new() }), limits);
         let _ticking = engine.ticking();
         let switch = kill.clone();
         let mut store = sandbox::store(engine, state, move || switch.check());

@@ -149,7 +149,7 @@ fn stage(inner: &Inner, live: &Live, plan: &RunPlan, made: &[Made]) -> Result<(W
             let mut batches = batches.peekable();
             if batches.peek().is_some() {
                 let pieces = batches.flat_map(in_pieces).map(|piece| live.check().map(|()| piece));
-                let to = placement(output, &destination, (proc.mode, plan.instances), shard);
+                let to = placement(plan, output, &destination, shard);
                 write.append(&output.table, to, pieces)?;
                 placed.push(Placed { output: place, instance, to });
             }
@@ -179,12 +179,7 @@ fn in_pieces(batch: &RecordBatch) -> impl Iterator<Item = RecordBatch> {
 
 /// Where an instance's rows go. Rows of a distributed proc stay in its shard
 /// where the table is divided alike; storage refuses keys that belong elsewhere.
-fn placement(
-    output: &Output,
-    destination: &Destination,
-    (mode, instances): (ExecutionMode, u32),
-    shard: u32,
-) -> AppendTo {
+fn placement(plan: &RunPlan, output: &Output, destination: &Destination, shard: u32) -> AppendTo {
     let (sharding, shards) = match destination {
         Destination::Existing(table) => (&table.sharding, table.shards),
         Destination::New { sharding, shards } => (sharding, *shards),
@@ -193,7 +188,7 @@ fn placement(
         // Model files are large and never kept in the catalog, so they go to files.
         Sharding::Replicated => AppendTo::Shard(0),
         Sharding::Random if output.models => AppendTo::Shard(0),
-        _ if mode == ExecutionMode::Distributed && shards == instances => AppendTo::Shard(shard),
+        _ if plan.mode == ExecutionMode::Distributed && shards == plan.instances => AppendTo::Shard(shard),
         _ => AppendTo::Deal,
     }
 }

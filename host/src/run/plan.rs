@@ -20,6 +20,7 @@ pub(super) struct RunPlan {
     pub(super) params: Params,
     pub(super) inputs: Vec<Input>,
     pub(super) outputs: Vec<Output>,
+    pub(super) mode: ExecutionMode,
     /// Number of instances.
     pub(super) instances: u32,
 }
@@ -93,6 +94,7 @@ impl RunPlan {
             (ExecutionMode::Distributed, Some(first)) => first.table.shards,
             _ => 1,
         };
+        let planner = OutputPlanner { proc, snapshot, instances };
         let mut planned: Vec<Output> = Vec::new();
         for (i, (spec, table)) in proc.outputs.iter().zip(&request.outputs).enumerate() {
             if let Some(other) = planned.iter().find(|other| other.table.eq_ignore_ascii_case(table)) {
@@ -107,9 +109,9 @@ impl RunPlan {
                 }));
             }
             let paired = inputs.get(i).map(|input| &input.schema);
-            planned.push(output(proc, spec, table, (paired, instances), snapshot)?);
+            planned.push(planner.output(spec, table, paired)?);
         }
-        Ok(Self { snapshot: Arc::clone(snapshot), params, inputs, outputs: planned, instances })
+        Ok(Self { snapshot: Arc::clone(snapshot), params, inputs, outputs: planned, mode: proc.mode, instances })
     }
 }
 
@@ -188,40 +190,45 @@ fn input(proc: &ProcSpec, spec: &InputSpec, given: &InputRef, table: Arc<TableSt
     Ok(Input { name: spec.name.clone(), table, columns, schema, share })
 }
 
-fn output(
-    proc: &ProcSpec,
-    spec: &OutputSpec,
-    table: &str,
-    (paired, instances): (Option<&Schema>, u32),
-    snapshot: &Snapshot,
-) -> Result<Output> {
-    let (schema, destination) = match snapshot.table(table) {
-        Ok(existing) => {
-            outputs::check_existing(proc, spec, table, &existing.schema)?;
-            let is_keyed = matches!(existing.sharding, Sharding::Key(_));
-            if proc.mode == ExecutionMode::Distributed && is_keyed && existing.shards != instances {
-                return Err(Error::Invalid(format!(
-                    "output `{}`: table `{table}` is sharded by key into {} shards, the run has {instances} instances; \
+/// What all outputs of a run have in common.
+struct OutputPlanner<'a> {
+    proc: &'a ProcSpec,
+    snapshot: &'a Snapshot,
+    instances: u32,
+}
+
+impl OutputPlanner<'_> {
+    /// The output `spec` to `table`; `paired` are the columns of the input at its place.
+    fn output(&self, spec: &OutputSpec, table: &str, paired: Option<&Schema>) -> Result<Output> {
+        let Self { proc, snapshot, instances } = *self;
+        let (schema, destination) = match snapshot.table(table) {
+            Ok(existing) => {
+                outputs::check_existing(proc, spec, table, &existing.schema)?;
+                let is_keyed = matches!(existing.sharding, Sharding::Key(_));
+                if proc.mode == ExecutionMode::Distributed && is_keyed && existing.shards != instances {
+                    return Err(Error::Invalid(format!(
+                        "output `{}`: table `{table}` is sharded by key into {} shards, the run has {instances} instances; \
                      the numbers must be equal",
-                    spec.name, existing.shards
-                )));
+                        spec.name, existing.shards
+                    )));
+                }
+                (existing.schema.clone(), Destination::Existing(existing))
             }
-            (existing.schema.clone(), Destination::Existing(existing))
-        }
-        Err(Error::NotFound { .. }) => {
-            check_table_name(table)?;
-            if let Some(other) = snapshot.tables().find(|other| other.name.eq_ignore_ascii_case(table)) {
-                return Err(Error::Invalid(format!(
-                    "output `{}`: table `{table}` cannot be created beside table `{}`, from which it differs only in \
+            Err(Error::NotFound { .. }) => {
+                check_table_name(table)?;
+                if let Some(other) = snapshot.tables().find(|other| other.name.eq_ignore_ascii_case(table)) {
+                    return Err(Error::Invalid(format!(
+                        "output `{}`: table `{table}` cannot be created beside table `{}`, from which it differs only in \
                      case; append to `{}` or give another name",
-                    spec.name, other.name, other.name
-                )));
+                        spec.name, other.name, other.name
+                    )));
+                }
+                let sharding = if spec.models { Sharding::Replicated } else { Sharding::Random };
+                let shards = outputs::new_shards(proc.mode, instances);
+                (outputs::schema_of(spec, paired)?, Destination::New { sharding, shards })
             }
-            let sharding = if spec.models { Sharding::Replicated } else { Sharding::Random };
-            let shards = outputs::new_shards(proc.mode, instances);
-            (outputs::schema_of(spec, paired)?, Destination::New { sharding, shards })
-        }
-        Err(other) => return Err(other),
-    };
-    Ok(Output { name: spec.name.clone(), table: table.to_owned(), schema, destination, models: spec.models })
+            Err(other) => return Err(other),
+        };
+        Ok(Output { name: spec.name.clone(), table: table.to_owned(), schema, destination, models: spec.models })
+    }
 }

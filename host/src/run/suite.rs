@@ -8,7 +8,7 @@ use super::testing::{Workshop, remove_leftovers};
 use crate::base::{Limits, Result};
 use crate::catalog::NewComponent;
 use crate::device::{Choice, KillSwitch};
-use crate::proc::{CodeCache, Inspection, LogLevel, TestOutcome, inspect_tests};
+use crate::proc::{CodeCache, LogLevel, TestOutcome, inspect_tests};
 use crate::tensor::Executor;
 
 /// Which tests to execute, and how.
@@ -65,7 +65,8 @@ impl Suite {
         let executor = Executor::new(self.device.device(self.cores)?);
         let limits =
             Limits { deadline_ms: u64::try_from(self.deadline.as_millis()).unwrap_or(u64::MAX), ..Limits::default() };
-        let workshop = |kill: &KillSwitch| self.workshop(&found, bytes, &executor, (&limits, kill));
+        let new = NewComponent { name: &self.name, procs: &found.procs, sha256: &found.sha256, bytes };
+        let workshop = |kill: &KillSwitch| Workshop::new(&new, &executor, &limits, kill);
         let all = component.names(Arc::new(workshop(&KillSwitch::new())?), &limits)?;
         let chosen = |name: &&String| self.filters.is_empty() || self.filters.iter().any(|part| name.contains(part));
         let mut tests = Vec::new();
@@ -79,17 +80,6 @@ impl Suite {
         }
         let filtered = all.len() - tests.len();
         Ok(SuiteReport { tests, filtered, elapsed_ms: clock.elapsed().as_secs_f64() * 1e3 })
-    }
-
-    fn workshop(
-        &self,
-        found: &Inspection,
-        bytes: &[u8],
-        executor: &Arc<Executor>,
-        (limits, kill): (&Limits, &KillSwitch),
-    ) -> Result<Workshop> {
-        let new = NewComponent { name: &self.name, procs: &found.procs, sha256: &found.sha256, bytes };
-        Workshop::new(&new, executor, limits, kill)
     }
 }
 

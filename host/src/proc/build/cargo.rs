@@ -59,56 +59,65 @@ pub(super) fn forget_other_flavour(target: &Path, package: &str, flavour: Flavou
     std::fs::write(&mark, now).map_err(|e| Error::io("write", mark, e))
 }
 
-/// Builds the library in `folder`; its module for WebAssembly.
-pub(super) fn build(
-    folder: &Path,
-    route: &Route,
-    (target, flavour): (&Path, Flavour),
-    progress: &mut dyn FnMut(&str),
-) -> Result<PathBuf> {
-    let mut cargo = command(folder, route, target);
-    if flavour == Flavour::Tests {
-        cargo.args(["--features", TESTS_FEATURE]);
-    }
-    let mut child = cargo.spawn().map_err(|e| Error::io("run cargo in", folder, e))?;
-    let artifacts = child.stdout.take();
-    let artifacts = std::thread::spawn(move || read_all(artifacts));
-    let mut lines = Vec::new();
-    if let Some(stderr) = child.stderr.take() {
-        for line in BufReader::new(stderr).split(b'\n').map_while(std::result::Result::ok) {
-            let line = String::from_utf8_lossy(&line).trim_end().to_owned();
-            progress(line.trim_start());
-            lines.push(line);
-        }
-    }
-    let status = child.wait().map_err(|e| Error::io("run cargo in", folder, e))?;
-    let artifacts = artifacts.join().unwrap_or_default();
-    if !status.success() {
-        return Err(Error::Invalid(format!("cannot build {}:\n{}", folder.display(), errors(&lines))));
-    }
-    module(&artifacts).ok_or_else(|| {
-        Error::Invalid(format!(
-            "{} builds, but not to a module; its Cargo.toml needs `[lib]` with `crate-type = [\"cdylib\"]`",
-            folder.display()
-        ))
-    })
+/// One build of a crate.
+pub(super) struct Build<'a> {
+    /// The crate.
+    pub(super) folder: &'a Path,
+    /// How WebAssembly is compiled for.
+    pub(super) route: &'a Route,
+    /// The folder for what is compiled.
+    pub(super) target: &'a Path,
+    pub(super) flavour: Flavour,
 }
 
-fn command(folder: &Path, route: &Route, target: &Path) -> Command {
-    let mut cargo = Command::new("cargo");
-    cargo.args(["build", "--lib", "--release", "--target", TARGET, "--message-format", "json-render-diagnostics"]);
-    cargo.arg("--target-dir").arg(target);
-    FOREIGN.iter().for_each(|name| {
-        cargo.env_remove(name);
-    });
-    // Names of functions stay, for traps; everything else that debuggers want goes.
-    cargo.env("CARGO_PROFILE_RELEASE_STRIP", "debuginfo");
-    cargo.env("CARGO_PROFILE_RELEASE_PANIC", "abort");
-    cargo.env("CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUSTFLAGS", "-C target-feature=+simd128");
-    cargo.env("CARGO_TERM_COLOR", "never");
-    cargo.current_dir(folder).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    route.apply(&mut cargo);
-    cargo
+impl Build<'_> {
+    /// Builds the library; its module for WebAssembly.
+    pub(super) fn run(&self, progress: &mut dyn FnMut(&str)) -> Result<PathBuf> {
+        let folder = self.folder;
+        let mut cargo = self.command();
+        if self.flavour == Flavour::Tests {
+            cargo.args(["--features", TESTS_FEATURE]);
+        }
+        let mut child = cargo.spawn().map_err(|e| Error::io("run cargo in", folder, e))?;
+        let artifacts = child.stdout.take();
+        let artifacts = std::thread::spawn(move || read_all(artifacts));
+        let mut lines = Vec::new();
+        if let Some(stderr) = child.stderr.take() {
+            for line in BufReader::new(stderr).split(b'\n').map_while(std::result::Result::ok) {
+                let line = String::from_utf8_lossy(&line).trim_end().to_owned();
+                progress(line.trim_start());
+                lines.push(line);
+            }
+        }
+        let status = child.wait().map_err(|e| Error::io("run cargo in", folder, e))?;
+        let artifacts = artifacts.join().unwrap_or_default();
+        if !status.success() {
+            return Err(Error::Invalid(format!("cannot build {}:\n{}", folder.display(), errors(&lines))));
+        }
+        module(&artifacts).ok_or_else(|| {
+            Error::Invalid(format!(
+                "{} builds, but not to a module; its Cargo.toml needs `[lib]` with `crate-type = [\"cdylib\"]`",
+                folder.display()
+            ))
+        })
+    }
+
+    fn command(&self) -> Command {
+        let mut cargo = Command::new("cargo");
+        cargo.args(["build", "--lib", "--release", "--target", TARGET, "--message-format", "json-render-diagnostics"]);
+        cargo.arg("--target-dir").arg(self.target);
+        FOREIGN.iter().for_each(|name| {
+            cargo.env_remove(name);
+        });
+        // Names of functions stay, for traps; everything else that debuggers want goes.
+        cargo.env("CARGO_PROFILE_RELEASE_STRIP", "debuginfo");
+        cargo.env("CARGO_PROFILE_RELEASE_PANIC", "abort");
+        cargo.env("CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUSTFLAGS", "-C target-feature=+simd128");
+        cargo.env("CARGO_TERM_COLOR", "never");
+        cargo.current_dir(self.folder).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        self.route.apply(&mut cargo);
+        cargo
+    }
 }
 
 fn read_all(source: Option<impl Read>) -> String {

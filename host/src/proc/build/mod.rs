@@ -73,7 +73,7 @@ fn module(folder: &Path, flavour: Flavour, progress: &mut dyn FnMut(&str)) -> Re
     // replace the module.
     let _alone = cargo::lock(&target, &package)?;
     cargo::forget_other_flavour(&target, &package, flavour)?;
-    let module = cargo::build(folder, &route, (&target, flavour), progress)?;
+    let module = cargo::Build { folder, route: &route, target: &target, flavour }.run(progress)?;
     let core = std::fs::read(&module).map_err(|e| Error::io("read", &module, e))?;
     progress("Encoding the component");
     Ok((package, core))
