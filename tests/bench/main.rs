@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 
 use quern::base::Limits;
 use quern::device::{Device, KillSwitch, Quota};
-use quern::tensor::{Executor, Mode, Session, Settings};
+use quern::tensor::{Executor, Mode, Session, Settings, Teller};
 
 fn main() {
     let wanted: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with("--")).collect();
@@ -67,7 +67,14 @@ fn seconds(time: Duration) -> String {
 /// A session of its own device with `cores` threads.
 fn session(cores: usize, mode: Mode) -> Session {
     let limits = Limits::default();
-    let settings =
-        Settings { quota: Quota::new(limits.device_bytes), kill: KillSwitch::new(), limits, seed: 1, stream: 0, mode };
+    let settings = Settings {
+        quota: Quota::new(limits.device_bytes),
+        kill: KillSwitch::new(),
+        limits,
+        seed: 1,
+        stream: 0,
+        mode,
+        teller: Teller::default(),
+    };
     Session::new(&Executor::new(Device::cpu(cores, 4 << 30)), settings)
 }

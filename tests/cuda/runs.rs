@@ -1,5 +1,7 @@
 //! Runs of real components over tables on the fake GPU.
 
+use std::time::{Duration, Instant};
+
 use arrow::array::AsArray;
 use arrow::datatypes::Int32Type;
 use quern::base::RunId;
@@ -8,7 +10,7 @@ use quern::proc::Receipt;
 use quern::run::{RunRequest, RunStatus};
 use quern::storage::RunState;
 
-use super::bench::{Fake, counts};
+use super::bench::{Fake, counts, slow_compiler};
 use crate::run::database::Database;
 
 pub(super) const MNIST: (&str, &str) = ("mnist", "udfs/mnist");
@@ -123,5 +125,43 @@ fn receipts_on_the_gpu_are_what_the_driver_copied_and_a_second_run_moves_no_colu
             assert_eq!(told(&again), copied);
             assert_eq!(receipts(&again)[0].moved.inputs_bytes, 0);
         }
+    });
+}
+
+#[test]
+fn kernels_that_take_long_to_compile_are_told_in_the_log_and_the_status() {
+    Fake::PLAIN.run(|| {
+        // Nothing is kept there, so each text is compiled.
+        let cache = tempfile::tempdir().unwrap();
+        // SAFETY: this process has no other thread that reads the environment.
+        unsafe { std::env::set_var("XDG_CACHE_HOME", cache.path()) };
+        let database = on_gpu();
+        database.images("digits", 1, 40);
+        slow_compiler(Duration::from_millis(300));
+        let id = database.runs.execute(train("digits")).unwrap();
+        let compiling = |text: &str| {
+            text.strip_prefix("compiling ")
+                .and_then(|rest| rest.strip_suffix(" for sm_90: first use, kept for the next"))
+                .and_then(|kernels| kernels.strip_suffix(" kernels").or(kernels.strip_suffix(" kernel")))
+                .is_some_and(|n| n.parse::<u32>().is_ok_and(|n| n > 0))
+        };
+        let until = Instant::now() + Duration::from_secs(60);
+        while !database.runs.status(id).unwrap().instances.iter().any(|instance| compiling(&instance.status)) {
+            assert!(Instant::now() < until, "{:?}", database.runs.status(id));
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        let status = database.ended(id);
+        assert_eq!(status.run.error, None);
+        assert!(!compiling(&status.instances[0].status), "the status is the guest's again: {status:?}");
+        let lines: Vec<String> = database.runs.logs(id, 0, 1000).unwrap().into_iter().map(|line| line.text).collect();
+        assert!(lines.iter().any(|line| compiling(line)), "{lines:?}");
+        assert!(lines.iter().any(|line| line.starts_with("compiled ") && line.ends_with(" s")), "{lines:?}");
+        let receipt = receipts(&status).remove(0);
+        assert!(receipt.compile_ms >= 500.0 && receipt.device_ms < receipt.wall_ms - receipt.compile_ms + 50.0);
+        // The next run has them.
+        slow_compiler(Duration::ZERO);
+        let next = database.run(train("digits"));
+        assert!(receipts(&next)[0].compile_ms < 250.0, "{next:?}");
+        assert!(database.runs.logs(next.run.id, 0, 1000).unwrap().iter().all(|line| !compiling(&line.text)));
     });
 }

@@ -3,7 +3,7 @@
 use arrow::array::AsArray;
 use quern::base::{DType, Limits};
 use quern::device::{KillSwitch, Quota};
-use quern::tensor::{Activation, Adam, Mode, Session, Settings, Tensor, Variable};
+use quern::tensor::{Activation, Adam, Mode, Session, Settings, Teller, Tensor, Variable};
 use safetensors::SafeTensors;
 
 use crate::support::components::component;
@@ -13,7 +13,15 @@ use crate::support::instance::{Trial, executor};
 fn learn_natively(seed: u64, steps: u64) -> (f64, Vec<Vec<u8>>) {
     let limits = Limits::default();
     let quota = Quota::new(limits.device_bytes);
-    let settings = Settings { quota, kill: KillSwitch::new(), limits, seed, stream: 0, mode: Mode::Planned };
+    let settings = Settings {
+        quota,
+        kill: KillSwitch::new(),
+        limits,
+        seed,
+        stream: 0,
+        mode: Mode::Planned,
+        teller: Teller::default(),
+    };
     let mut s = Session::new(executor(), settings);
     let x = s.random_normal(DType::F32, &[64, 8], 0.0, 1.0).unwrap();
     let part = s.slice(&x, 1, 0, 4).unwrap();

@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 use half::{bf16, f16};
 use quern::base::{DType, Limits};
 use quern::device::{Device, KillSwitch, Quota};
-use quern::tensor::{Executor, Mode, Session, Settings, Tensor};
+use quern::tensor::{Executor, Mode, Session, Settings, Teller, Tensor};
 
 /// The processor, with two threads.
 pub(crate) fn processor() -> &'static Arc<Executor> {
@@ -34,6 +34,7 @@ pub(crate) fn settings(mode: Mode) -> Settings {
         seed: 7,
         stream: 0,
         mode,
+        teller: Teller::default(),
     }
 }
 

@@ -4,14 +4,14 @@
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use wasmtime::Store;
 
 use super::handles::{Budget, Handles};
 use super::interfaces::{ColumnHandle, ModelHandle, TableHandle, TapeHandle, VariableHandle};
-use super::job::{Checkpoints, InstanceJob, InstanceOutcome, ModelChecksums, Observer, SavedModel, Task};
+use super::job::{Checkpoints, InstanceJob, InstanceOutcome, LogLevel, ModelChecksums, Observer, SavedModel, Task};
 use super::model_cache::ModelCache;
 use super::receipt::{Moved, Receipt};
 use super::sandbox::{self, Phase, State};
@@ -19,13 +19,15 @@ use super::{Component, text, trap};
 use crate::base::{Error, ErrorCode, Result};
 use crate::device::{KillSwitch, Quota};
 use crate::table::{OutputTable, TableView};
-use crate::tensor::{Executor, Session, Settings, Tensor};
+use crate::tensor::{Executor, Notice, Session, Settings, Teller, Tensor};
 
 /// What a running guest can reach.
 pub(super) struct Run {
     pub(super) task: Task,
     pub(super) kill: KillSwitch,
     pub(super) observer: Arc<dyn Observer>,
+    /// The last status message of the guest.
+    pub(super) said: Arc<Mutex<String>>,
     /// Sizes of the results' values, in bytes.
     pub(super) results: BTreeMap<String, u64>,
     /// Bytes of the names and values of all results.
@@ -59,6 +61,7 @@ pub(super) struct Run {
 
 impl Run {
     fn new(job: InstanceJob) -> (Arc<Component>, String, Self) {
+        let said = Arc::default();
         let settings = Settings {
             quota: job.quota.clone(),
             kill: job.kill.clone(),
@@ -66,10 +69,12 @@ impl Run {
             seed: job.task.seed,
             stream: u64::from(job.task.instance),
             mode: job.mode,
+            teller: teller(&job.observer, &said),
         };
         let run = Self {
             kill: job.kill,
             observer: job.observer,
+            said,
             results: BTreeMap::new(),
             results_bytes: 0,
             metric_points: 0,
@@ -103,6 +108,20 @@ impl Run {
         self.waited += begun.elapsed();
         done
     }
+}
+
+/// Tells what takes long in the log, and in the status as long as it does.
+fn teller(observer: &Arc<dyn Observer>, said: &Arc<Mutex<String>>) -> Teller {
+    let (observer, said) = (observer.clone(), said.clone());
+    Teller::new(move |notice| {
+        observer.log(LogLevel::Info, &notice.to_string());
+        match notice {
+            Notice::Compiling { .. } => observer.status(&notice.to_string(), None),
+            Notice::Compiled { .. } => {
+                observer.status(&said.lock().unwrap_or_else(PoisonError::into_inner), None);
+            }
+        }
+    })
 }
 
 /// Executes one instance on the calling thread. Never panics, whatever the guest
@@ -212,6 +231,7 @@ fn finish(mut run: Run, result: Result<()>, measured: &Measured) -> InstanceOutc
         start_ms: ms(measured.times.start),
         guest_ms: ms(measured.times.call.saturating_sub(run.waited)),
         device_ms: ms(stats.device_time),
+        compile_ms: ms(stats.compile_time),
         peak_guest_bytes: measured.peak_guest_bytes,
         peak_device_bytes: run.quota.peak_bytes(),
         moved: Moved {

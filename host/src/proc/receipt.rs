@@ -11,8 +11,10 @@ pub struct Receipt {
     pub start_ms: f64,
     /// Inside the guest, calls that only record operations included.
     pub guest_ms: f64,
-    /// Executing tensor programs.
+    /// Executing tensor programs; on a GPU as that measured it.
     pub device_ms: f64,
+    /// Waiting for kernels of a GPU to be compiled, the first time that they are needed.
+    pub compile_ms: f64,
     /// Most guest memory at one time, all its memories together.
     pub peak_guest_bytes: u64,
     /// Most device memory of the run at one time, as seen by this instance.

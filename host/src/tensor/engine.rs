@@ -87,7 +87,7 @@ impl Engine {
                 owner,
                 device_time_ms: settings.limits.device_time_ms,
                 threads: executor.device().cores,
-                machine: executor.machine.as_ref().map(|machine| machine.for_session()),
+                machine: executor.machine.as_ref().map(|machine| machine.for_session(&settings.teller)),
             },
             mode: settings.mode,
             max_plans: settings.limits.programs,
@@ -196,6 +196,11 @@ impl Means {
     /// As [`Machine::moved_bytes`]; nothing moves on the processor.
     pub(crate) fn moved_bytes(&self) -> (u64, u64) {
         self.machine.as_ref().map_or((0, 0), |machine| machine.moved_bytes())
+    }
+
+    /// As [`Machine::compile_time`]; nothing is compiled for the processor.
+    pub(crate) fn compile_time(&self) -> Duration {
+        self.machine.as_ref().map_or(Duration::ZERO, |machine| machine.compile_time())
     }
 
     /// Where memory comes from, what counts it, and who may see what was left in it.

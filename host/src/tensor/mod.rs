@@ -20,6 +20,7 @@ mod element;
 mod engine;
 mod executor;
 mod graph;
+mod notice;
 mod op;
 mod ops;
 mod pipeline;
@@ -34,6 +35,7 @@ mod value;
 
 pub use crate::device::cuda::Compute;
 pub use executor::Executor;
+pub use notice::{Notice, Teller};
 pub use ops::matrix::{Activation, Transposed};
 pub use ops::optimiser::{Adam, Sgd};
 pub use ops::reduce::Keep;

@@ -140,6 +140,11 @@ impl Pipeline {
         self.engine.means().moved_bytes()
     }
 
+    /// Time spent waiting for kernels to be compiled.
+    pub(crate) fn compile_time(&self) -> Duration {
+        self.engine.means().compile_time()
+    }
+
     /// What was used by programs that have ended.
     pub(crate) fn used(&self) -> Used {
         self.belt.state().used

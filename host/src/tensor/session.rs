@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::engine::Job;
 use super::executor::Executor;
 use super::graph::{Binding, Graph, Origin};
+use super::notice::Teller;
 use super::op::{Op, Params};
 use super::pipeline::Pipeline;
 use super::program::Program;
@@ -38,6 +39,8 @@ pub struct Settings {
     pub stream: u64,
     /// How programs are executed.
     pub mode: Mode,
+    /// Is told what takes long besides programs.
+    pub teller: Teller,
 }
 
 /// How programs are executed.
@@ -55,6 +58,8 @@ pub enum Mode {
 pub struct Stats {
     /// Time spent executing programs.
     pub device_time: Duration,
+    /// Time spent waiting for kernels to be compiled.
+    pub compile_time: Duration,
     /// Most device memory that the run held at once.
     pub peak_bytes: u64,
     /// Programs executed.
@@ -247,9 +252,11 @@ impl Session {
     pub fn stats(&self) -> Stats {
         let used = self.pipeline.used();
         let (scalars_bytes, checks_bytes) = self.pipeline.moved_bytes();
+        let compile_time = self.pipeline.compile_time();
         Stats {
             scalars_bytes,
             checks_bytes,
+            compile_time,
             peak_bytes: self.settings.quota.peak_bytes(),
             device_time: used.time,
             programs: used.programs,

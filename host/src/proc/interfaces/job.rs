@@ -1,5 +1,7 @@
 //! `job`: who called, with what, and what the instance says.
 
+use std::sync::PoisonError;
+
 use super::HostError;
 use super::bindings::quern::udf::job::{self, Level};
 use crate::base::Limits;
@@ -61,7 +63,9 @@ impl job::Host for State {
     fn set_status(&mut self, message: String, fraction: Option<f32>) -> wasmtime::Result<()> {
         let message = text::one_line(&message, &self.limits);
         let fraction = fraction.filter(|f| f.is_finite()).map(|f| f.clamp(0.0, 1.0));
-        self.run("job.set-status")?.observer.status(&message, fraction);
+        let run = self.run("job.set-status")?;
+        run.said.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&message);
+        run.observer.status(&message, fraction);
         Ok(())
     }
 

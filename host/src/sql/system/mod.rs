@@ -112,7 +112,7 @@ tables! {
         "device_ms" Float, "peak_guest_bytes" Count, "peak_device_bytes" Count, "moved_inputs_bytes" Count,
         "moved_parameters_bytes" Count, "moved_reads_bytes" Count, "moved_outputs_bytes" Count, "rows_in" Count,
         "rows_out" Count, "host_calls" Count, "programs" Count, "replays" Count, "gathered_bytes" Count,
-        "moved_scalars_bytes" Count, "moved_checks_bytes" Count,
+        "moved_scalars_bytes" Count, "moved_checks_bytes" Count, "compile_ms" Float,
     ]
     Logs "logs" ["run" Count, "shard" Count, "seq" Count, "time" Time, "level" Text, "text" Text]
     Metrics "metrics" [

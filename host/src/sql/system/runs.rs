@@ -192,6 +192,7 @@ fn receipt(instance: &InstanceRecord) -> Vec<Cell> {
         used.gathered_bytes.into(),
         used.moved.scalars_bytes.into(),
         used.moved.checks_bytes.into(),
+        used.compile_ms.into(),
     ]
 }
 

@@ -5,14 +5,16 @@
 //! runs that were killed meanwhile included: a compiler cannot be stopped, but none of
 //! them begins another text.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, channel};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::recorder::Command;
 use crate::base::{Error, Result};
 use crate::device::cuda::{Cuda, Module};
+use crate::tensor::notice::{Notice, Teller};
 use crate::tensor::team::Lanes;
 
 /// Texts that are compiled at once at most, for all devices of this process.
@@ -20,6 +22,9 @@ const SEATS: usize = 4;
 
 /// How often whoever waits for kernels looks at the kill switch.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
+
+/// What takes as long as this is told.
+const TOLD_AFTER: Duration = Duration::from_millis(500);
 
 /// Seats that are taken.
 static TAKEN: AtomicUsize = AtomicUsize::new(0);
@@ -50,24 +55,51 @@ impl Drop for Wanted {
     }
 }
 
+/// Tells, once, that it takes long, and then how long it took.
+struct Telling<'a> {
+    teller: &'a Teller,
+    cuda: &'a Cuda,
+    kernels: usize,
+    begun: Instant,
+    is_told: bool,
+}
+
+impl Telling<'_> {
+    fn look(&mut self) {
+        if !self.is_told && self.begun.elapsed() >= TOLD_AFTER {
+            self.is_told = true;
+            self.teller.tell(&Notice::Compiling { kernels: self.kernels, capability: self.cuda.info().capability });
+        }
+    }
+
+    fn end(self) {
+        if self.is_told {
+            self.teller.tell(&Notice::Compiled { kernels: self.kernels, time: self.begun.elapsed() });
+        }
+    }
+}
+
 /// Has the kernels of these commands compiled that the device does not have yet, and
-/// loads them.
-pub(super) fn compile(cuda: &Arc<Cuda>, commands: &[Command], lanes: &Lanes) -> Result<()> {
-    let mut new: Vec<Arc<Module>> = Vec::new();
-    for module in commands.iter().filter_map(Command::module).filter(|module| !cuda.has(module)) {
-        if !new.iter().any(|known| Arc::ptr_eq(known, module)) {
-            new.push(module.clone());
+/// loads them. What takes long is told.
+pub(super) fn compile(cuda: &Arc<Cuda>, commands: &[Command], lanes: &Lanes, teller: &Teller) -> Result<()> {
+    let (mut new, mut kernels): (Vec<Arc<Module>>, HashSet<usize>) = Default::default();
+    for kernel in commands.iter().filter_map(Command::kernel).filter(|kernel| !cuda.has(kernel.module())) {
+        kernels.insert(kernel.address());
+        if !new.iter().any(|known| Arc::ptr_eq(known, kernel.module())) {
+            new.push(kernel.module().clone());
         }
     }
     if new.is_empty() {
         return Ok(());
     }
+    let mut telling = Telling { teller, cuda, kernels: kernels.len(), begun: Instant::now(), is_told: false };
     let seat = loop {
         match Seat::take() {
             Some(seat) => break seat,
             None => std::thread::sleep(LOOK_EVERY),
         }
         lanes.check()?;
+        telling.look();
     };
     let wanted = Wanted(Arc::new(AtomicBool::new(true)));
     let (is_wanted, for_device, texts) = (wanted.0.clone(), cuda.clone(), new.clone());
@@ -83,12 +115,16 @@ pub(super) fn compile(cuda: &Arc<Cuda>, commands: &[Command], lanes: &Lanes) -> 
     loop {
         match compiled.recv_timeout(LOOK_EVERY) {
             Ok(result) => break result?,
-            Err(RecvTimeoutError::Timeout) => lanes.check()?,
+            Err(RecvTimeoutError::Timeout) => {
+                lanes.check()?;
+                telling.look();
+            }
             Err(RecvTimeoutError::Disconnected) => {
                 return Err(Error::Internal("kernels could not be compiled: the compiler ended".to_owned()));
             }
         }
     }
+    telling.end();
     // Not while the device's time is measured.
     cuda.run_while(|| lanes.check(), |gpu| new.iter().try_for_each(|module| gpu.load(module)))
 }

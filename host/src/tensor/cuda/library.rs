@@ -41,6 +41,11 @@ impl Named {
         &self.0.module
     }
 
+    /// A number that no other kernel of its library has.
+    pub(crate) fn address(&self) -> usize {
+        Arc::as_ptr(&self.0).addr()
+    }
+
     /// The kernel on a device, which compiles it when it is first asked for.
     pub(crate) fn resolve(&self, gpu: &Gpu) -> Result<Kernel> {
         gpu.kernel(&self.0.module, &self.0.name)

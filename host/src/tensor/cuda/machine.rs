@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
 use super::compiling::compile;
 use super::library::Library;
@@ -10,6 +11,7 @@ use crate::base::{Error, Result};
 use crate::device::cuda::{Cuda, Gpu, Graph};
 use crate::device::{Block, Charge, Owner, Pool, Quota};
 use crate::tensor::call::Operands;
+use crate::tensor::notice::Teller;
 use crate::tensor::op::Op;
 use crate::tensor::ops::elementwise::Fused;
 use crate::tensor::team::Lanes;
@@ -39,6 +41,8 @@ pub(crate) struct Machine {
     library: Arc<Library>,
     scalars_bytes: AtomicU64,
     checks_bytes: AtomicU64,
+    compile_us: AtomicU64,
+    teller: Teller,
 }
 
 /// What a program needs besides the memory of its values.
@@ -133,23 +137,37 @@ pub(crate) struct Single<'a> {
 impl Machine {
     /// For the device whose memory is in `pool`.
     pub(crate) fn new(pool: &Arc<Pool>) -> Self {
-        Self::with(pool, Arc::default())
+        Self::with(pool, Arc::default(), Teller::default())
     }
 
     /// The same kernels for a session, on the device as that finds it: when it is
     /// lost, what the session has is lost with it, also if it is opened again.
-    pub(crate) fn for_session(&self) -> Arc<Self> {
-        Arc::new(Self::with(&self.pool, self.library.clone()))
+    pub(crate) fn for_session(&self, teller: &Teller) -> Arc<Self> {
+        Arc::new(Self::with(&self.pool, self.library.clone(), teller.clone()))
     }
 
-    fn with(pool: &Arc<Pool>, library: Arc<Library>) -> Self {
-        let (scalars_bytes, checks_bytes) = Default::default();
-        Self { pool: pool.clone(), cuda: OnceLock::new(), library, scalars_bytes, checks_bytes }
+    fn with(pool: &Arc<Pool>, library: Arc<Library>, teller: Teller) -> Self {
+        let (scalars_bytes, checks_bytes, compile_us) = Default::default();
+        Self { pool: pool.clone(), cuda: OnceLock::new(), library, scalars_bytes, checks_bytes, compile_us, teller }
     }
 
     /// Bytes of scalars copied to the device, and of what checks found copied from it.
     pub(crate) fn moved_bytes(&self) -> (u64, u64) {
         (self.scalars_bytes.load(Ordering::Relaxed), self.checks_bytes.load(Ordering::Relaxed))
+    }
+
+    /// Time spent waiting for kernels to be compiled.
+    pub(crate) fn compile_time(&self) -> Duration {
+        Duration::from_micros(self.compile_us.load(Ordering::Relaxed))
+    }
+
+    /// Has the kernels of these commands compiled and loaded.
+    fn compile(&self, commands: &[Command], lanes: &Lanes) -> Result<()> {
+        let begun = Instant::now();
+        let compiled = compile(self.cuda()?, commands, lanes, &self.teller);
+        let time_us = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX);
+        self.compile_us.fetch_add(time_us, Ordering::Relaxed);
+        compiled
     }
 
     /// The device.
@@ -196,7 +214,7 @@ impl Machine {
         let mut recorder = Recorder::new(&self.library, workspace);
         record(&mut recorder);
         let (commands, reports) = recorder.finish();
-        compile(self.cuda()?, &commands, lanes)?;
+        self.compile(&commands, lanes)?;
         let mut calls = calls(&commands);
         self.play((workspace, params), &reports, lanes, |gpu| {
             let mut flop = 0u64;
@@ -222,7 +240,7 @@ impl Machine {
         record(&mut recorder);
         let charge = quota.charge(GRAPH_CALL_BYTES.saturating_mul(recorder.work().0 as u64))?;
         let (commands, reports) = recorder.finish();
-        compile(self.cuda()?, &commands, lanes)?;
+        self.compile(&commands, lanes)?;
         let play = |gpu: &Gpu| {
             calls(&commands).try_for_each(|(command, call)| {
                 lanes.check()?;

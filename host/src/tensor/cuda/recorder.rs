@@ -1,12 +1,10 @@
 //! What operations write down for the device.
 
-use std::sync::Arc;
-
 use super::library::{Family, Library, Named};
 use super::machine::Workspace;
 use super::{tag, type_name};
 use crate::base::{DType, Error, Result};
-use crate::device::cuda::{self, Compute, Gemm, Gpu, Module, Stored};
+use crate::device::cuda::{self, Compute, Gemm, Gpu, Stored};
 use crate::tensor::MAX_RANK;
 use crate::tensor::call::View;
 use crate::tensor::ops::elementwise::Fused;
@@ -315,10 +313,10 @@ impl<'a> Recorder<'a> {
 }
 
 impl Command {
-    /// The text of its kernel.
-    pub(crate) fn module(&self) -> Option<&Arc<Module>> {
+    /// Its kernel.
+    pub(crate) fn kernel(&self) -> Option<&Named> {
         match self {
-            Self::Launch { kernel, .. } => Some(kernel.module()),
+            Self::Launch { kernel, .. } => Some(kernel),
             Self::Products(_) | Self::Copy { .. } | Self::Zero { .. } => None,
         }
     }
