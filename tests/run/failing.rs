@@ -293,6 +293,8 @@ fn a_record_that_nobody_waited_for_and_that_was_lost_is_a_line_of_the_run_s_log(
     let first = &lines[0];
     assert!(first.level == "warn" && first.text.starts_with(lost), "{lines:?}");
     assert_eq!(folder.storage.logs(id, 0, 10).unwrap(), lines);
+    let told = folder.storage.run(id).unwrap().warning.unwrap_or_default();
+    assert!(told.starts_with(&first.text), "`run show` tells it too: {told}");
     // Its number is not given again.
     assert_eq!(folder.storage.next_run(), RunId(2));
 }

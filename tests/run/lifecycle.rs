@@ -305,6 +305,8 @@ fn runs_that_their_process_left_have_failed_at_the_next_open() {
         submitted_us: 1,
         started_us: None,
         component_owner: "owner".to_owned(),
+        resume: None,
+        warning: None,
         committing_us: None,
         finished_us: None,
         error: None,

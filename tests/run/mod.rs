@@ -15,5 +15,6 @@ mod lifecycle;
 mod limits;
 mod policies;
 mod requests;
+mod resuming;
 mod rights;
 mod upkeep;

@@ -113,6 +113,8 @@ fn failed(storage: &Storage, user: &str, tag: Option<&str>) {
         submitted_us: 1,
         started_us: None,
         component_owner: "owner".to_owned(),
+        resume: None,
+        warning: None,
         committing_us: None,
         finished_us: Some(2),
         error: Some(format!("of {user}")),

@@ -26,6 +26,8 @@ pub(super) fn run_record(proc: &str) -> RunRecord {
         submitted_us: 1_700_000_000_000_000,
         started_us: None,
         component_owner: "owner".to_owned(),
+        resume: None,
+        warning: None,
         committing_us: None,
         finished_us: None,
         error: None,

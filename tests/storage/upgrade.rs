@@ -44,6 +44,8 @@ fn run(id: u64) -> RunRecord {
         seed: u64::MAX - 1,
         submitted_us: 1_700_000_000_000_000,
         component_owner: "owner".to_owned(),
+        resume: None,
+        warning: None,
         committing_us: None,
         started_us: Some(1_700_000_000_000_001),
         finished_us: Some(1_700_000_000_000_002),

@@ -215,6 +215,11 @@ impl Database {
         self.runs.logs(run, after, limit)
     }
 
+    /// How many checkpoints of a run are kept.
+    pub fn checkpoints(&self, run: RunId) -> Result<u64> {
+        Ok(self.storage.checkpoints(Some(run))?.len() as u64)
+    }
+
     /// Results of a run, each instance's and merged.
     pub fn results(&self, run: RunId) -> Result<RunResults> {
         self.runs.results(run)

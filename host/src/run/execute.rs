@@ -17,6 +17,7 @@ use super::failures::Failures;
 use super::live::{InstanceObserver, Live};
 use super::plan::RunPlan;
 use super::runs::Inner;
+use super::submit::check_instances;
 use crate::base::{Error, Result};
 use crate::device::{KillSwitch, Quota};
 use crate::proc::Task;
@@ -75,6 +76,9 @@ fn plan(inner: &Inner, live: &Arc<Live>, kill: &KillSwitch) -> Result<RunPlan> {
     let snapshot = inner.storage.snapshot()?;
     let plan = RunPlan::make(&live.resolved.proc, &live.submission, &snapshot)?;
     access::check_begun(inner, live, &plan)?;
+    if let Some(Ok(resumed)) = live.submission.request.resume.map(|run| inner.storage.run(run)) {
+        check_instances(&resumed, plan.instances)?;
+    }
     let record = live.plan(snapshot.id, plan.instances);
     let mut write = inner.storage.begin();
     write.put_run(record);

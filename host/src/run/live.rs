@@ -107,16 +107,20 @@ impl Live {
         })
     }
 
-    /// What becomes of an error that shows only later and does not end the run: a
-    /// line of its log.
+    /// What becomes of an error that shows only later and does not end the run: its
+    /// warning and a line of its log.
     pub(super) fn warns(self: &Arc<Self>, what: &'static str) -> impl FnOnce(Error) + Send + 'static {
         let live = Arc::clone(self);
         move |error| live.warn(&format!("{what}: {}", error.chain()))
     }
 
-    /// Adds what the host has to say to the log of the run.
+    /// Adds what the host has to say to the run's record and to its log.
     pub(super) fn warn(&self, text: &str) {
-        self.change(|state| state.history.log(0, LogLevel::Warn, text));
+        self.change(|state| {
+            let told = state.record.warning.take().map(|told| format!("{told}; {text}"));
+            state.record.warning = Some(told.unwrap_or_else(|| text.to_owned()));
+            state.history.log(0, LogLevel::Warn, text);
+        });
     }
 
     /// Notes that an instance has a thread.

@@ -38,7 +38,7 @@ impl Runs {
         let limits = self.limits_with(&setting)?.with(&request.limits)?;
         params::check_size(&plan.params, &limits)?;
         if let Some(resumed) = request.resume {
-            let seed = self.resumable(resumed, &resolved)?;
+            let seed = self.resumable(resumed, &resolved, plan.instances)?;
             request.seed = request.seed.or(Some(seed));
         }
         let seed = *request.seed.get_or_insert_with(draw_seed);
@@ -64,6 +64,8 @@ impl Runs {
             finished_us: None,
             error: None,
             instances: 0,
+            resume: request.resume,
+            warning: None,
         };
         let mut write = self.0.storage.begin();
         write.create_run(record.clone());
@@ -92,7 +94,7 @@ impl Runs {
     }
 
     /// The seed of a run that can be resumed by one of this proc.
-    fn resumable(&self, run: RunId, resolved: &Resolved) -> Result<u64> {
+    fn resumable(&self, run: RunId, resolved: &Resolved, instances: u32) -> Result<u64> {
         let found = self.status(run)?.run;
         if (&found.proc, &found.component) != (&resolved.proc.name, &resolved.component.name) {
             return Err(Error::Invalid(format!(
@@ -109,11 +111,25 @@ impl Runs {
                 found.component, found.proc
             )));
         }
-        if self.0.storage.checkpoints(Some(run))?.is_empty() {
+        if !self.0.storage.has_checkpoints(run)? {
             return Err(Error::Invalid(format!("run {run} has kept no checkpoint to resume from")));
         }
+        check_instances(&found, instances)?;
         Ok(found.seed)
     }
+}
+
+/// Refuses to hand checkpoints to instances that see other shards.
+pub(super) fn check_instances(resumed: &RunRecord, instances: u32) -> Result<()> {
+    let (run, then) = (resumed.id, resumed.instances);
+    // Of a run that never began nothing is known but what it was handed itself.
+    if then == 0 || then == instances {
+        return Ok(());
+    }
+    Err(Error::Invalid(format!(
+        "run {run} had {then} instances and one that reads these inputs has {instances}: each goes on from the \
+         checkpoint of its own shard, so the first input must have {then} shards"
+    )))
 }
 
 /// A seed short enough to be typed again.

@@ -258,7 +258,9 @@ fn runs(database: &Database, query: &RunQuery, caller: &Caller) -> Result<Reply>
 fn run_reply(database: &Database, status: RunStatus) -> Result<Reply> {
     let results = database.results(status.run.id)?;
     let versions = database.components(Versions::All)?;
+    let checkpoints = database.checkpoints(status.run.id)?;
     let view = RunView::new(status.run, status.instances).with_results(&results).with_version(&versions);
+    let view = view.with_checkpoints(checkpoints);
     Ok(Reply::Run(Box::new(view)))
 }
 

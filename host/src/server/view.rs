@@ -173,6 +173,15 @@ pub struct RunView {
     pub finished_us: Option<i64>,
     /// Why it ended without completing.
     pub error: Option<String>,
+    /// What the host has to say about it that did not end it.
+    #[serde(default)]
+    pub warning: Option<String>,
+    /// The run whose checkpoints it was handed.
+    #[serde(default)]
+    pub resume: Option<RunId>,
+    /// How many checkpoints of it are kept, where asked for.
+    #[serde(default)]
+    pub checkpoints: u64,
     /// Results of its instances, merged by the proc's reducers; where asked for.
     #[serde(default)]
     pub results: serde_json::Value,
@@ -204,7 +213,26 @@ impl RunView {
             committing_us: run.committing_us,
             finished_us: run.finished_us,
             error: run.error,
+            warning: run.warning,
+            resume: run.resume,
+            checkpoints: 0,
         }
+    }
+
+    /// What goes on from its checkpoints, where it has some and did not complete.
+    pub fn resumption(&self) -> Option<String> {
+        let may_go_on = matches!(self.state, RunState::Error | RunState::Killed);
+        (may_go_on && (self.checkpoints > 0 || self.resume.is_some())).then(|| {
+            let Self { component, proc, id, .. } = self;
+            format!("`quern proc execute {component}.{proc} … --resume {id}` goes on from its checkpoints")
+        })
+    }
+
+    /// The same, with the number of its checkpoints.
+    #[must_use]
+    pub fn with_checkpoints(mut self, checkpoints: u64) -> Self {
+        self.checkpoints = checkpoints;
+        self
     }
 
     /// The same, with the number of its component's version, which is one of these.

@@ -16,7 +16,7 @@ use crate::cli::output::Progress;
 use crate::cli::report::Interrupted;
 use crate::cli::run::{goes_on, kill, log_line, receipts, result};
 use crate::run::{Bytes, InputRef, KillTarget, OnFailure, RunRequest, Sweep};
-use crate::server::{Connection, Event, Request, Role, RunView};
+use crate::server::{Connection, Event, Failure, Request, Role, RunView};
 use crate::storage::RunState;
 
 const EXAMPLES: &str = "\
@@ -66,7 +66,8 @@ pub(crate) struct Execute {
     /// Another value for a limit; repeatable
     #[arg(long = "limit", value_name = "NAME=VALUE")]
     limits: Vec<LimitArg>,
-    /// Go on from the checkpoints of this run, with its seed
+    /// Go on from the checkpoints of this run, with its seed, each instance from its own; inputs,
+    /// outputs and parameters are given anew
     #[arg(long, value_name = "RUN", value_parser = parse_run)]
     resume: Option<RunId>,
     /// Let the other instances go on when one fails, to report every error; nothing is committed either way
@@ -257,7 +258,7 @@ pub(crate) fn check(run: &RunView) -> Result<()> {
         RunState::Killed if interrupt::asked() => Err(Interrupted.into()),
         _ => {
             let reason = run.error.as_deref().unwrap_or("it gave no reason");
-            Err(anyhow!("run {}: {reason}", run.id))
+            Err(Failure { message: format!("run {}: {reason}", run.id), hint: run.resumption() }.into())
         }
     }
 }

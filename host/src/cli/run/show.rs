@@ -112,7 +112,11 @@ fn describe(run: &RunView, paint: Paint) -> String {
     line("started", &time(run.started_us));
     line("finished", &time(run.finished_us));
     line("times", &times(run));
+    line("resumes", &run.resume.map(|resumed| format!("run {resumed}")).unwrap_or_default());
     line("error", run.error.as_deref().unwrap_or_default());
+    line("warning", run.warning.as_deref().unwrap_or_default());
+    let kept = (run.checkpoints > 0).then(|| format!("{} kept", run.checkpoints));
+    line("checkpoint", &kept.into_iter().chain(run.resumption()).collect::<Vec<_>>().join("; "));
     line("results", &named(&run.results));
     for instance in &run.instances {
         let number = format!("instance {}", instance.shard);

@@ -101,7 +101,7 @@ tables! {
         "run" Count, "proc" Text, "component" Text, "tag" Text "?", "user" Text, "state" Text, "params" Json,
         "inputs" Json, "outputs" Json, "snapshot" Count "?", "seed" Seed, "instances" Count, "submitted" Time,
         "started" Time "?", "finished" Time "?", "wall_ms" Float "?", "queue_ms" Float "?", "commit_ms" Float "?",
-        "error" Text "?", "sha256" Text, "version" Count "?",
+        "error" Text "?", "sha256" Text, "version" Count "?", "resume" Count "?", "warning" Text "?",
     ]
     Instances "instances" [
         "run" Count, "shard" Count, "state" Text, "status" Text, "fraction" Float "?", "message" Text "?",

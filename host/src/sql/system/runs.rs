@@ -54,6 +54,8 @@ pub(super) fn runs(view: &View) -> Result<Rows> {
             run.error.into(),
             run.sha256.into(),
             version.into(),
+            run.resume.map(|resumed| resumed.0).into(),
+            run.warning.into(),
         ]
     });
     Ok(rows.collect())

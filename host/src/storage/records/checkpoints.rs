@@ -56,6 +56,10 @@ impl CheckpointBounds {
     }
 }
 
+/// The run ?1, the one that it resumed, the one that that resumed, and so on.
+const HANDED: &str = "WITH RECURSIVE handed(run_id) AS (SELECT ?1 UNION SELECT resume FROM quern_run r JOIN handed h \
+                      ON r.run_id = h.run_id WHERE resume IS NOT NULL)";
+
 const COLUMNS: &str = "run_id, shard, name, file, sha256, size_bytes, created_us";
 
 impl CheckpointRecord {
@@ -128,12 +132,21 @@ impl Storage {
         })
     }
 
-    /// The newest one of a name that an instance kept.
+    /// Whether a run that resumes this one is handed something.
+    pub fn has_checkpoints(&self, run: RunId) -> Result<bool> {
+        self.read_records(|connection| {
+            let text = format!("{HANDED} SELECT EXISTS (SELECT 1 FROM quern_checkpoint WHERE run_id IN handed)");
+            sql(connection.query_row(&text, params![U(run.0)], |row| row.get(0)))
+        })
+    }
+
+    /// The newest one of a name that an instance kept, or was handed when it began and
+    /// kept none since.
     pub fn newest_checkpoint(&self, run: RunId, shard: u32, name: &str) -> Result<Option<CheckpointRecord>> {
-        self.read(|connection| {
+        self.read_records(|connection| {
             let text = format!(
-                "SELECT {COLUMNS} FROM quern_checkpoint WHERE run_id = ?1 AND shard = ?2 AND name = ?3 \
-                ORDER BY checkpoint_id DESC LIMIT 1"
+                "{HANDED} SELECT {COLUMNS} FROM quern_checkpoint WHERE run_id IN handed AND shard = ?2 AND name = ?3 \
+                ORDER BY run_id DESC, checkpoint_id DESC LIMIT 1"
             );
             sql(connection.query_row(&text, params![U(run.0), shard, name], CheckpointRecord::from_row).optional())
         })

@@ -99,6 +99,10 @@ pub struct RunRecord {
     pub error: Option<String>,
     /// Number of instances; 0 until it is known.
     pub instances: u32,
+    /// The run whose checkpoints it was handed.
+    pub resume: Option<RunId>,
+    /// What the host has to say about it that did not end it.
+    pub warning: Option<String>,
 }
 
 /// One instance of a run.
@@ -136,7 +140,7 @@ pub struct RunFilter {
 }
 
 const COLUMNS: &str = "run_id, proc, component, sha256, tag, user, state, params, inputs, outputs, snapshot_id, \
-seed, submitted_us, started_us, finished_us, error, instances, committing_us, component_owner";
+seed, submitted_us, started_us, finished_us, error, instances, committing_us, component_owner, resume, warning";
 
 fn run_from_row(row: &Row<'_>) -> rusqlite::Result<RunRecord> {
     let state: String = row.get(6)?;
@@ -161,6 +165,8 @@ fn run_from_row(row: &Row<'_>) -> rusqlite::Result<RunRecord> {
         instances: row.get(16)?,
         committing_us: row.get(17)?,
         component_owner: row.get(18)?,
+        resume: row.get::<_, Option<U>>(19)?.map(|id| RunId(id.0)),
+        warning: row.get(20)?,
     })
 }
 
@@ -202,8 +208,8 @@ impl Write {
     pub fn put_run(&mut self, run: RunRecord) {
         self.record(move |connection| {
             let (id, snapshot) = (U(run.id.0), run.snapshot.map(|s| U(s.0)));
-            let seed = run.seed.cast_signed();
-            let values: [&dyn ToSql; 19] = [
+            let (seed, resume) = (run.seed.cast_signed(), run.resume.map(|id| U(id.0)));
+            let values: [&dyn ToSql; 21] = [
                 &id,
                 &run.proc,
                 &run.component,
@@ -223,12 +229,14 @@ impl Write {
                 &run.instances,
                 &run.committing_us,
                 &run.component_owner,
+                &resume,
+                &run.warning,
             ];
             let changed = COLUMNS.split(", ").filter(|column| !["run_id", "component_owner"].contains(column));
             let changed: Vec<String> = changed.map(|column| format!("{column} = excluded.{column}")).collect();
             let text = format!(
                 "INSERT INTO quern_run ({COLUMNS}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, \
-                 ?14, ?15, ?16, ?17, ?18, ?19) ON CONFLICT (run_id) DO UPDATE SET {}",
+                 ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21) ON CONFLICT (run_id) DO UPDATE SET {}",
                 changed.join(", ")
             );
             sql(connection.execute(&text, &values[..])).map(drop)
