@@ -1,14 +1,21 @@
 //! Where columns stay, beside a GPU.
 
 use quern::base::Residency;
+use quern::run::RunRequest;
 use quern::table::Held;
 
 use super::bench::Fake;
-use super::runs::{counted, on_gpu, receipts, told, train};
+use super::runs::{counted, on_gpu, receipts, told};
 use crate::run::database::Database;
 
 /// Bytes of the columns that training reads of a row.
 const ROW_BYTES: u64 = 784 + 4;
+
+/// Two steps of training.
+fn train(table: &str) -> RunRequest {
+    let request = RunRequest::new("train").input(table).output("models").param("epochs", "1").param("batch", "20");
+    request.param("hidden", "4").param("checkpoint_every", "0")
+}
 
 fn set(database: &Database, table: &str, residency: Residency) {
     let table = database.storage.snapshot().unwrap().table(table).unwrap();
@@ -24,11 +31,11 @@ fn held(database: &Database, table: &str) -> Held {
 fn a_run_moves_what_the_residency_of_its_table_says_and_receipts_tell_it() {
     Fake::PLAIN.run(|| {
         let database = on_gpu();
-        let all = 200 * ROW_BYTES;
+        let all = 40 * ROW_BYTES;
         for shards in [1, 4] {
             for residency in Residency::ALL {
                 let table = format!("{residency}{shards}");
-                database.images(&table, shards, 200);
+                database.images(&table, shards, 40);
                 set(&database, &table, residency);
                 let again = match residency {
                     Residency::Device | Residency::Pinned => 0,

@@ -76,9 +76,13 @@ impl Folder {
 
     /// With so much device memory.
     pub(super) fn with_memory(bytes: u64) -> Self {
+        Self::on(Device::cpu(1, bytes))
+    }
+
+    pub(super) fn on(device: Device) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let storage = Storage::open(folder.path(), Arc::new(Disk)).unwrap();
-        let tables = Tables::new(storage.clone(), Device::cpu(1, bytes));
+        let tables = Tables::new(storage.clone(), device);
         Self { storage, tables, _folder: folder }
     }
 

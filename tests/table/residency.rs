@@ -1,10 +1,12 @@
 //! Which columns stay on the device when it is full.
 
 use quern::base::{Residency, Sharding};
+use quern::device::{Device, KillSwitch};
 use quern::storage::AppendTo;
-use quern::table::Shards;
+use quern::table::{ColumnCopy, Shards};
 
 use super::fixture::{Folder, Row, ids_of, row};
+use crate::cuda::bench::Fake;
 
 /// Tables `names` of 1,000 rows each on a device of so much memory.
 fn folder(memory_bytes: u64, names: &[&str]) -> Folder {
@@ -168,4 +170,42 @@ fn columns_of_a_table_on_disk_leave_with_the_last_view_and_those_of_a_dropped_on
     let snapshot = folder.storage.snapshot().unwrap();
     folder.tables.forget(snapshot.table("b").unwrap().id);
     assert_eq!(folder.tables.resident_bytes(), 0);
+}
+
+/// All columns of a view.
+fn copies(view: &quern::table::TableView) -> Vec<ColumnCopy> {
+    let copy = |index| view.column(index).unwrap().read(0, view.rows(), &KillSwitch::new()).unwrap();
+    (0..5).map(copy).collect()
+}
+
+#[test]
+fn a_gpu_gets_from_the_machines_memory_what_storage_has_and_of_added_rows_only_those() {
+    Fake::PLAIN.run(|| {
+        let folders = [Folder::on(Device::cuda(0, 1).unwrap()), Folder::new()];
+        let rows = |from: i64| (from..from + 10).map(row).collect::<Vec<_>>();
+        for folder in &folders {
+            folder.create("a", Sharding::Random, 2);
+            folder.append("a", AppendTo::Shard(0), &rows(0));
+            folder.append("a", AppendTo::Shard(1), &rows(10));
+        }
+        let [gpu, cpu] = &folders;
+        gpu.set("a", Residency::Host).unwrap();
+        let views = |shards| (gpu.view("a", shards), cpu.view("a", shards));
+        let (first, on_cpu) = views(Shards::One(0));
+        assert_eq!(copies(&first), copies(&on_cpu));
+        // Ids, flags with their validity, and pixels; text and files stay on the host.
+        assert_eq!(first.loaded_bytes(), 10 * (8 + 2 + 4));
+        folders.iter().for_each(|folder| folder.append("a", AppendTo::Shard(0), &rows(20)));
+        let (second, on_cpu) = views(Shards::One(0));
+        assert_eq!((second.rows(), copies(&second)), (20, copies(&on_cpu)));
+        assert_eq!(second.loaded_bytes(), 10 * (8 + 2 + 4));
+        assert_eq!(copies(&first)[0].rows, 10);
+        for shards in [Shards::All, Shards::InOrder, Shards::One(1)] {
+            let (view, on_cpu) = views(shards);
+            assert_eq!(copies(&view), copies(&on_cpu), "{shards:?}");
+            assert_eq!(view.loaded_bytes(), view.rows() * (8 + 2 + 4));
+        }
+        drop((first, second));
+        assert_eq!(gpu.held("a"), 0);
+    });
 }
