@@ -10,8 +10,9 @@ use crate::cli::context::Context;
 use crate::server::{Reply, Request};
 
 /// Words of the language that are worth completing.
-const KEYWORDS: [&str; 84] = [
+const KEYWORDS: [&str; 86] = [
     "ALL",
+    "ALTER",
     "AND",
     "AS",
     "ASC",
@@ -76,6 +77,7 @@ const KEYWORDS: [&str; 84] = [
     "PARTITION",
     "REPLACE",
     "REPLICATED",
+    "RESIDENCY",
     "RIGHT",
     "ROUND",
     "RUN",
