@@ -53,15 +53,17 @@ bench: guest ## Time training, inference, ingest, host calls and replay (BENCH=n
 # Tests whose full size asserts times, so nothing may run beside them.
 TIMED := run::kills run::crowds run::ensembles
 .PHONY: soak
-soak: build procs python nvrtc ## The long runs at full size: first, one by one, those that assert times
+soak: build procs python nvrtc cxx ## The long runs at full size: those that assert times one by one, and a million fuzzed sequences
 	QUERN_SOAK=1 cargo test --quiet -p quern-tests -- --nocapture --test-threads=1 $(or $(TEST),$(TIMED))
 	$(if $(TEST),,QUERN_SOAK=1 cargo test --quiet -p quern-tests -- --nocapture $(TIMED:%=--skip %))
+	$(if $(TEST),,tests/fuzz/run.sh -jobs=2 -workers=2 -runs=500000)
 
 FUZZ_SECONDS ?= 60
 FUZZ_SEED ?=
+FUZZ_INPUT ?=
 .PHONY: fuzz
-fuzz: build procs ## Arbitrary sequences of calls of the host for a minute (FUZZ_SECONDS=n, FUZZ_SEED=n)
-	QUERN_FUZZ_SECONDS=$(FUZZ_SECONDS) QUERN_FUZZ_SEED=$(FUZZ_SEED) cargo test --quiet -p quern-tests -- proc::sequences --nocapture
+fuzz: build guest cxx ## Sequences of calls of the host that coverage leads to (FUZZ_SECONDS=n, FUZZ_SEED=n, FUZZ_INPUT=file)
+	tests/fuzz/run.sh $(or $(abspath $(FUZZ_INPUT)),-max_total_time=$(FUZZ_SECONDS) $(FUZZ_SEED:%=-seed=%))
 
 .PHONY: build
 build: machine ## Build the `quern` binary
@@ -79,6 +81,10 @@ procs: build guest ## Build the procs of udfs/ into components
 .PHONY: machine
 machine:
 	@setup/machine.sh
+
+.PHONY: cxx
+cxx: machine
+	@setup/cxx.sh
 
 .PHONY: guest
 guest: machine

@@ -1,10 +1,9 @@
 //! Arbitrary sequences of calls across the boundary: planned execution gives what
 //! unplanned execution gives, to the bit and to the word, and nothing is left.
+//! `make fuzz` tries many more, guided by coverage.
 
-use std::time::{Duration, Instant};
-
-use crate::support::repeats;
-use crate::support::sequence::sequence;
+use crate::support::sequence::Sequences;
+use crate::support::tests_folder;
 
 /// Bytes that look random (splitmix64, <https://prng.di.unimi.it/splitmix64.c>).
 struct Noise(u64);
@@ -33,22 +32,21 @@ impl Noise {
 
 #[test]
 fn arbitrary_sequences_of_calls_give_the_same_in_both_ways() {
+    let sequences = Sequences::new();
     let mut noise = Noise(2026);
-    for _ in 0..repeats(2_000, 500_000) {
-        sequence(&noise.sequence());
+    for _ in 0..2_000 {
+        sequences.compare(&noise.sequence());
     }
-    // `make fuzz`: as many as the time allows, other ones each time unless a seed is given.
-    let given = |name| std::env::var(name).ok().and_then(|text| text.parse().ok());
-    if let Some(seconds) = given("QUERN_FUZZ_SECONDS") {
-        let begun = Instant::now();
-        let seed = given("QUERN_FUZZ_SEED").unwrap_or_else(|| uuid::Uuid::new_v4().as_u64_pair().1);
-        println!("seed {seed}");
-        let mut noise = Noise(seed);
-        let mut executions = 0;
-        while begun.elapsed() < Duration::from_secs(seconds) {
-            sequence(&noise.sequence());
-            executions += 2;
+}
+
+#[test]
+fn sequences_that_fuzzing_found_give_the_same_in_both_ways() {
+    let sequences = Sequences::new();
+    for (folder, at_least) in [("corpus", 20), ("regressions", 1)] {
+        let files: Vec<_> = std::fs::read_dir(tests_folder().join("fuzz").join(folder)).unwrap().collect();
+        assert!(files.len() >= at_least, "{} files in {folder}", files.len());
+        for file in files {
+            sequences.compare(&std::fs::read(file.unwrap().path()).unwrap());
         }
-        println!("{executions} executions in {seconds} s");
     }
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, BooleanArray, Int64Array, RecordBatch, StringArray};
 use quern::base::{Column, Error, Schema, Sharding};
+use quern::device::Device;
 use quern::storage::{AppendTo, Disk, Storage};
 use quern::table::{OutputTable, Shards, TableView, Tables};
 
@@ -18,9 +19,14 @@ pub(crate) struct Database {
 
 impl Database {
     pub(crate) fn new() -> Self {
+        Self::on(executor().device())
+    }
+
+    /// One whose columns lie on this device.
+    pub(crate) fn on(device: &Device) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let storage = Storage::open(folder.path(), Arc::new(Disk)).unwrap();
-        let tables = Tables::new(storage.clone(), executor().device().clone());
+        let tables = Tables::new(storage.clone(), device.clone());
         Self { storage, tables, _folder: folder }
     }
 

@@ -186,7 +186,9 @@ impl Pool {
 
     /// From now on `idle` is asked before a GPU is called full, as long as it lives.
     pub fn on_shortage(&self, idle: Weak<dyn Idle>) {
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(idle);
+        let mut known = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        known.retain(|idle| idle.strong_count() > 0);
+        known.push(idle);
     }
 
     /// Memory of a GPU; what others can give up makes room.

@@ -1,5 +1,8 @@
 //! One call of the host after the other.
 
+mod asks;
+
+use quern_udf::bindings::quern::udf::models::Model;
 use quern_udf::bindings::quern::udf::tables::{self, Column, Table};
 use quern_udf::bindings::quern::udf::tensors::{self, Tape, Tensor, Variable};
 use quern_udf::bindings::quern::udf::types::{Buffers, Dtype, Error, ErrorCode};
@@ -17,6 +20,7 @@ pub(crate) struct Caller {
     tensors: Vec<Tensor>,
     variables: Vec<Variable>,
     tapes: Vec<Tape>,
+    models: Vec<Model>,
     digest: u64,
     calls: u64,
 }
@@ -24,7 +28,7 @@ pub(crate) struct Caller {
 impl Caller {
     pub(crate) fn new() -> Self {
         let tables: Vec<Table> = tables::inputs().into_iter().chain(tables::outputs()).collect();
-        let columns = [(0, "id"), (0, "flag"), (0, "text"), (1, "n"), (1, "word"), (1, "x")];
+        let columns = [(0, "id"), (0, "flag"), (0, "text"), (2, "n"), (2, "word"), (2, "x")];
         let columns = columns.iter().filter_map(|(table, name)| tables.get(*table)?.column(name).ok()).collect();
         let tensors = Tensor::full(Dtype::Float32, &[2, 3], 0.5).into_iter().collect();
         Self {
@@ -33,6 +37,7 @@ impl Caller {
             tensors,
             variables: Vec::new(),
             tapes: Vec::new(),
+            models: Vec::new(),
             digest: 0xcbf2_9ce4_8422_2325,
             calls: 0,
         }
@@ -49,13 +54,14 @@ impl Caller {
     /// The call that the next bytes spell.
     pub(crate) fn call(&mut self, bytes: &mut Bytes<'_>) {
         self.calls += 1;
-        match bytes.byte() % 64 {
+        match bytes.byte() % 80 {
             code @ 0..=9 => self.make(code, bytes),
             code @ 10..=25 => self.combine(code, bytes),
             code @ 26..=39 => self.arrange(code, bytes),
             code @ 40..=49 => self.learn(code, bytes),
             code @ 50..=57 => self.rows(code, bytes),
-            code => self.others(code, bytes),
+            code @ 58..=63 => self.others(code, bytes),
+            code => self.ask(code - 64, bytes),
         }
     }
 
@@ -245,10 +251,9 @@ impl Caller {
                 self.note(&saved.map(drop));
             }
             62 => {
-                let done = match bytes.byte() % 4 {
+                let done = match bytes.byte() % 3 {
                     0 => job::set_result(&bytes.name(), &bytes.name()),
                     1 => declare::proc(&bytes.name(), "distributed", ""),
-                    2 => models::load_by_name(&self.tables[0], &bytes.name()).map(drop),
                     _ => {
                         job::metric(&bytes.name(), bytes.row(), bytes.number());
                         Ok(())

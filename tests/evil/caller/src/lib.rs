@@ -14,9 +14,24 @@ procs! {
     /// Makes the calls of the binary parameter `program`.
     nondistributed call {
         input digits { id: int64, flag: bool, text: utf8 }
+        input earlier;
         output rows { n: int64, word: utf8 null, x: float32 }
         output kept: models { loss: float64 }
     }
+
+    /// Saves two models, for `call` to load.
+    nondistributed save {
+        output kept: models { loss: float64 }
+    }
+}
+
+fn save(p: &Proc) -> Result {
+    let tensor = Tensor::from_slice(&[2, 3], &[0.5f32, 1.0, -1.0, 2.0, 0.0, 3.0])?;
+    let tensors = ["x", "w"].map(|name| (name.to_owned(), tensor.clone()));
+    for (name, loss) in [("x", 0.5), ("w", 0.25)] {
+        p.output("kept")?.save_tensors(name, &tensors, &[("loss", &loss), ("n", &name)])?;
+    }
+    Ok(())
 }
 
 fn call(p: &Proc) -> Result {
