@@ -29,7 +29,7 @@ fn names_that_do_not_exist_come_with_a_suggestion() {
         ("SELECT * FROM quern.rums", "no system table `rums` in schema `quern`; did you mean `runs`?"),
         (
             "SELECT * FROM quern.nope",
-            "no system table `nope` in schema `quern`, which has tables, columns, shards, snapshots, components, procs, \
+            "no system table `nope` in schema `quern`, which has tables, columns, residency, shards, snapshots, components, procs, \
              models, runs, instances, receipts, logs, metrics, results, checkpoints, startup, users, grants, limits, devices",
         ),
         ("SELECT * FROM digits AT (VERSION => 0)", "no table `digits` in snapshot 0"),
