@@ -280,6 +280,24 @@ pub(crate) fn slow_compiler(time: Duration) {
     }
 }
 
+/// Whether texts compile.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Compiler {
+    /// They do.
+    Works,
+    /// None does.
+    Refuses,
+}
+
+/// Lets the compiler work, or refuse every text.
+pub(crate) fn set_compiler(compiler: Compiler) {
+    // SAFETY: the function of `nvrtc.cpp`.
+    unsafe {
+        let set: extern "C" fn(i32) = std::mem::transmute(function(c"fake_compile_fail"));
+        set(i32::from(compiler == Compiler::Refuses));
+    }
+}
+
 /// The most compilations that went on at once, and how many there were.
 pub(crate) fn compilations() -> [u32; 2] {
     let mut counts = [0; 2];

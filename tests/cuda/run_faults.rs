@@ -6,7 +6,7 @@ use quern::device::{Device, Owner};
 use quern::run::{RunRequest, RunStatus};
 use quern::storage::RunState;
 
-use super::bench::{Fake, fail_at, has_failed};
+use super::bench::{Compiler, Fake, fail_at, has_failed, set_compiler};
 use crate::run::database::Database;
 use crate::support::repeats;
 
@@ -184,4 +184,27 @@ fn a_run_that_lost_the_gpu_is_tried_again_where_that_is_asked_for_and_commits_on
 #[test]
 fn a_proc_that_is_told_that_the_gpu_is_full_is_tried_again_where_that_is_asked_for() {
     Fake::PLAIN.run(|| calls_fail_and_runs_are_tried_again(OUT_OF_MEMORY, "cuda:0 is full"));
+}
+
+#[test]
+fn a_kernel_that_does_not_compile_fails_its_run_alone_with_the_compilers_words() {
+    Fake::PLAIN.run(|| {
+        // Nothing is kept there, so each text is compiled.
+        let cache = tempfile::tempdir().unwrap();
+        // SAFETY: this process has no other thread that reads the environment.
+        unsafe { std::env::set_var("XDG_CACHE_HOME", cache.path()) };
+        let database = Database::on(Device::cuda(0, 1).unwrap(), &[MNIST]);
+        database.images("digits", 1, 40);
+        // What a run needs besides the driver is opened by the first that needs it.
+        quern::device::cuda::probe().unwrap();
+        set_compiler(Compiler::Refuses);
+        let status = database.run(train("digits", 8));
+        let error = status.run.error.unwrap();
+        assert!(error.contains("do not compile for sm_90"), "{error}");
+        assert!(error.contains("error: nothing compiles today"), "{error}");
+        assert_eq!((status.run.state, rows(&database, "models")), (RunState::Error, 0));
+        set_compiler(Compiler::Works);
+        assert_eq!(database.run(train("digits", 8)).run.error, None);
+        assert_eq!(rows(&database, "models"), 1);
+    });
 }

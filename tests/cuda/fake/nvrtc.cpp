@@ -63,6 +63,8 @@ static bool compile(Program& p, const std::string& path) {
 
 // For tests: every compilation takes so long; the most that went on at once, and all so far.
 static std::atomic<unsigned> slow_ms{0}, going{0}, most{0}, all{0};
+static std::atomic<int> refuses{0};
+API void fake_compile_fail(int on) { refuses = on; }
 API void fake_compile_slow(unsigned ms) { slow_ms = ms; }
 API void fake_compilations(unsigned* out) { out[0] = most; out[1] = all; }
 struct Going {
@@ -76,6 +78,7 @@ API int nvrtcDestroyProgram(void** p) { delete (Program*)*p; *p = nullptr; retur
 API int nvrtcCompileProgram(void* q, int n, const char* const* options) {
   Going one;
   Program& p = *(Program*)q;
+  if (refuses) { p.log = "error: nothing compiles today"; return COMPILATION; }
   for (int i = 0; i < n; i++) if (strncmp(options[i], "--", 2)) { p.log = "option " + std::string(options[i]); return INVALID_OPTION; }
   std::string folder = env("QUERN_FAKE_KERNELS");
   if (folder.empty()) { p.log = "QUERN_FAKE_KERNELS is not set"; return INVALID_PROGRAM; }
