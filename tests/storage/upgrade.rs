@@ -178,3 +178,17 @@ fn a_folder_of_format_1_is_backed_up_and_keeps_everything() {
     std::fs::copy(&backup, folder.path().join("catalog.sqlite")).unwrap();
     check_kept(&open(folder.path()));
 }
+
+#[test]
+fn a_folder_of_format_2_is_backed_up_and_keeps_everything() {
+    let folder = tempfile::tempdir().unwrap();
+    restore(folder.path());
+    let path = folder.path().join("catalog.sqlite");
+    let catalog = rusqlite::Connection::open(&path).unwrap();
+    catalog.execute_batch(include_str!("../../host/src/storage/format_2.sql")).unwrap();
+    catalog.execute("UPDATE quern_format SET version = 2", []).unwrap();
+    drop(catalog);
+    check_kept(&open(folder.path()));
+    assert_eq!(version(&path), FORMAT_VERSION as i64);
+    assert_eq!(version(&folder.path().join("catalog.sqlite.format-2.backup")), 2);
+}

@@ -13,8 +13,7 @@ use crate::base::{Error, Result};
 /// The newest format this program reads, and the one it writes.
 pub const FORMAT_VERSION: u64 = UPGRADES.len() as u64;
 
-/// The catalog's file in the folder.
-/// The file that makes a folder one of ours.
+/// The catalog's file in the folder, which makes a folder one of ours.
 pub const CATALOG: &str = "catalog.sqlite";
 
 /// The folder of data files in the folder.
@@ -25,8 +24,11 @@ const DUCKLAKE_VERSION: &str = "1.0";
 
 /// Step `n` makes a folder of format `n` one of format `n + 1`; an empty
 /// catalog counts as 0.
-const UPGRADES: [&[&str]; 2] =
-    [&[include_str!("catalog.sql"), include_str!("format_1.sql"), FIRST_SNAPSHOT], &[include_str!("format_2.sql")]];
+const UPGRADES: [&[&str]; 3] = [
+    &[include_str!("catalog.sql"), include_str!("format_1.sql"), FIRST_SNAPSHOT],
+    &[include_str!("format_2.sql")],
+    &[include_str!("format_3.sql")],
+];
 
 /// What a DuckLake without tables holds.
 const FIRST_SNAPSHOT: &str = "

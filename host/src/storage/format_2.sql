@@ -11,6 +11,3 @@ ALTER TABLE quern_run ADD COLUMN committing_us INTEGER;
 ALTER TABLE quern_run ADD COLUMN component_owner TEXT NOT NULL DEFAULT 'owner';
 ALTER TABLE quern_model ADD COLUMN table_id INTEGER;
 UPDATE quern_model SET table_id = coalesce((SELECT table_id FROM ducklake_table t WHERE t.table_name = quern_model.table_name AND t.end_snapshot IS NULL), -1);
-CREATE TABLE quern_residency(table_id INTEGER PRIMARY KEY, residency TEXT NOT NULL);
-ALTER TABLE quern_run ADD COLUMN resume INTEGER;
-ALTER TABLE quern_run ADD COLUMN warning TEXT;
