@@ -94,3 +94,28 @@ fn names_are_there_for_completion() {
         assert!(names.iter().any(|known| known == name), "{name} in {names:?}");
     }
 }
+
+#[test]
+fn models_are_listed_as_long_as_their_rows_are_there() {
+    let f = Folder::new();
+    f.run("CREATE TABLE m (id varchar NOT NULL, name varchar NOT NULL)");
+    for id in ["a", "b"] {
+        f.run(&format!("INSERT INTO m VALUES ('{id}', 'net')"));
+        let mut write = f.storage.begin();
+        write.put_model(quern::storage::ModelRecord {
+            id: id.to_owned(),
+            table: "m".to_owned(),
+            name: "net".to_owned(),
+            sha256: "0".repeat(64),
+            size_bytes: 7,
+            created_us: 1,
+            run: None,
+        });
+        write.commit().unwrap();
+    }
+    assert_eq!(f.rows("SELECT id, table_name, size_bytes FROM quern.models"), ["a|m|7", "b|m|7"]);
+    f.run("DELETE FROM m WHERE id = 'a'");
+    assert_eq!(f.rows("SELECT id FROM quern.models"), ["b"]);
+    f.run("TRUNCATE TABLE m");
+    assert_eq!(f.value("SELECT count(*) FROM quern.models"), "0");
+}

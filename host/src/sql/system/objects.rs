@@ -1,6 +1,9 @@
 //! Tables, columns, shards, snapshots, components, procs, models, limits, devices.
 
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
+
+use arrow::array::AsArray;
 
 use super::rows::Cell;
 use crate::base::{Residency, Result, Sharding};
@@ -188,9 +191,18 @@ fn json<T: serde::Serialize>(value: &T) -> Cell {
     serde_json::to_string(value).ok().into()
 }
 
+/// The models that can be loaded: those whose rows are there.
 pub(super) fn models(view: &View) -> Result<Rows> {
-    let may_read = |model: &ModelRecord| view.caller.rights.table(Privilege::Select, &model.table).is_ok();
-    let rows = view.storage.models()?.into_iter().filter(may_read).map(|model| {
+    let mut kept = view.storage.models()?;
+    kept.retain(|model| view.caller.rights.table(Privilege::Select, &model.table).is_ok());
+    let mut ids: BTreeMap<String, HashSet<String>> = BTreeMap::new();
+    for model in &kept {
+        if !ids.contains_key(&model.table) {
+            ids.insert(model.table.clone(), model_ids(view, &model.table)?);
+        }
+    }
+    let is_there = |model: &ModelRecord| ids.get(&model.table).is_some_and(|ids| ids.contains(&model.id));
+    let rows = kept.into_iter().filter(is_there).map(|model| {
         vec![
             model.id.into(),
             model.table.into(),
@@ -202,6 +214,25 @@ pub(super) fn models(view: &View) -> Result<Rows> {
         ]
     });
     Ok(rows.collect())
+}
+
+/// The ids of the rows of a model table, as text; none where it is gone.
+fn model_ids(view: &View, table: &str) -> Result<HashSet<String>> {
+    let mut ids = HashSet::new();
+    let Ok(table) = view.snapshot.table(table) else { return Ok(ids) };
+    let (position, _) = table.schema.column(&table.name, "id")?;
+    let options = ScanOptions { columns: Some(vec![position]), ..ScanOptions::default() };
+    for batch in view.storage.scan_with(&view.snapshot, &table, &options)? {
+        let batch = batch?;
+        let Some(column) = batch.columns().first() else { continue };
+        if let Some(uuids) = column.as_fixed_size_binary_opt() {
+            let text = |bytes| uuid::Uuid::from_slice(bytes).unwrap_or_default().to_string();
+            ids.extend(uuids.iter().flatten().map(text));
+        } else if let Some(texts) = column.as_string_opt::<i32>() {
+            ids.extend(texts.iter().flatten().map(str::to_owned));
+        }
+    }
+    Ok(ids)
 }
 
 pub(super) fn limits(view: &View) -> Rows {
