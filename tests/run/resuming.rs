@@ -3,9 +3,10 @@
 #![allow(clippy::unwrap_used)]
 
 use quern::base::{Error, Limits, Result, RunId, Sharding};
-use quern::run::{Made, RunRequest};
+use quern::catalog::{Grant, Object, Privilege, Rights, UserKind, Users};
+use quern::run::{Made, RunRequest, check_request};
 use quern::server::RunView;
-use quern::storage::{CheckpointBounds, CheckpointRecord, RunState, Storage};
+use quern::storage::{CheckpointBounds, CheckpointRecord, RunRecord, RunState, Storage};
 
 use super::fixture::{Folder, Instance, declare_square, input, made};
 
@@ -87,6 +88,56 @@ fn a_run_whose_instances_see_other_shards_is_handed_no_checkpoints() {
         folder.runs.execute(other).unwrap_err().to_string(),
         "run 1 had 2 instances and one that reads these inputs has 3: each goes on from the checkpoint of its own \
          shard, so the first input must have 2 shards"
+    );
+}
+
+/// Stores a run of `user` that was to resume `first` and was killed in the queue.
+fn never_begun(folder: &Folder, first: RunId, user: &str) -> RunId {
+    let record = folder.runs.status(first).unwrap().run;
+    let (id, state, user) = (folder.storage.next_run(), RunState::Killed, user.to_owned());
+    let mut write = folder.storage.begin();
+    write.create_run(RunRecord { id, state, user, instances: 0, resume: Some(first), ..record });
+    write.commit().unwrap();
+    id
+}
+
+#[test]
+fn shards_are_those_of_the_nearest_run_that_began_whichever_of_its_chain_it_is() {
+    let folder = folder(|_, _| Some("kept"));
+    let first = folder.runs.execute(request(None)).unwrap();
+    assert_eq!(folder.wait(first).run.state, RunState::Error);
+    let second = never_begun(&folder, first, "owner");
+    let other = RunRequest { resume: Some(second), ..RunRequest::new("square").input("other").output("o") };
+    assert_eq!(
+        folder.runs.execute(other).unwrap_err().to_string(),
+        "run 1 had 2 instances and one that reads these inputs has 3: each goes on from the checkpoint of its own \
+         shard, so the first input must have 2 shards"
+    );
+    folder.runs.execute(request(Some(second.0))).unwrap();
+}
+
+#[test]
+fn a_user_is_handed_only_checkpoints_of_runs_it_may_look_at_through_whatever_chain() {
+    let folder = folder(|_, _| Some("kept"));
+    let Folder { storage, catalog, runs, .. } = &folder;
+    let first = runs.execute(request(None)).unwrap();
+    assert_eq!(folder.wait(first).run.state, RunState::Error);
+    let owner = Rights::owner();
+    let users = Users::new(storage, &owner);
+    users.create(UserKind::User, "bob", 0).unwrap();
+    let granted = [
+        (Privilege::Execute, Object::Function("square".to_owned())),
+        (Privilege::Select, Object::Table("t".to_owned())),
+    ];
+    let grants = granted.map(|(privilege, object)| Grant { privilege, object, grantable: false });
+    users.grant(&grants, "bob").unwrap();
+    let second = never_begun(&folder, first, "bob");
+    let bob = Rights::of(storage, Some("bob")).unwrap();
+    let snapshot = storage.snapshot().unwrap();
+    assert_eq!(
+        check_request(&bob, catalog, runs, &snapshot, &mut request(Some(second.0)).into()).unwrap_err().to_string(),
+        "user `bob` may not look at or kill run 1, which is `owner`'s; this allows it: GRANT ADMIN ON FUNCTION \
+         square.square TO bob"
     );
 }
 

@@ -5,7 +5,7 @@
 use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, Sender, channel};
 
-use quern::base::{RunId, Sharding};
+use quern::base::{Limits, RunId, Sharding};
 use quern::catalog::{Activation, Declarations, Grant, NewComponent, Object, Privilege, ProcChange};
 use quern::catalog::{Rights, UserKind, Users};
 use quern::run::{KillTarget, Made, RunRequest, check_request, check_startup};
@@ -466,23 +466,19 @@ fn two_versions_that_are_created_at_once_are_both_there() {
 }
 
 #[test]
-fn a_limit_that_the_folders_owner_lowered_holds_when_a_user_creates_the_component_again() {
+fn of_what_is_set_for_procs_only_stricter_limits_outlive_a_drop_by_a_user() {
     let shared = Shared::new();
-    let Folder { storage, catalog, .. } = &shared.folder;
+    let Folder { storage, catalog, runs, .. } = &shared.folder;
     prices_of_bob(&shared);
-    let set = || {
-        catalog
-            .setting("prices", "fit")
-            .unwrap()
-            .limits
-            .entries()
-            .find(|(name, _)| *name == "handles")
-            .map(|(_, set)| set)
-    };
-    catalog.alter_proc("prices", "fit", &[ProcChange::Limit("handles".to_owned(), Some(7))]).unwrap();
-    catalog.drop_component_as(&Rights::of(storage, Some("bob")).unwrap(), "prices").unwrap();
+    let changes = [("handles", 7), ("guest_memory_bytes", 64 << 30), ("deadline_ms", Limits::default().deadline_ms)];
+    let mut changes: Vec<_> = changes.map(|(name, value)| ProcChange::Limit(name.to_owned(), Some(value))).into();
+    changes.push(ProcChange::MaxConcurrency(Some(1)));
+    catalog.alter_proc("prices", "fit", &changes).unwrap();
+    runs.drop_component(&Rights::of(storage, Some("bob")).unwrap(), "prices").unwrap();
     shared.folder.proc("prices", declare_fit, |_| Ok(Made::default()));
-    assert_eq!(set(), Some(7));
-    catalog.drop_component("prices").unwrap();
-    assert_eq!(set(), None, "the owner takes it back with the component");
+    let setting = || catalog.setting("prices", "fit").unwrap();
+    let set = || setting().limits.entries().map(|(name, value)| (name.to_owned(), value)).collect::<Vec<_>>();
+    assert_eq!((set(), setting().max_concurrency), (vec![("handles".to_owned(), 7)], None));
+    runs.drop_component(&Rights::owner(), "prices").unwrap();
+    assert_eq!(set(), [], "the owner takes it back with the component");
 }

@@ -197,6 +197,12 @@ impl LimitChanges {
         Ok(())
     }
 
+    /// Takes back the changes that allow more than `limits` do, or as much.
+    pub fn keep_stricter(&mut self, limits: &Limits) {
+        let allowed: BTreeMap<String, u64> = limits.entries().into_iter().collect();
+        self.0.retain(|name, value| allowed.get(name).is_some_and(|most| *value < *most));
+    }
+
     /// `(name, value)` of every change, by name.
     pub fn entries(&self) -> impl Iterator<Item = (&str, u64)> {
         self.0.iter().map(|(name, value)| (name.as_str(), *value))

@@ -2,7 +2,7 @@
 //! for their procs.
 
 use super::{Object, ProcSpec, Rights};
-use crate::base::{Error, Result, now_us};
+use crate::base::{Error, Limits, Result, now_us};
 use crate::storage::{ComponentRecord, ProcSetting, Storage, Versions, VersionsSeen, Write};
 
 /// How often a creation is tried that another one of the same name was ahead of.
@@ -182,20 +182,26 @@ impl Catalog {
         Ok(ComponentRecord { active: true, ..component })
     }
 
-    /// As [`drop_component_as`](Self::drop_component_as), for the folder's owner.
+    /// Deletes all versions of a component and what is set for its procs, for the
+    /// folder's owner. Runs that use one go on.
     pub fn drop_component(&self, name: &str) -> Result<()> {
-        self.drop_component_as(&Rights::owner(), name)
-    }
-
-    /// Deletes all versions of a component, for one who may. Runs that use one go on.
-    /// What is set for its procs goes only with the folder's owner: limits that guard
-    /// its machine do not end with a component that is made again.
-    pub fn drop_component_as(&self, rights: &Rights, name: &str) -> Result<()> {
         let mut write = self.storage.begin();
         write.drop_component(name);
+        write.drop_proc_settings(name);
+        write.commit().map(drop)
+    }
+
+    /// As [`drop_component`](Self::drop_component), for one who may. Where that is a
+    /// user, limits that are stricter than the folder's stay: those that guard its
+    /// machine do not end with a component that is made again. Others are not
+    /// handed to whoever makes it.
+    pub fn drop_component_as(&self, rights: &Rights, folder: &Limits, name: &str) -> Result<()> {
         if rights.user().is_none() {
-            write.drop_proc_settings(name);
+            return self.drop_component(name);
         }
+        let mut write = self.storage.begin();
+        write.drop_component(name);
+        write.keep_stricter_settings(name, folder);
         write.commit().map(drop)
     }
 

@@ -101,7 +101,7 @@ impl Database {
     pub fn drop_component(&self, name: &str, version: Option<u64>, rights: &Rights) -> Result<()> {
         match version {
             Some(version) => self.catalog.drop_version(name, version),
-            None => self.catalog.drop_component_as(rights, name),
+            None => self.runs.drop_component(rights, name),
         }
     }
 

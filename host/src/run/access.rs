@@ -10,7 +10,7 @@ use crate::catalog::{Catalog, Privilege, Rights};
 use crate::storage::{ComponentRecord, Snapshot, StartupRecord};
 
 /// Checks that the user may execute the proc, read its inputs, write its outputs
-/// and look at the run it resumes, and puts the user's name on it.
+/// and look at the runs whose checkpoints it is handed, and puts the user's name on it.
 pub fn check_request(
     rights: &Rights,
     catalog: &Catalog,
@@ -35,6 +35,10 @@ pub fn check_request(
     }
     if let Some(resumed) = request.resume {
         rights.run(&runs.status(resumed)?.run)?;
+        // What it was handed itself is handed on.
+        for handing in runs.0.storage.handing(resumed)? {
+            rights.run(&runs.status(handing)?.run)?;
+        }
     }
     submission.request.user = Some(user.to_owned());
     submission.on_behalf_of = Some(user.to_owned());

@@ -76,8 +76,8 @@ fn plan(inner: &Inner, live: &Arc<Live>, kill: &KillSwitch) -> Result<RunPlan> {
     let snapshot = inner.storage.snapshot()?;
     let plan = RunPlan::make(&live.resolved.proc, &live.submission, &snapshot)?;
     access::check_begun(inner, live, &plan)?;
-    if let Some(Ok(resumed)) = live.submission.request.resume.map(|run| inner.storage.run(run)) {
-        check_instances(&resumed, plan.instances)?;
+    if let Some(resumed) = live.submission.request.resume {
+        check_instances(&inner.storage, resumed, plan.instances)?;
     }
     let record = live.plan(snapshot.id, plan.instances);
     let mut write = inner.storage.begin();

@@ -15,6 +15,13 @@ impl Runs {
         self.0.limits.with(&setting.limits)
     }
 
+    /// Deletes a component, if the rights allow it, as
+    /// [`drop_component_as`](crate::catalog::Catalog::drop_component_as) says.
+    pub fn drop_component(&self, rights: &Rights, name: &str) -> Result<()> {
+        rights.function(Privilege::Admin, name, None)?;
+        self.0.catalog.drop_component_as(rights, &self.0.limits, name)
+    }
+
     /// Changes what is set for a proc, if the rights allow it; a bound holds at once,
     /// also for runs that wait.
     pub fn alter_proc(&self, rights: &Rights, component: &str, proc: &str, changes: &[ProcChange]) -> Result<()> {

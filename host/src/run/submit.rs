@@ -7,7 +7,7 @@ use super::request::{RunRequest, Submission};
 use super::runs::Runs;
 use crate::base::{Error, Limits, Result, RunId, now_us};
 use crate::catalog::{OWNER, Resolved};
-use crate::storage::{RunRecord, RunState};
+use crate::storage::{RunRecord, RunState, Storage};
 
 impl Runs {
     /// The proc of a request.
@@ -111,25 +111,24 @@ impl Runs {
                 found.component, found.proc
             )));
         }
-        if !self.0.storage.has_checkpoints(run)? {
+        if self.0.storage.handing(run)?.is_empty() {
             return Err(Error::Invalid(format!("run {run} has kept no checkpoint to resume from")));
         }
-        check_instances(&found, instances)?;
+        check_instances(&self.0.storage, run, instances)?;
         Ok(found.seed)
     }
 }
 
 /// Refuses to hand checkpoints to instances that see other shards.
-pub(super) fn check_instances(resumed: &RunRecord, instances: u32) -> Result<()> {
-    let (run, then) = (resumed.id, resumed.instances);
-    // Of a run that never began nothing is known but what it was handed itself.
-    if then == 0 || then == instances {
-        return Ok(());
+pub(super) fn check_instances(storage: &Storage, resumed: RunId, instances: u32) -> Result<()> {
+    // One that never began hands on what it was handed itself.
+    match storage.begun_in_chain(resumed)? {
+        Some((run, then)) if then != instances => Err(Error::Invalid(format!(
+            "run {run} had {then} instances and one that reads these inputs has {instances}: each goes on from the \
+             checkpoint of its own shard, so the first input must have {then} shards"
+        ))),
+        _ => Ok(()),
     }
-    Err(Error::Invalid(format!(
-        "run {run} had {then} instances and one that reads these inputs has {instances}: each goes on from the \
-         checkpoint of its own shard, so the first input must have {then} shards"
-    )))
 }
 
 /// A seed short enough to be typed again.

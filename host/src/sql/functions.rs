@@ -87,8 +87,7 @@ pub(super) fn drop(view: &View, name: &str, absent: Absent) -> Result<Done> {
     let catalog = &view.system.catalog;
     match catalog.component(name) {
         Ok(component) => {
-            view.caller.rights.function(Privilege::Admin, &component.name, None)?;
-            catalog.drop_component_as(&view.caller.rights, &component.name)?;
+            view.system.runs.drop_component(&view.caller.rights, &component.name)?;
             Ok(Done::message(format!("dropped component `{name}`")))
         }
         Err(Error::NotFound { .. }) if absent == Absent::Ignore => {

@@ -132,11 +132,29 @@ impl Storage {
         })
     }
 
-    /// Whether a run that resumes this one is handed something.
-    pub fn has_checkpoints(&self, run: RunId) -> Result<bool> {
+    /// The runs whose checkpoints a run that resumes this one may be handed: itself,
+    /// the one that it resumed, and so on; those that kept some.
+    pub fn handing(&self, run: RunId) -> Result<Vec<RunId>> {
         self.read_records(|connection| {
-            let text = format!("{HANDED} SELECT EXISTS (SELECT 1 FROM quern_checkpoint WHERE run_id IN handed)");
-            sql(connection.query_row(&text, params![U(run.0)], |row| row.get(0)))
+            let text = format!(
+                "{HANDED} SELECT DISTINCT run_id FROM quern_checkpoint WHERE run_id IN handed ORDER BY run_id DESC"
+            );
+            let mut statement = sql(connection.prepare(&text))?;
+            let rows = sql(statement.query_map(params![U(run.0)], |row| Ok(RunId(row.get::<_, U>(0)?.0))))?;
+            sql(rows.collect())
+        })
+    }
+
+    /// Of this run, the one that it resumed and so on, the nearest whose instances
+    /// are known, and how many they were. One that never began has none.
+    pub fn begun_in_chain(&self, run: RunId) -> Result<Option<(RunId, u32)>> {
+        self.read_records(|connection| {
+            let text = format!(
+                "{HANDED} SELECT run_id, instances FROM quern_run WHERE run_id IN handed AND instances > 0 \
+                ORDER BY run_id DESC LIMIT 1"
+            );
+            let begun = |row: &Row<'_>| Ok((RunId(row.get::<_, U>(0)?.0), row.get(1)?));
+            sql(connection.query_row(&text, params![U(run.0)], begun).optional())
         })
     }
 

@@ -3,7 +3,7 @@
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
-use crate::base::{Error, LimitChanges, Result};
+use crate::base::{Error, LimitChanges, Limits, Result};
 use crate::storage::connections::{U, sql};
 use crate::storage::{Storage, Write};
 
@@ -83,6 +83,23 @@ impl ProcSetting {
             max_concurrency: None,
             limits: LimitChanges::new(),
         }))
+    }
+
+    /// What is set for procs, by component and proc.
+    fn all(connection: &Connection) -> Result<Vec<Self>> {
+        let text = "SELECT component, proc, max_concurrency, limits FROM quern_proc ORDER BY component, proc";
+        let mut statement = sql(connection.prepare(text))?;
+        let rows = sql(statement.query_map([], Self::from_row))?;
+        sql(rows.collect())
+    }
+
+    /// Stores it over what was set before.
+    fn write(&self, connection: &Connection) -> Result<()> {
+        let text =
+            "INSERT OR REPLACE INTO quern_proc (component, proc, max_concurrency, limits) VALUES (?1, ?2, ?3, ?4)";
+        let limits = serde_json::to_string(&self.limits).map_err(|e| Error::Internal(e.to_string()))?;
+        let values = params![self.component, self.proc, self.max_concurrency.map(U), limits];
+        sql(connection.execute(text, values)).map(drop)
     }
 }
 
@@ -166,6 +183,25 @@ impl Write {
         });
     }
 
+    /// Of what is set for the procs of a component leaves only the limits that are
+    /// stricter than these.
+    pub fn keep_stricter_settings(&mut self, component: &str, limits: &Limits) {
+        let (component, limits) = (component.to_owned(), limits.clone());
+        self.record(move |connection| {
+            let mut settings = ProcSetting::all(connection)?;
+            settings.retain(|setting| setting.component == component);
+            sql(connection.execute("DELETE FROM quern_proc WHERE component = ?1", [&component]))?;
+            for mut setting in settings {
+                setting.max_concurrency = None;
+                setting.limits.keep_stricter(&limits);
+                if !setting.limits.is_empty() {
+                    setting.write(connection)?;
+                }
+            }
+            Ok(())
+        });
+    }
+
     /// Deletes all versions of `name`. Runs that use one go on: bytes stay until the
     /// folder is opened the next time.
     pub fn drop_component(&mut self, name: &str) {
@@ -203,11 +239,7 @@ impl Write {
         self.record(move |connection| {
             let mut setting = ProcSetting::read(connection, &component, &proc)?;
             change(&mut setting)?;
-            let text =
-                "INSERT OR REPLACE INTO quern_proc (component, proc, max_concurrency, limits) VALUES (?1, ?2, ?3, ?4)";
-            let limits = serde_json::to_string(&setting.limits).map_err(|e| Error::Internal(e.to_string()))?;
-            let values = params![setting.component, setting.proc, setting.max_concurrency.map(U), limits];
-            sql(connection.execute(text, values)).map(drop)
+            setting.write(connection)
         });
     }
 }
@@ -254,12 +286,7 @@ impl Storage {
 
     /// What is set for procs, by component and proc.
     pub fn proc_settings(&self) -> Result<Vec<ProcSetting>> {
-        self.read(|connection| {
-            let text = "SELECT component, proc, max_concurrency, limits FROM quern_proc ORDER BY component, proc";
-            let mut statement = sql(connection.prepare(text))?;
-            let rows = statement.query_map([], ProcSetting::from_row);
-            sql(sql(rows)?.collect())
-        })
+        self.read(ProcSetting::all)
     }
 
     /// Removes the bytes that only deleted versions have. No run may execute.
