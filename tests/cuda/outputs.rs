@@ -95,6 +95,31 @@ fn bytes(values: &[f32]) -> Vec<u8> {
 }
 
 #[test]
+fn after_a_commit_a_large_table_of_which_nothing_is_there_is_not_counted() {
+    Fake::PLAIN.run(|| {
+        let device = Device::cuda(0, 1).unwrap();
+        let database = Database::on(device.clone(), &[SQUARES]);
+        database.points("points", 4, 100);
+        for _ in 0..2 {
+            assert_eq!(database.run(squares("points", "sums")).run.error, None);
+        }
+        let snapshot = database.storage.snapshot().unwrap();
+        let sums = snapshot.table("sums").unwrap();
+        let restarted = quern::table::Tables::new(database.storage.clone(), device.clone());
+        for (rows, is_there) in [(10, false), (30, true)] {
+            let budget = OutputBudget::new(1 << 20);
+            let mut out = OutputTable::new("sums", table(), budget).unwrap().on_device(&device, &Quota::new(1 << 20));
+            out.resize(rows).unwrap();
+            let one = || Buffer::from_slice(&device.pool, &bytes(&[1.0]));
+            assert!(out.keep_tensor((0, 0), DType::F32, &[1], one).unwrap());
+            out.read_back().unwrap();
+            restarted.publish(sums.version, "sums", Some(0), vec![out.take_kept()]).unwrap();
+            assert_eq!(restarted.held().contains_key(&sums.id), is_there, "{rows} rows of 50");
+        }
+    });
+}
+
+#[test]
 fn outputs_on_the_gpu_count_against_the_quota_and_go_to_the_host_where_there_is_no_room() {
     Fake::PLAIN.run(|| {
         let device = Device::cuda(0, 1).unwrap();

@@ -52,6 +52,7 @@ const ANSWERS: &[(&str, &str)] = &[
     ),
     ("tensor into input", "Denied: table `digits` is an input; only outputs can be written"),
     ("long activation", "InvalidArgument: a word of 100 bytes is no activation"),
+    ("long compute type", "InvalidArgument: a word of 40 bytes is no compute type"),
     ("save to input", "Denied: models are saved to an output; this table is an input"),
     ("save to rows", "NotFound: no column `model` in table `rows` (n, word)"),
     ("save twice", "Exists: tensor `w` exists already"),

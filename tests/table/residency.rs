@@ -172,6 +172,42 @@ fn columns_of_a_table_on_disk_leave_with_the_last_view_and_those_of_a_dropped_on
     assert_eq!(folder.tables.resident_bytes(), 0);
 }
 
+#[test]
+fn a_pinned_table_that_is_replaced_in_any_way_leaves_with_the_next_view() {
+    let folder = folder(1 << 20, &["a", "b"]);
+    folder.set("a", Residency::Pinned).unwrap();
+    ids_of(&folder.view("a", Shards::All));
+    let mut write = folder.storage.begin();
+    write.drop_table("a").unwrap();
+    write.create_table("a", &super::fixture::schema(), Sharding::Random, 1).unwrap();
+    write.commit().unwrap();
+    assert!(folder.tables.resident_bytes() >= 8000);
+    ids_of(&folder.view("b", Shards::All));
+    assert_eq!(folder.tables.resident_bytes(), folder.held("b"));
+}
+
+#[test]
+fn of_a_pinned_table_stays_what_the_next_view_finds_as_it_was_read_last() {
+    let folder = folder(70_000, &["b"]);
+    folder.create("a", Sharding::Random, 2);
+    for shard in [0, 1] {
+        let rows: Vec<_> = (i64::from(shard) * 500..i64::from(shard + 1) * 500).map(row).collect();
+        folder.append("a", AppendTo::Shard(shard), &rows);
+    }
+    folder.set("a", Residency::Pinned).unwrap();
+    let whole = super::fixture::rows_of(&folder.view("a", Shards::All)).len();
+    let held = folder.held("a");
+    assert!(whole == 1000 && held > 40_000, "{whole} rows, {held} bytes");
+    folder.append("a", AppendTo::Shard(0), &[row(1000)]);
+    // The whole of before the change is found by nobody; then the shards were read last.
+    let of = |shards| super::fixture::rows_of(&folder.view("a", shards)).len();
+    assert_eq!((of(Shards::One(0)), of(Shards::One(1))), (501, 500));
+    assert_eq!((of(Shards::One(0)), of(Shards::One(1)), of(Shards::All)), (501, 500, 1001));
+    assert!((0..5).any(|column| folder.view("b", Shards::All).column(column).is_err()));
+    let again = folder.view("a", Shards::All);
+    assert_eq!((super::fixture::rows_of(&again).len(), again.loaded_bytes()), (1001, 0));
+}
+
 /// All columns of a view.
 fn copies(view: &quern::table::TableView) -> Vec<ColumnCopy> {
     let copy = |index| view.column(index).unwrap().read(0, view.rows(), &KillSwitch::new()).unwrap();

@@ -93,6 +93,9 @@ impl Database {
         let (done, absent) = sql::import(&self.storage, rights, &planned(import)?, progress)?;
         let seconds = started.elapsed().as_secs_f64();
         let table = self.storage.snapshot()?.table(&import.table)?;
+        if let Some(replaced) = there.filter(|there| there.id != table.id) {
+            self.tables.forget(replaced.id);
+        }
         Ok(ImportDone {
             table: table.name.clone(),
             rows: done.rows.unwrap_or(0),

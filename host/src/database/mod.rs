@@ -46,6 +46,7 @@ pub struct Database {
     catalog: Catalog,
     runs: Runs,
     sql: Sql,
+    tables: Tables,
     device: Device,
     limits: Limits,
     code: Option<CodeCache>,
@@ -68,10 +69,10 @@ impl Database {
             catalog: catalog.clone(),
             runs: runs.clone(),
             threads: device.cores,
-            tables,
+            tables: tables.clone(),
             limits: limits.clone(),
         })?;
-        Ok(Self { storage, catalog, runs, sql, device, limits, code })
+        Ok(Self { storage, catalog, runs, sql, tables, device, limits, code })
     }
 
     /// Executes statements, one after the other, as their answers are taken. All

@@ -1,5 +1,6 @@
 //! Instances as threads of this process, at a lower priority than the rest.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex};
 
 use super::backend::{Backend, Committed, Descriptor, InstanceLink, Made, Manifest, OnDone};
@@ -106,8 +107,9 @@ impl Backend for LocalThreads {
 
     fn committed(&self, rows: Committed<'_>) {
         let Committed { snapshot, table, shard, kept } = rows;
-        // What is not published is loaded when it is read.
-        drop(self.0.tables.publish(snapshot, table, shard, kept));
+        // What is not published is loaded when it is read; whatever happens, the run is committed.
+        let published = catch_unwind(AssertUnwindSafe(|| self.0.tables.publish(snapshot, table, shard, kept)));
+        drop(published);
     }
 
     fn start(&self, descriptor: Descriptor, link: InstanceLink, done: OnDone) {

@@ -5,6 +5,7 @@
 //! unless its table is pinned; nothing leaves for what does not fit anyway.
 
 use std::collections::HashMap;
+use std::mem::{Discriminant, discriminant};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use super::TableView;
@@ -27,6 +28,8 @@ struct Inner {
     /// Memory of the machine for columns that are not on the device.
     host_bytes: u64,
     state: Mutex<State>,
+    /// Held by who says where columns stay, from the commit until it is known here.
+    saying: Mutex<()>,
 }
 
 #[derive(Default)]
@@ -34,6 +37,8 @@ struct State {
     residents: HashMap<Key, Kept>,
     /// What was said of tables, once it was read.
     residencies: Option<HashMap<TableId, Residency>>,
+    /// The newest snapshot that a view was of.
+    newest: Option<SnapshotId>,
 }
 
 struct Kept {
@@ -41,6 +46,18 @@ struct Kept {
     /// The table's name.
     name: String,
     last_used: u64,
+    rows: Rows,
+}
+
+/// What the newest snapshot says of rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Rows {
+    /// The next view finds them.
+    Current,
+    /// The table has changed since.
+    Stale,
+    /// The table is gone.
+    Dropped,
 }
 
 /// The rows that a view shows.
@@ -70,7 +87,8 @@ impl Tables {
     pub fn new(storage: Storage, device: Device) -> Self {
         let homes = Homes::new(&device);
         let host_bytes = if device.is_host() { 0 } else { Device::cpu_of_this_machine().memory_bytes };
-        let inner = Arc::new(Inner { storage, device, homes, host_bytes, state: Mutex::default() });
+        let inner =
+            Arc::new(Inner { storage, device, homes, host_bytes, state: Mutex::default(), saying: Mutex::default() });
         let weak = Arc::downgrade(&inner);
         inner.device.pool.on_shortage(weak as Weak<dyn Idle>);
         Self(inner)
@@ -132,10 +150,15 @@ impl Tables {
         Ok(work(self.state().residencies.get_or_insert(read)))
     }
 
+    /// Others that say where columns stay wait until this is dropped.
+    pub(super) fn saying(&self) -> MutexGuard<'_, ()> {
+        self.0.saying.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Gives up what nobody holds and its table does not keep.
     pub(super) fn settle(&self) {
         let mut state = self.state();
-        let State { residents, residencies } = &mut *state;
+        let State { residents, residencies, .. } = &mut *state;
         let is_host = self.0.device.is_host();
         let keeps =
             |key: &Key| match residencies.as_ref().and_then(|known| known.get(&key.table)).copied().unwrap_or_default()
@@ -144,8 +167,10 @@ impl Tables {
                 Residency::Host => is_host || key.tier == Tier::Host,
                 Residency::Disk => false,
             };
-        let gone: Vec<Kept> =
-            residents.extract_if(|key, kept| kept.is_free() && !keeps(key)).map(|(_, kept)| kept).collect();
+        let gone: Vec<Kept> = residents
+            .extract_if(|key, kept| kept.is_free() && (kept.rows == Rows::Dropped || !keeps(key)))
+            .map(|(_, kept)| kept)
+            .collect();
         // Giving much memory back takes a while, which nobody has to wait for.
         drop(state);
         drop(gone);
@@ -178,15 +203,23 @@ impl Tables {
             resident: Arc::new(Resident::new(source.table.schema.columns().len())),
             name: source.table.name.clone(),
             last_used: 0,
+            rows: if key.only.is_some() { Rows::Stale } else { Rows::Current },
         });
         kept.last_used = tick();
-        Arc::clone(&kept.resident)
+        let resident = Arc::clone(&kept.resident);
+        state.compare(&source.snapshot);
+        resident
     }
 
     /// The columns of one shard when they are there already.
     pub(super) fn resident_shard(&self, source: &Source, shard: u32, tier: Tier) -> Option<Arc<Resident>> {
         let key = Key::of(&Source { part: Part::Shard(shard), ..source.clone() }, tier);
         self.state().residents.get(&key).map(|kept| Arc::clone(&kept.resident))
+    }
+
+    /// The columns of a part when there are some.
+    pub(super) fn resident_there(&self, source: &Source, tier: Tier) -> Option<Arc<Resident>> {
+        self.state().residents.get(&Key::of(source, tier)).map(|kept| Arc::clone(&kept.resident))
     }
 
     /// Lets columns leave, the least recently used first, until `bytes` more
@@ -211,7 +244,7 @@ impl Tables {
         while used.saturating_add(bytes) > allowed
             && let Some((key, _)) = state.oldest(home)
         {
-            used -= state.residents.remove(&key).map_or(0, |kept| kept.resident.size_bytes(home));
+            used = used.saturating_sub(state.give(&key, home));
         }
         Ok(())
     }
@@ -238,8 +271,8 @@ impl Idle for Inner {
 
     fn give_oldest(&self) -> u64 {
         let mut state = self.state();
-        let oldest = state.oldest(Home::Device).and_then(|(key, _)| state.residents.remove(&key));
-        oldest.map_or(0, |kept| kept.resident.size_bytes(Home::Device))
+        let oldest = state.oldest(Home::Device);
+        oldest.map_or(0, |(key, _)| state.give(&key, Home::Device))
     }
 }
 
@@ -248,11 +281,57 @@ impl State {
         self.residencies.as_ref().and_then(|known| known.get(&table)) == Some(&Residency::Pinned)
     }
 
-    /// What could leave: no view holds it, and its table is not pinned.
+    /// How rows of pinned tables were last read: in one way they stay.
+    fn pinned(&self) -> HashMap<TableId, Discriminant<Part>> {
+        let mut newest: HashMap<TableId, (u64, Discriminant<Part>)> = HashMap::new();
+        let is_pinned = |(key, kept): &(&Key, &Kept)| kept.rows == Rows::Current && self.is_pinned(key.table);
+        for (key, kept) in self.residents.iter().filter(is_pinned) {
+            let this = (kept.last_used, discriminant(&key.part));
+            let last = newest.entry(key.table).or_insert(this);
+            if last.0 < this.0 {
+                *last = this;
+            }
+        }
+        newest.into_iter().map(|(table, (_, part))| (table, part)).collect()
+    }
+
+    /// Notes which rows a newer snapshot has no longer.
+    fn compare(&mut self, snapshot: &Snapshot) {
+        if self.newest.is_some_and(|newest| snapshot.id < newest) {
+            return;
+        }
+        self.newest = Some(snapshot.id);
+        for (key, kept) in self.residents.iter_mut().filter(|(key, _)| key.only.is_none()) {
+            kept.rows = match snapshot.table(&kept.name) {
+                Ok(table) if table.id != key.table => Rows::Dropped,
+                Ok(table) if Key::since(key.part, &table) != key.since => Rows::Stale,
+                Ok(_) => Rows::Current,
+                Err(_) => Rows::Dropped,
+            };
+        }
+    }
+
+    /// Gives up what a part holds there; how many bytes.
+    fn give(&mut self, key: &Key, home: Home) -> u64 {
+        let Some(kept) = self.residents.get(key) else { return 0 };
+        let before = kept.resident.size_bytes(home);
+        kept.resident.give(home);
+        // A part without columns is not kept, nor one that could not give them.
+        let is_empty = kept.resident.size_bytes(Home::Device) == 0 && kept.resident.size_bytes(Home::Host) == 0;
+        if is_empty || kept.resident.size_bytes(home) > 0 {
+            self.residents.remove(key);
+        }
+        before
+    }
+
+    /// What could leave: no view holds it, and it is not pinned.
     fn idle(&self, home: Home) -> impl Iterator<Item = (&Key, &Kept)> {
-        let may_leave = move |key: &Key| home == Home::Host || !self.is_pinned(key.table);
+        let pinned = if home == Home::Device { self.pinned() } else { HashMap::new() };
+        let may_leave = move |key: &Key, kept: &Kept| {
+            kept.rows != Rows::Current || pinned.get(&key.table) != Some(&discriminant(&key.part))
+        };
         let has = move |kept: &Kept| kept.is_free() && kept.resident.size_bytes(home) > 0;
-        self.residents.iter().filter(move |(key, kept)| has(kept) && may_leave(key))
+        self.residents.iter().filter(move |(key, kept)| has(kept) && may_leave(key, kept))
     }
 
     fn idle_bytes(&self, home: Home) -> u64 {
@@ -294,11 +373,15 @@ impl Kept {
 
 impl Key {
     fn of(source: &Source, tier: Tier) -> Self {
-        let since = match source.part {
-            Part::Shard(_) | Part::InOrder => source.table.rewritten,
-            Part::Gathered => source.table.version,
-        };
         let only = source.table.historic_at();
-        Self { table: source.table.id, part: source.part, tier, since, only }
+        Self { table: source.table.id, part: source.part, tier, since: Self::since(source.part, &source.table), only }
+    }
+
+    /// Since when a part of a table in this state has the rows that it has.
+    fn since(part: Part, table: &TableState) -> SnapshotId {
+        match part {
+            Part::Shard(_) | Part::InOrder => table.rewritten,
+            Part::Gathered => table.version,
+        }
     }
 }

@@ -32,18 +32,23 @@ impl Tables {
         if residency == Residency::Pinned {
             self.check_fits(table)?;
         }
+        // What is known here is what was committed last.
+        let saying = self.saying();
         let mut write = self.storage().begin();
         write.set_residency(table, residency);
         write.commit()?;
         self.residencies(|known| known.insert(table.id, residency))?;
+        drop(saying);
         self.settle();
         Ok(())
     }
 
     /// Gives up the columns of a table that was dropped.
     pub fn forget(&self, table: TableId) {
+        let saying = self.saying();
         // Where nothing could be read nothing was kept either.
         drop(self.residencies(|known| known.insert(table, Residency::Disk)));
+        drop(saying);
         self.settle();
     }
 

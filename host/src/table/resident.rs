@@ -101,6 +101,20 @@ impl Resident {
         self.columns.iter().any(|slot| slot.try_lock().is_ok_and(|loaded| is_lost(&loaded)))
     }
 
+    /// Gives up the columns there, of a part that nobody else holds.
+    pub(super) fn give(&self, home: Home) {
+        for mut slot in self.columns.iter().filter_map(|slot| slot.try_lock().ok()) {
+            if let Some(given) = slot.take_if(|loaded| loaded.growing.home() == home) {
+                self.held(home).fetch_sub(given.growing.capacity_bytes(), Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// Whether rows were counted, so that only those added since are to be.
+    pub(super) fn is_counted(&self) -> bool {
+        !self.counts.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
+    }
+
     /// Rows of the part at the source's snapshot. Shards are counted by their
     /// row ids, once, and from then on only what was added.
     pub(super) fn count_rows(&self, storage: &Storage, source: &Source) -> Result<u64> {

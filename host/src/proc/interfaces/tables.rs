@@ -53,7 +53,7 @@ impl tables::HostTable for State {
     fn resize(&mut self, table: Resource<TableHandle>, rows: u64) -> Result<(), HostError> {
         let run = self.run("tables.table.resize")?;
         match *run.tables.get(&table)? {
-            TableHandle::Output(at) => Ok(run.output_mut(at)?.resize(rows)?),
+            TableHandle::Output(at) => Ok(run.waiting(|run| run.output_mut(at)?.resize(rows))?),
             TableHandle::Input(at) => {
                 let (name, _) = run.input(at)?;
                 Err(Error::Denied(format!("table `{name}` is an input; only outputs can be resized")).into())
@@ -98,7 +98,7 @@ impl tables::HostColumn for State {
             offsets: data.offsets.as_deref(),
             values: &data.values,
         };
-        Ok(run.output_of(handle)?.write(handle.index, start, &raw)?)
+        Ok(run.waiting(|run| run.output_of(handle)?.write(handle.index, start, &raw))?)
     }
 
     fn copy_from(

@@ -224,7 +224,7 @@ impl tensors::HostTensor for State {
     fn linear(&mut self, x: Handle, weight: Handle, bias: Option<Handle>, activation: String) -> Made {
         self.make("tensors.tensor.linear", |session, tensors| {
             let bias = bias.as_ref().map(|bias| tensors.get(bias)).transpose()?;
-            let activation = short(&activation)?.parse()?;
+            let activation = short("activation", &activation)?.parse()?;
             session.linear(tensors.get(&x)?, tensors.get(&weight)?, bias, activation)
         })
     }
@@ -240,7 +240,7 @@ impl tensors::HostTensor for State {
     ) -> Made {
         self.make("tensors.tensor.conv2d", |session, tensors| {
             let bias = bias.as_ref().map(|bias| tensors.get(bias)).transpose()?;
-            let activation = short(&activation)?.parse()?;
+            let activation = short("activation", &activation)?.parse()?;
             let with = Conv2d { stride: stride as usize, padding: padding as usize, activation };
             session.conv2d(tensors.get(&x)?, tensors.get(&weight)?, bias, &with)
         })
@@ -435,7 +435,7 @@ impl tensors::Host for State {
     }
 
     fn set_compute(&mut self, kind: String) -> Result<(), HostError> {
-        let compute = short(&kind)?.parse()?;
+        let compute = short("compute type", &kind)?.parse()?;
         self.run("tensors.set-compute")?.session.set_compute(compute);
         Ok(())
     }
@@ -466,9 +466,9 @@ fn values<'a>(tensors: &'a Handles<Tensor>, handles: &[Handle]) -> Result<Vec<&'
 }
 
 /// A word from a fixed set, short enough to be repeated in a message.
-fn short(word: &str) -> Result<&str> {
+fn short<'a>(what: &str, word: &'a str) -> Result<&'a str> {
     if word.len() > 32 {
-        return Err(Error::Invalid(format!("a word of {} bytes is no activation", word.len())));
+        return Err(Error::Invalid(format!("a word of {} bytes is no {what}", word.len())));
     }
     Ok(word)
 }

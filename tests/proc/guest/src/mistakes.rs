@@ -65,6 +65,7 @@ fn of_tensors(p: &Proc) -> Result {
     keep(p, "wrong byte count", T::from_bytes(Dtype::Float32, &[2], &[0; 7]))?;
     keep(p, "unknown activation", ones.linear(&ones, None, "gelu"))?;
     keep(p, "long activation", ones.linear(&ones, None, &"x".repeat(100)))?;
+    keep(p, "long compute type", tensors::set_compute(&"x".repeat(40)))?;
     keep(p, "axis outside", ones.softmax(i32::MIN))?;
     keep(p, "slice outside", ones.slice(1, u64::MAX, 2))?;
     keep(p, "reshape to another size", ones.reshape(&[7]))?;
