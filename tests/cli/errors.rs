@@ -223,9 +223,13 @@ fn what_only_asks_makes_no_database_among_other_files() {
 }
 
 #[test]
-fn an_empty_variable_of_limits_changes_none() {
+fn an_empty_variable_is_none() {
     let terminal = Terminal::new();
-    let output = terminal.command(&["sql", "select 1 as one"]).env("QUERN_LIMITS", "").output().unwrap();
+    let mut command = terminal.command(&["sql", "select 1 as one"]);
+    for variable in ["QUERN_LIMITS", "QUERN_DEVICE", "QUERN_CORES", "QUERN_USER"] {
+        command.env(variable, "");
+    }
+    let output = command.output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 

@@ -11,6 +11,7 @@ mod kills;
 mod processes;
 mod procs;
 mod runs;
+mod settings;
 mod sql;
 mod terminal;
 

@@ -64,18 +64,37 @@ impl std::str::FromStr for CreationLimitArg {
     }
 }
 
-/// A limit of the folder; nothing where the text is empty, as an empty variable is.
+/// What a variable says; nothing where it is empty.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct FolderLimitArg(pub(crate) Option<LimitArg>);
+pub(crate) struct Said<T>(pub(crate) Option<T>);
 
-impl std::str::FromStr for FolderLimitArg {
+impl<T> std::str::FromStr for Said<T>
+where
+    T: std::str::FromStr,
+    T::Err: std::fmt::Display,
+{
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        if text.trim().is_empty() {
-            return Ok(Self(None));
+        match text.trim() {
+            "" => Ok(Self(None)),
+            text => text.parse().map(|value| Self(Some(value))).map_err(|e: T::Err| e.to_string()),
         }
-        text.parse().map(|CreationLimitArg(limit)| Self(Some(limit)))
+    }
+}
+
+/// A number of threads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Cores(pub(crate) usize);
+
+impl std::str::FromStr for Cores {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.parse() {
+            Ok(cores @ 1..=1024) => Ok(Self(cores)),
+            _ => Err("ask for 1 to 1024 threads".to_owned()),
+        }
     }
 }
 

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail};
 use clap::{ArgAction, Args};
 
-use super::args::FolderLimitArg;
+use super::args::{Cores, CreationLimitArg, Said};
 use super::interrupt;
 use super::output::{ColorChoice, Paint, Progress};
 use crate::base::{Error, closest, data_folder};
@@ -48,19 +48,18 @@ pub(crate) struct Global {
     #[arg(long, global = true, value_enum, default_value_t = ColorChoice::Auto, value_name = "WHEN")]
     pub(crate) color: ColorChoice,
     /// Where tables and tensors are: cpu, cuda:0 (or another number), or best, the GPU
-    /// with the most memory, else the processor [default: $QUERN_DEVICE, else best]
+    /// with the most memory, else the processor [default: $QUERN_DEVICE, else what
+    /// quern.toml in the folder says, else best]
     #[arg(long, global = true, env = "QUERN_DEVICE", value_name = "DEVICE", hide_env = true)]
-    #[arg(default_value = "best", hide_default_value = true)]
-    pub(crate) device: Choice,
-    /// Threads for tensor work [default: all cores]
+    pub(crate) device: Option<Said<Choice>>,
+    /// Threads for tensor work [default: $QUERN_CORES, else as quern.toml says, else all cores]
     #[arg(long, global = true, env = "QUERN_CORES", value_name = "N", hide_env = true)]
-    #[arg(value_parser = clap::value_parser!(u16).range(1..=1024))]
-    pub(crate) cores: Option<u16>,
+    pub(crate) cores: Option<Said<Cores>>,
     /// Another limit for the folder and its runs while this process holds it, for
     /// example running_instances=128 [default: $QUERN_LIMITS, with commas between them]
     #[arg(long, global = true, env = "QUERN_LIMITS", value_name = "NAME=N", hide_env = true)]
     #[arg(value_delimiter = ',')]
-    pub(crate) folder_limit: Vec<FolderLimitArg>,
+    pub(crate) folder_limit: Vec<Said<CreationLimitArg>>,
 }
 
 /// The parsed global arguments as usable values.
@@ -96,13 +95,13 @@ impl Context {
             out_terminal: std::io::stdout().is_terminal(),
             err_terminal: std::io::stderr().is_terminal(),
             options: Options {
-                device: global.device,
-                cores: global.cores.map(usize::from),
+                device: global.device.and_then(|device| device.0),
+                cores: global.cores.and_then(|cores| cores.0).map(|cores| cores.0),
                 limits: global
                     .folder_limit
                     .into_iter()
                     .filter_map(|limit| limit.0)
-                    .map(|l| (l.name, l.value))
+                    .map(|CreationLimitArg(limit)| (limit.name, limit.value))
                     .collect(),
             },
             user: global.user.filter(|user| !user.is_empty()),
@@ -112,7 +111,7 @@ impl Context {
 
     /// `--device`.
     pub(crate) fn device(&self) -> Choice {
-        self.options.device
+        self.options.device.unwrap_or_default()
     }
 
     /// `--cores`.
@@ -166,10 +165,11 @@ impl Context {
         if is_new {
             self.note(&format!("created the folder {}", self.folder.display()));
         }
-        if connection.remote_holder().is_none()
-            && let Some(regret) = self.options.device.regret()
-        {
-            self.note(&format!("warning: {regret}"));
+        if connection.remote_holder().is_none() {
+            let device = self.options.in_folder(&self.folder)?.device;
+            if let Some(regret) = device.unwrap_or_default().regret() {
+                self.note(&format!("warning: {regret}"));
+            }
         }
         Ok(self.connection.get_or_init(|| Arc::new(connection)))
     }

@@ -5,6 +5,7 @@
 mod access;
 mod import;
 mod models;
+mod settings;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -12,6 +13,7 @@ use std::time::Duration;
 
 pub use import::{ImportDone, ImportMode, ImportRequest};
 pub use models::{Model, ModelRef};
+pub use settings::SETTINGS_FILE;
 
 use crate::base::{Error, Limits, Result, RunId};
 use crate::catalog::{Catalog, ProcChange, Rights};
@@ -31,8 +33,8 @@ use crate::tensor::Executor;
 /// How a folder is opened.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
-    /// The device for columns and tensors; the best that is present by default.
-    pub device: Choice,
+    /// The device for columns and tensors; the best that is present where absent.
+    pub device: Option<Choice>,
     /// Threads for tensor work; all that this process may use where absent.
     pub cores: Option<usize>,
     /// Limits that are other than by default in this folder while it is open: of
@@ -56,7 +58,7 @@ impl Database {
     /// Opens a folder, which only its holder may do.
     pub fn open(folder: &Path, options: &Options) -> Result<Self> {
         let limits = limits(options)?;
-        let device = options.device.device(options.cores)?;
+        let device = options.device.unwrap_or_default().device(options.cores)?;
         let storage = Storage::open(folder, Arc::new(Disk))?;
         let tables = Tables::new(storage.clone(), device.clone());
         let catalog = Catalog::new(storage.clone());

@@ -329,16 +329,14 @@ fn open_link(folder: &Path, options: &Options, role: Role, reserved: Option<Inst
 fn check_device(folder: &Path, options: &Options, holder: &Hello) -> Result<()> {
     // Holders from before devices could be chosen say none.
     let device = if holder.device.is_empty() { "cpu" } else { holder.device.as_str() };
-    if options.device.allows(device) {
-        return Ok(());
-    }
+    let Some(asked) = options.device.filter(|asked| !asked.allows(device)) else { return Ok(()) };
     Err(Error::Invalid(format!(
         "folder {} is held by process {}, which uses {}, not {}; leave out --device and $QUERN_DEVICE, \
          or stop that process (kill {}) and start it with this device",
         folder.display(),
         holder.pid,
         device,
-        options.device,
+        asked,
         holder.pid
     )))
 }
@@ -395,7 +393,9 @@ fn start_background(folder: &Path, options: &Options) -> Result<Remote> {
         OpenOptions::new().create(true).append(true).open(&log_path).map_err(|e| Error::io("open", &log_path, e))?;
     let mut command = Command::new(&program);
     command.arg("--data").arg(folder).arg("--quiet");
-    command.arg("--device").arg(options.device.to_string());
+    if let Some(device) = options.device {
+        command.arg("--device").arg(device.to_string());
+    }
     if let Some(cores) = options.cores {
         command.arg("--cores").arg(cores.to_string());
     }

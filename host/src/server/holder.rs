@@ -99,11 +99,13 @@ impl Holder {
     /// Opens the folder that `lock` is for and serves others.
     pub(super) fn start(folder: &Path, lock: FolderLock, options: &Options, role: Role) -> Result<Self> {
         // Known before the folder is open, for clients that ask for another.
-        let options = Options { device: options.device.resolved(), ..options.clone() };
+        let options = options.in_folder(folder)?;
+        let device = options.device.unwrap_or_default().resolved();
+        let options = Options { device: Some(device), ..options };
         let shared = Arc::new(Shared {
             folder: folder.to_owned(),
             role,
-            device: options.device.to_string(),
+            device: device.to_string(),
             state: Mutex::default(),
             changed: Condvar::new(),
             departure: Arc::default(),
