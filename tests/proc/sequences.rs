@@ -23,7 +23,7 @@ impl Noise {
         let mut data: Vec<u8> = (0..len).map(|_| self.next() as u8).collect();
         if self.next().is_multiple_of(2) {
             // `step` between two turns of a loop.
-            data.extend([60, 1]);
+            data.extend([60, 0]);
             data.extend_from_within(..);
         }
         data

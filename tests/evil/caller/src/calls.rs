@@ -13,6 +13,9 @@ use crate::bytes::Bytes;
 /// Handles of a kind that are kept.
 const KEPT: usize = 24;
 
+/// Elements of a value that is read at the end at most.
+const READ_ELEMENTS: u32 = 1 << 10;
+
 /// What the calls have made, and the sum of the host's answers.
 pub(crate) struct Caller {
     tables: Vec<Table>,
@@ -40,6 +43,19 @@ impl Caller {
             models: Vec::new(),
             digest: 0xcbf2_9ce4_8422_2325,
             calls: 0,
+        }
+    }
+
+    /// Adds all values that are kept to the sum, unless they are large.
+    pub(crate) fn read_all(&mut self) {
+        let values: Vec<Tensor> = self.variables.iter().filter_map(|variable| variable.value().ok()).collect();
+        for tensor in std::mem::take(&mut self.tensors).into_iter().chain(values) {
+            if tensor.shape().iter().fold(1u32, |n, extent| n.saturating_mul(*extent)) <= READ_ELEMENTS {
+                match tensor.read() {
+                    Ok(read) => self.sum(&read),
+                    Err(error) => self.note::<()>(&Err(error)),
+                }
+            }
         }
     }
 
