@@ -244,3 +244,35 @@ fn a_nondistributed_proc_sees_all_shards_in_order_and_its_rows_are_dealt() {
     assert_eq!(folder.wait(id).run.error, None);
     assert_eq!(folder.sorted("out").len(), 3 + folder.sorted("t").len());
 }
+
+#[test]
+fn rows_of_an_instance_stay_where_they_are_made_only_if_they_go_to_one_shard() {
+    let folder = Folder::new();
+    for mode in ["nondistributed", "distributed"] {
+        let stays = Arc::new(std::sync::Mutex::new(Vec::new()));
+        let declare = |declarations: &mut Declarations| {
+            declarations.proc(mode, mode, "").unwrap();
+            declarations.input(mode, "rows", "").unwrap();
+            declarations.output(mode, "rows", "").unwrap();
+        };
+        let told = Arc::clone(&stays);
+        folder.proc(&format!("{mode}s"), declare, move |instance| {
+            told.lock().unwrap().push(instance.descriptor.outputs[0].stays);
+            Ok(made(instance, &input(instance, 0)))
+        });
+        let name = |table: &str| format!("{table}_{mode}");
+        folder.table(&name("from"), Sharding::Random, &[&[3], &[4]]);
+        folder.table(&name("one"), Sharding::Random, &[&[]]);
+        folder.table(&name("same"), Sharding::Random, &[&[], &[]]);
+        folder.table(&name("other"), Sharding::Random, &[&[], &[], &[]]);
+        folder.table(&name("replicated"), Sharding::Replicated, &[&[]]);
+        for output in ["new", "one", "same", "other", "replicated"] {
+            let request = RunRequest::new(mode).input(name("from")).output(name(output));
+            let id = folder.runs.execute(request).unwrap();
+            assert_eq!(folder.wait(id).run.error, None);
+            let told = std::mem::take(&mut *stays.lock().unwrap());
+            let expected = matches!((output, mode), ("one" | "replicated", _) | ("new" | "same", "distributed"));
+            assert!(!told.is_empty() && told.iter().all(|stays| *stays == expected), "{mode} {output}: {told:?}");
+        }
+    }
+}

@@ -60,7 +60,7 @@ impl Scripts {
             .map(|input| self.tables.view(&descriptor.snapshot, &input.table, input.shards)?.project(&input.columns));
         let budget = OutputBudget::new(descriptor.task.limits.output_bytes);
         let outputs =
-            descriptor.outputs.iter().map(|(name, schema)| OutputTable::new(name, schema.clone(), budget.clone()));
+            descriptor.outputs.iter().map(|rows| OutputTable::new(&rows.name, rows.schema.clone(), budget.clone()));
         let (inputs, outputs) = (inputs.collect::<Result<_>>()?, outputs.collect::<Result<_>>()?);
         let script = self.scripts.lock().unwrap().get(&descriptor.proc).cloned().unwrap();
         script(&Instance { descriptor, link, inputs, outputs })

@@ -272,7 +272,9 @@ fn multiplied(storage: &Storage, descriptor: &Descriptor) -> Vec<RecordBatch> {
             let batch = batch.unwrap();
             let values = batch.column(position).as_primitive::<Int64Type>();
             let multiplied: Int64Array = values.values().iter().map(|n| n * factor).collect::<Vec<_>>().into();
-            made.push(RecordBatch::try_new(descriptor.outputs[0].1.to_arrow(), vec![Arc::new(multiplied)]).unwrap());
+            made.push(
+                RecordBatch::try_new(descriptor.outputs[0].schema.to_arrow(), vec![Arc::new(multiplied)]).unwrap(),
+            );
         }
     }
     made

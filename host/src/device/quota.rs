@@ -1,10 +1,11 @@
 //! What a run uses of a device, against the limits `device_bytes`, `device_time_ms`
 //! and `programs`.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
+use super::Idle;
 use crate::base::{Limits, Result};
 
 /// A shared count of bytes with a ceiling. Clones count together.
@@ -19,6 +20,8 @@ struct Counts {
     allowed_bytes: u64,
     programs: AtomicU64,
     spent_us: AtomicU64,
+    /// What is counted and can be given up.
+    idle: Mutex<Vec<Weak<dyn Idle>>>,
 }
 
 impl Quota {
@@ -30,12 +33,49 @@ impl Quota {
             allowed_bytes,
             programs: AtomicU64::new(0),
             spent_us: AtomicU64::new(0),
+            idle: Mutex::default(),
         }))
     }
 
-    /// Counts `bytes` until the returned charge is dropped; `Error::Limit` with
-    /// the limit `device_bytes` when they do not fit.
+    /// Counts `bytes` until the returned charge is dropped; what can be given up makes
+    /// room. `Error::Limit` with the limit `device_bytes` when they do not fit.
     pub fn charge(&self, bytes: u64) -> Result<Charge> {
+        let mut charged = self.charge_spare(bytes);
+        // Others may have taken what was given up for this one.
+        while charged.is_err() && self.reclaim(bytes) {
+            charged = self.charge_spare(bytes);
+        }
+        charged
+    }
+
+    /// From now on `idle`, of which bytes are counted here, is asked before the quota is
+    /// called full, as long as it lives.
+    pub fn on_shortage(&self, idle: Weak<dyn Idle>) {
+        let mut known = self.0.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        known.retain(|idle| idle.strong_count() > 0);
+        known.push(idle);
+    }
+
+    /// Lets what can be given up leave, the oldest first, until `bytes` fit; whether
+    /// they do. None leaves where all of it would not do.
+    fn reclaim(&self, bytes: u64) -> bool {
+        let mut keepers: Vec<Arc<dyn Idle>> = {
+            let known = self.0.idle.lock().unwrap_or_else(PoisonError::into_inner);
+            known.iter().filter_map(Weak::upgrade).collect()
+        };
+        let fits = |free: u64| self.used_bytes().saturating_sub(free).saturating_add(bytes) <= self.allowed_bytes();
+        if !fits(keepers.iter().map(|keeper| keeper.idle_bytes()).sum()) {
+            return false;
+        }
+        keepers.sort_by_cached_key(|keeper| keeper.oldest());
+        keepers.iter().any(|keeper| {
+            keeper.give_oldest();
+            fits(0)
+        })
+    }
+
+    /// The same where nothing is given up for it.
+    pub fn charge_spare(&self, bytes: u64) -> Result<Charge> {
         let counts = &self.0;
         let added = counts.used_bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |used| {
             used.checked_add(bytes).filter(|sum| *sum <= counts.allowed_bytes)
@@ -95,6 +135,13 @@ impl Charge {
     /// The bytes it stands for.
     pub fn bytes(&self) -> u64 {
         self.bytes
+    }
+
+    /// Counts `further` bytes as well, where nothing is given up for them.
+    pub fn grow(&mut self, further: u64) -> Result<()> {
+        let mut charge = self.quota.charge_spare(further)?;
+        self.bytes += std::mem::take(&mut charge.bytes);
+        Ok(())
     }
 }
 

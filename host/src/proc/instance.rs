@@ -219,7 +219,12 @@ fn finish(mut run: Run, result: Result<()>, measured: &Measured) -> InstanceOutc
         (ErrorCode::Cancelled, Err(stopped)) => stopped,
         _ => error,
     });
-    let (result, read_bytes) = read_back(&mut run.outputs, result);
+    let result = result.and_then(|()| run.outputs.iter().try_for_each(|(_, output)| output.read_back()));
+    if result.is_err() {
+        run.outputs.iter_mut().for_each(|(_, output)| drop(output.take_kept()));
+    }
+    // Also where the instance failed: they moved.
+    let read_bytes: u64 = run.outputs.iter().map(|(_, output)| output.read_bytes()).sum();
     let synced = synced.elapsed();
     let stats = run.session.stats();
     let loaded_bytes: u64 = run.inputs.iter().map(|(_, view)| view.loaded_bytes()).sum();
@@ -250,18 +255,6 @@ fn finish(mut run: Run, result: Result<()>, measured: &Measured) -> InstanceOutc
         device: run.executor.device().name.clone(),
     };
     InstanceOutcome { result, outputs: run.outputs, saved_models: run.saved_models, receipt }
-}
-
-/// Brings what a completed instance made on a GPU to the host; bytes that came from
-/// there beside those that were counted as they moved.
-fn read_back(outputs: &mut [(String, OutputTable)], result: Result<()>) -> (Result<()>, u64) {
-    let mut read_bytes = 0;
-    let read = |(_, output): &mut (String, OutputTable)| {
-        read_bytes += output.read_back()?;
-        Ok(())
-    };
-    let result = result.and_then(|()| outputs.iter_mut().try_for_each(read));
-    (result, read_bytes)
 }
 
 fn ms(time: Duration) -> f64 {

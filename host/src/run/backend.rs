@@ -10,7 +10,7 @@ use crate::base::{Error, Limits, Result, RunId, Schema, SnapshotId};
 use crate::device::{KillSwitch, Quota};
 use crate::proc::{Observer, Receipt, SavedModel, Task};
 use crate::storage::{ComponentRecord, Snapshot, TableState};
-use crate::table::{KeptRows, Shards};
+use crate::table::{KeptOutput, KeptRows, Shards};
 
 /// What one instance is to do.
 #[derive(Clone)]
@@ -27,8 +27,20 @@ pub struct Descriptor {
     pub snapshot: Arc<Snapshot>,
     /// What it reads, in declared order.
     pub inputs: Vec<InputShard>,
-    /// What it appends to, in declared order: the proc's names and the columns.
-    pub outputs: Vec<(String, Schema)>,
+    /// What it appends to, in declared order.
+    pub outputs: Vec<OutputRows>,
+}
+
+/// Rows that an instance makes.
+#[derive(Clone)]
+pub struct OutputRows {
+    /// The proc's name for them.
+    pub name: String,
+    /// Their columns.
+    pub schema: Schema,
+    /// Whether they can be read where they are made once they are committed, because
+    /// all of them go to one shard.
+    pub stays: bool,
 }
 
 /// Rows that an instance reads.
@@ -73,7 +85,7 @@ pub struct Made {
     /// Models among those rows.
     pub models: Vec<SavedModel>,
     /// The same rows of each output, as far as they are on a device still.
-    pub kept: Vec<KeptRows>,
+    pub kept: Vec<KeptOutput>,
 }
 
 /// Rows that a run added to a table, now that they are committed.

@@ -14,7 +14,7 @@ use super::temporary;
 use crate::base::{Error, Result, Sharding, SnapshotId, now_us};
 use crate::catalog::{ExecutionMode, Object, Privilege, Rights};
 use crate::storage::{AppendTo, ModelRecord, Write};
-use crate::table::KeptRows;
+use crate::table::{KeptOutput, KeptRows};
 
 /// How often a commit is made again because another one created its table first.
 const ATTEMPTS: u32 = 4;
@@ -68,7 +68,7 @@ fn publish(inner: &Inner, plan: &RunPlan, mut made: Vec<Made>, (snapshot, placed
                 AppendTo::Deal => None,
             };
             let kept = made.get_mut(rows.instance).and_then(|made| made.kept.get_mut(place));
-            parts.entry(shard).or_default().push(kept.map(std::mem::take).unwrap_or_default());
+            parts.entry(shard).or_default().push(kept.map(std::mem::take).map(KeptOutput::claim).unwrap_or_default());
         }
         for (shard, kept) in parts {
             inner.backend.committed(Committed { snapshot, table: &output.table, shard, kept });
@@ -175,6 +175,16 @@ fn in_pieces(batch: &RecordBatch) -> impl Iterator<Item = RecordBatch> {
     let pieces = batch.get_array_memory_size().div_ceil(PIECE_BYTES).max(1);
     let rows = batch.num_rows().div_ceil(pieces).max(1);
     (0..batch.num_rows()).step_by(rows).map(move |start| batch.slice(start, rows.min(batch.num_rows() - start)))
+}
+
+/// Whether all rows that an instance makes for an output go to one shard, as far as
+/// that is known before the commit.
+pub(super) fn goes_to_one_shard(plan: &RunPlan, output: &Output, instance: u32) -> bool {
+    let shards = match &output.destination {
+        Destination::Existing(table) => table.shards,
+        Destination::New { shards, .. } => *shards,
+    };
+    shards == 1 || matches!(placement(plan, output, &output.destination, instance), AppendTo::Shard(_))
 }
 
 /// Where an instance's rows go. Rows of a distributed proc stay in its shard

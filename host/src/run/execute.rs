@@ -10,7 +10,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::Duration;
 
 use super::access;
-use super::backend::{Descriptor, InputShard, InstanceLink, Made, Manifest};
+use super::backend::{Descriptor, InputShard, InstanceLink, Made, Manifest, OutputRows};
 use super::commit;
 use super::dispatch::Start;
 use super::failures::Failures;
@@ -139,6 +139,11 @@ fn descriptor(live: &Live, plan: &RunPlan, instance: u32) -> Descriptor {
         shards: input.share.of(instance),
         columns: input.columns.clone(),
     });
+    let outputs = plan.outputs.iter().map(|output| OutputRows {
+        name: output.name.clone(),
+        schema: output.schema.clone(),
+        stays: commit::goes_to_one_shard(plan, output, instance),
+    });
     Descriptor {
         component: live.resolved.component.clone(),
         proc: live.resolved.proc.name.clone(),
@@ -153,7 +158,7 @@ fn descriptor(live: &Live, plan: &RunPlan, instance: u32) -> Descriptor {
         resume: live.submission.request.resume,
         snapshot: Arc::clone(&plan.snapshot),
         inputs: inputs.collect(),
-        outputs: plan.outputs.iter().map(|output| (output.name.clone(), output.schema.clone())).collect(),
+        outputs: outputs.collect(),
     }
 }
 

@@ -66,10 +66,10 @@ impl LocalThreads {
         });
         let inputs: Vec<(String, TableView)> = inputs.collect::<Result<_>>()?;
         let budget = OutputBudget::new(descriptor.task.limits.output_bytes);
-        let outputs = descriptor.outputs.into_iter().map(|(name, schema)| {
-            let output = OutputTable::new(&name, schema, budget.clone())?.with_kill(link.kill.clone());
-            let output = output.on_device(self.0.tables.device(), &link.quota);
-            Ok((name, output))
+        let outputs = descriptor.outputs.into_iter().map(|rows| {
+            let output = OutputTable::new(&rows.name, rows.schema, budget.clone())?.with_kill(link.kill.clone());
+            let output = if rows.stays { output.on_device(self.0.tables.device(), &link.quota) } else { output };
+            Ok((rows.name, output))
         });
         let storage = self.0.storage.clone();
         let model_sha256: ModelChecksums = Arc::new(move |id| Ok(storage.model(id)?.map(|model| model.sha256)));

@@ -33,7 +33,7 @@ mod temporary;
 mod testing;
 
 pub use access::{check_request, check_startup, may_see_startup};
-pub use backend::{Backend, Committed, Descriptor, InputShard, InstanceLink, Made, Manifest, OnDone};
+pub use backend::{Backend, Committed, Descriptor, InputShard, InstanceLink, Made, Manifest, OnDone, OutputRows};
 pub use kill::KillTarget;
 pub use live::{LogBounds, RunStatus};
 pub use local::LocalThreads;

@@ -36,6 +36,11 @@ impl Bytes {
         }
     }
 
+    /// Their number.
+    pub(super) fn len(&self) -> usize {
+        self.length
+    }
+
     /// Bytes `[start, end)`.
     pub(super) fn get(&self, start: usize, end: usize) -> Option<&[u8]> {
         bytemuck::cast_slice(&self.words).get(..self.length)?.get(start..end)

@@ -24,7 +24,7 @@ mod view;
 pub use cache::{Shards, Tables};
 pub use cell::Cell;
 pub use column::{ColumnCopy, DeviceColumn};
-pub use kept::KeptRows;
+pub use kept::{KeptOutput, KeptRows};
 pub use output::{OutputBudget, OutputTable};
 pub use residency::Held;
 pub use store::RawColumn;

@@ -11,7 +11,7 @@ use arrow::array::{ArrayRef, RecordBatch};
 
 use super::DeviceColumn;
 use super::cell::Cell;
-use super::kept::{KeptRows, Place};
+use super::kept::{KeptOutput, Place};
 use super::store::{RawColumn, Store};
 use crate::base::{Column, DType, Error, Limits, Result, Schema};
 use crate::device::{Buffer, Device, KillSwitch, Quota};
@@ -67,7 +67,7 @@ pub struct OutputTable {
     /// The GPU on which rows can stay.
     place: Option<Place>,
     /// Bytes that came from there.
-    read_bytes: u64,
+    read_bytes: Arc<AtomicU64>,
 }
 
 impl OutputTable {
@@ -75,13 +75,17 @@ impl OutputTable {
     pub fn new(name: &str, schema: Schema, budget: OutputBudget) -> Result<Self> {
         let stores = schema.columns().iter().map(Store::new).collect::<Result<_>>()?;
         let (name, kill) = (name.to_owned(), KillSwitch::new());
-        Ok(Self { name, schema, rows: 0, stores, budget, kill, place: None, read_bytes: 0 })
+        Ok(Self { name, schema, rows: 0, stores, budget, kill, place: None, read_bytes: Arc::default() })
     }
 
-    /// What tensors write stays on `device` until the end where that is a GPU, and
-    /// counts against the quota.
+    /// What tensors write stays on `device` until the end where that is a GPU, counts
+    /// against the quota, and gives way to whatever else the run or others need.
     pub fn on_device(mut self, device: &Device, quota: &Quota) -> Self {
-        self.place = (!device.is_host()).then(|| Place { pool: Arc::clone(&device.pool), quota: quota.clone() });
+        self.place = (!device.is_host()).then(|| Place {
+            pool: Arc::clone(&device.pool),
+            quota: quota.clone(),
+            read_bytes: Arc::clone(&self.read_bytes),
+        });
         self
     }
 
@@ -123,10 +127,9 @@ impl OutputTable {
         let (before, after) = (self.rows() * row_bytes, rows.saturating_mul(row_bytes));
         let rows = usize::try_from(rows).unwrap_or(usize::MAX);
         if rows <= self.rows {
-            let before_rows = self.rows;
             self.set_rows(rows);
             self.budget.release(before - after);
-            return self.resize_on_device(before_rows);
+            return self.resize_on_device();
         }
         self.budget.charge(after - before)?;
         let first = self.rows;
@@ -136,15 +139,12 @@ impl OutputTable {
             self.budget.release(after - before);
             return grown;
         }
-        self.resize_on_device(first)
+        self.resize_on_device()
     }
 
     /// Follows with values on a GPU.
-    fn resize_on_device(&mut self, before: usize) -> Result<()> {
-        for store in &mut self.stores {
-            self.read_bytes += store.resize_on_device(before, &self.kill)?;
-        }
-        Ok(())
+    fn resize_on_device(&mut self) -> Result<()> {
+        self.stores.iter_mut().try_for_each(|store| store.resize_on_device(&self.kill))
     }
 
     /// Reserves further rows, which are paid for.
@@ -252,23 +252,23 @@ impl OutputTable {
     fn settle(&mut self, index: usize) -> Result<()> {
         let kill = self.kill.clone();
         let (_, store) = self.at(index)?;
-        self.read_bytes += store.settle(&kill)?;
-        Ok(())
+        store.settle(&kill)
     }
 
-    /// Brings everything that is on a GPU to the host, where it stays as well. Answers
-    /// how many bytes came from there beside those that were told before.
-    pub fn read_back(&mut self) -> Result<u64> {
-        for store in &mut self.stores {
-            self.read_bytes += store.read_back(&self.kill)?;
-        }
-        Ok(self.read_bytes)
+    /// Brings everything that is on a GPU to the host, where it is as well then.
+    pub fn read_back(&self) -> Result<()> {
+        self.stores.iter().try_for_each(|store| store.read_back(&self.kill))
+    }
+
+    /// Bytes that came from a GPU, beside those that were told when rows were written.
+    pub fn read_bytes(&self) -> u64 {
+        self.read_bytes.load(Ordering::Relaxed)
     }
 
     /// What is on a GPU still, after [`Self::read_back`]; gone from here.
-    pub fn take_kept(&mut self) -> KeptRows {
+    pub fn take_kept(&mut self) -> KeptOutput {
         let columns = self.stores.iter_mut().map(Store::take_kept).collect();
-        KeptRows { rows: self.rows as u64, columns }
+        KeptOutput { rows: self.rows as u64, columns }
     }
 
     /// Pays for further bytes of text or blobs of a column and makes room for them.

@@ -8,7 +8,7 @@ use super::bytes::{Bytes, reserve};
 use super::kept::{DeviceRows, Place};
 use super::{DeviceColumn, check};
 use crate::base::{Column, ColumnType, DType, Error, Result};
-use crate::device::{Buffer as DeviceBuffer, ColumnBuffer, KillSwitch};
+use crate::device::{Buffer as DeviceBuffer, KillSwitch};
 
 /// Rows of one column in the layout of `buffers` in `wit/types.wit`.
 #[derive(Clone, Copy, Debug)]
@@ -46,7 +46,7 @@ pub(super) struct Store {
     /// One byte per row, when the column is nullable.
     present: Option<Vec<u8>>,
     rows: usize,
-    /// Values of all rows on a GPU; then those here are zeros until they are read.
+    /// Values of all rows on a GPU; it has the bytes here until they are read.
     on_device: Option<DeviceRows>,
     /// Whether values were written here.
     is_written: bool,
@@ -99,7 +99,13 @@ impl Store {
     /// Makes room for so many rows in all.
     pub(super) fn reserve(&mut self, rows: usize) -> Result<()> {
         match &mut self.values {
-            Values::Fixed { width, bytes } => bytes.reserve(rows.saturating_mul(*width))?,
+            Values::Fixed { width, bytes } => {
+                let bytes_here = rows.saturating_mul(*width);
+                match &self.on_device {
+                    Some(on_device) => on_device.host(|bytes| bytes.reserve(bytes_here))?,
+                    None => bytes.reserve(bytes_here)?,
+                }
+            }
             Values::Spans { spans, .. } => reserve(spans, rows)?,
             Values::Nulls => {}
         }
@@ -112,7 +118,10 @@ impl Store {
     pub(super) fn resize(&mut self, rows: usize) {
         let fewer = rows < self.rows;
         match &mut self.values {
-            Values::Fixed { width, bytes } => bytes.resize(rows * *width),
+            Values::Fixed { width, bytes } => match &self.on_device {
+                Some(on_device) => on_device.host(|bytes| bytes.resize(rows * *width)),
+                None => bytes.resize(rows * *width),
+            },
             Values::Spans { spans, .. } => {
                 spans.resize(rows, (0, 0));
                 if fewer && spans.capacity() / 2 > spans.len() {
@@ -160,7 +169,9 @@ impl Store {
     /// Memory held for rows, without the bytes of spans.
     pub(super) fn held_bytes(&self) -> usize {
         let values = match &self.values {
-            Values::Fixed { bytes, .. } => bytes.held_bytes(),
+            Values::Fixed { bytes, .. } => {
+                bytes.held_bytes() + self.on_device.as_ref().map_or(0, |on_device| on_device.host(|b| b.held_bytes()))
+            }
             Values::Spans { spans, .. } => spans.capacity() * size_of::<(usize, usize)>(),
             Values::Nulls => 0,
         };
@@ -179,56 +190,56 @@ impl Store {
     /// Overwrites rows from `start` on with values on a GPU, which stay there; not
     /// where the column has values here, or there is no room.
     pub(super) fn keep(&mut self, start: usize, values: &DeviceBuffer, place: &Place) -> Result<bool> {
-        let Values::Fixed { width, .. } = &self.values else { return Ok(false) };
+        let Values::Fixed { width, bytes } = &mut self.values else { return Ok(false) };
         if self.on_device.is_none() && !self.is_written && self.rows > 0 {
-            self.on_device = DeviceRows::new(place, self.rows * width)?;
+            self.on_device = DeviceRows::new(place, bytes)?;
         }
-        let Some(on_device) = &mut self.on_device else { return Ok(false) };
-        on_device.write(start * width, values)?;
+        let Some(on_device) = &self.on_device else { return Ok(false) };
+        if !on_device.write(start * *width, values)? {
+            return Ok(false);
+        }
         let rows = values.len() / (*width).max(1);
         self.mark_present(start, rows);
         Ok(true)
     }
 
-    /// Brings values that are on a GPU here; their bytes.
-    pub(super) fn read_back(&mut self, kill: &KillSwitch) -> Result<u64> {
-        let (Some(on_device), Values::Fixed { width, bytes }) = (&self.on_device, &mut self.values) else {
-            return Ok(0);
-        };
-        let target = bytes.get_mut(0, self.rows * *width);
-        let target = target.ok_or_else(|| Error::Internal("an output column shorter than its rows".into()))?;
-        on_device.read_into(target, kill)?;
-        self.is_written = true;
-        Ok(target.len() as u64)
+    /// Brings values that are on a GPU to the host, where they are as well then.
+    pub(super) fn read_back(&self, kill: &KillSwitch) -> Result<()> {
+        self.on_device.as_ref().map_or(Ok(()), |on_device| on_device.read_back(kill))
     }
 
     /// The same for good: from now on the column is written here.
-    pub(super) fn settle(&mut self, kill: &KillSwitch) -> Result<u64> {
-        let moved = self.read_back(kill)?;
-        self.on_device = None;
-        Ok(moved)
+    pub(super) fn settle(&mut self, kill: &KillSwitch) -> Result<()> {
+        self.read_back(kill)?;
+        if self.on_device.is_some() {
+            self.is_written = true;
+        }
+        drop(self.take_rows());
+        Ok(())
     }
 
-    /// After [`Self::resize`], for values on a GPU; bytes that had to come here
-    /// because there is no room.
-    pub(super) fn resize_on_device(&mut self, before: usize, kill: &KillSwitch) -> Result<u64> {
-        let (Some(on_device), Values::Fixed { width, bytes }) = (&mut self.on_device, &mut self.values) else {
-            return Ok(0);
-        };
-        if on_device.resize(self.rows * *width)? {
-            return Ok(0);
+    /// After [`Self::resize`], for values on a GPU; they come here where there is no
+    /// room.
+    pub(super) fn resize_on_device(&mut self, kill: &KillSwitch) -> Result<()> {
+        match &self.on_device {
+            Some(on_device) if !on_device.resize()? => self.settle(kill),
+            _ => Ok(()),
         }
-        let target = bytes.get_mut(0, before.min(self.rows) * *width).unwrap_or_default();
-        on_device.read_into(target, kill)?;
-        let moved = target.len() as u64;
-        (self.on_device, self.is_written) = (None, true);
-        Ok(moved)
     }
 
     /// Values that are on a GPU still, where no row lacks one.
-    pub(super) fn take_kept(&mut self) -> Option<ColumnBuffer> {
+    pub(super) fn take_kept(&mut self) -> Option<DeviceRows> {
         let has_all = self.present.as_ref().is_none_or(|present| present.iter().all(|byte| *byte != 0));
-        self.on_device.take().filter(|_| has_all && self.is_written).map(DeviceRows::into_bytes)
+        self.take_rows().filter(|rows| has_all && rows.is_read())
+    }
+
+    /// What is on a GPU; the bytes that it had are here again.
+    fn take_rows(&mut self) -> Option<DeviceRows> {
+        let rows = self.on_device.take()?;
+        if let Values::Fixed { bytes, .. } = &mut self.values {
+            *bytes = rows.host(std::mem::take);
+        }
+        Some(rows)
     }
 
     fn mark_present(&mut self, start: usize, rows: usize) {

@@ -352,8 +352,8 @@ impl Session {
         Ok(())
     }
 
-    /// Counts bytes against the quota; before it is exceeded, programs on their
-    /// way end and plans give their memory back.
+    /// Counts bytes against the quota; before it is exceeded, outputs go to the host,
+    /// programs on their way end and plans give their memory back.
     pub fn charge(&mut self, bytes: usize) -> Result<Charge> {
         let quota = &self.settings.quota;
         quota.charge(bytes as u64).or_else(|_| {
