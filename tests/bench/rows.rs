@@ -3,10 +3,10 @@
 
 use std::time::{Duration, Instant};
 
-use quern::catalog::Rights;
 use quern::database::{Database, ImportMode, ImportRequest, Options};
 use quern::proc::{ComponentRequest, Receipt};
 use quern::run::RunRequest;
+use quern::sql::Caller;
 use quern::storage::RunState;
 
 use super::support::components::component;
@@ -47,7 +47,7 @@ impl Folder {
             ..ImportRequest::default()
         };
         let started = Instant::now();
-        self.database.import(&import, &Rights::owner(), &mut |_| Ok(())).unwrap();
+        self.database.import(&import, &Caller::default(), &mut |_| Ok(())).unwrap();
         started.elapsed()
     }
 

@@ -5,7 +5,7 @@ use std::process::Stdio;
 
 use serde_json::json;
 
-use super::{Answer, Terminal, mnist};
+use super::{Answer, Process, Terminal, mnist, wait_until};
 
 #[test]
 fn a_csv_file_becomes_a_table_with_inferred_types() {
@@ -184,4 +184,48 @@ fn standard_input_and_pipes_are_those_of_the_command_that_names_them() {
             server.pid()
         )]
     );
+}
+
+/// Imports what `rows` says by a pipe.
+fn piped(terminal: &Terminal, arguments: &[&str], rows: &[u8]) -> Answer {
+    let mut command = terminal.command(arguments);
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(rows).unwrap();
+    Answer::of(child.wait_with_output().unwrap())
+}
+
+#[test]
+fn a_pipe_is_read_for_users_and_in_every_format_that_can_be() {
+    let terminal = Terminal::new();
+    let idx = [0, 0, 8, 1, 0, 0, 0, 3, 5, 6, 7];
+    let done = piped(&terminal, &["import", "-", "--table", "digits", "--names", "x"], &idx);
+    assert_eq!(done.code, 0, "{done:?}");
+    assert_eq!(terminal.value("select sum(x) from digits"), 18);
+    terminal.ok(&["sql", "create user ana"]);
+    let done = piped(&terminal, &["--user", "ana", "import", "-", "--table", "t"], b"x\n1\n2\n");
+    assert_eq!(done.code, 0, "{done:?}");
+    let refused = piped(&terminal, &["import", "-", "--table", "u"], b"PAR1 and more");
+    assert_eq!(
+        refused.err.lines().collect::<Vec<_>>(),
+        ["error: /dev/stdin: this format cannot be read from a pipe; write it into a file first"]
+    );
+}
+
+#[test]
+fn an_import_of_a_silent_pipe_ends_with_ctrl_c_here_and_beside_a_holder() {
+    let terminal = Terminal::new();
+    let interrupted = |what: &str| {
+        let mut command = terminal.command(&["import", "-", "--table", what]);
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut pipe = child.stdin.take().unwrap();
+        // It reads once this much is taken; the pipe itself holds less.
+        pipe.write_all(&b"x\n".repeat(128 << 10)).unwrap();
+        let process = Process { child: Some(child) };
+        process.signal(libc::SIGINT);
+        assert_eq!(process.wait().code, 130, "{what}");
+        wait_until("nobody has the pipe any more", || pipe.write_all(b"y").is_err());
+    };
+    interrupted("alone");
+    let _server = terminal.serve();
+    interrupted("served");
 }

@@ -5,7 +5,7 @@ use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
 use quern::base::{Limits, RunId, Sharding};
-use quern::catalog::{Catalog, Declarations};
+use quern::catalog::{Catalog, Declarations, Rights};
 use quern::proc::LogLevel;
 use quern::run::{KillTarget, Made, RunRequest, Runs};
 use quern::storage::{Disk, RunFilter, RunRecord, RunState, Storage};
@@ -363,4 +363,25 @@ fn closing_does_not_wait_for_what_ignores_its_kill() {
     assert_eq!(ids.map(|id| state(&folder, id)), [RunState::Running, RunState::Killed]);
     assert!(folder.runs.close(PATIENCE.unwrap()));
     assert_eq!(ids.map(|id| state(&folder, id)), [RunState::Killed; 2]);
+}
+
+#[test]
+fn a_kill_tells_which_runs_have_ended_and_which_cannot_yet() {
+    let folder = limited(1);
+    let (go, wait) = channel::<()>();
+    let wait = std::sync::Mutex::new(wait);
+    folder.proc("works", declare_work, move |_| {
+        // As a device that is waited for: it sees no kill.
+        let _ = wait.lock().unwrap().recv();
+        Ok(Made::default())
+    });
+    let [running, queued] = [(); 2].map(|()| folder.runs.execute(RunRequest::new("work")).unwrap());
+    until(|| state(&folder, running) == RunState::Running);
+    let kill = || folder.runs.kill_and_wait(&Rights::owner(), &KillTarget::All, None).unwrap();
+    let told: std::collections::BTreeMap<RunId, bool> =
+        kill().into_iter().map(|killed| (killed.run, killed.has_ended)).collect();
+    assert_eq!(told, [(running, false), (queued, true)].into());
+    assert_eq!(state(&folder, running), RunState::Running);
+    go.send(()).unwrap();
+    assert_eq!(folder.wait(running).run.state, RunState::Killed);
 }

@@ -9,6 +9,7 @@ mod dtype;
 mod error;
 mod ids;
 mod limits;
+mod poll;
 mod residency;
 mod schema;
 
@@ -20,5 +21,6 @@ pub use dtype::DType;
 pub use error::{Error, ErrorCode, Result, closest};
 pub use ids::{RunId, SnapshotId, TableId};
 pub use limits::{LimitChanges, Limits, TABLE_COLUMNS};
+pub use poll::poll;
 pub use residency::Residency;
 pub use schema::{Column, DEFAULT_SHARDS, MAX_NAME_BYTES, Schema, Sharding, check_name, check_table_name};

@@ -14,6 +14,7 @@ use super::report::Interrupted;
 use crate::base::Error;
 use crate::database::{ImportDone, ImportMode, ImportRequest};
 use crate::server::{Event, Request, Role};
+use crate::sql::Watch;
 
 /// Where standard input is found by a path.
 const STANDARD_INPUT: &str = "/dev/stdin";
@@ -158,10 +159,9 @@ pub(crate) fn import(context: &Context, mut request: ImportRequest) -> Result<Im
         request.files = files.collect::<Result<_>>()?;
     }
     let mut progress = context.progress(&format!("importing {}", request.table));
-    let reply = connection.call(Request::Import(request), Vec::new(), &mut |event| {
-        if interrupt::asked() {
-            return Err(Error::Killed { by: None });
-        }
+    let watch = Watch::new(|| if interrupt::asked() { Err(Error::Killed { by: None }) } else { Ok(()) });
+    let reply = connection.call_watched(Request::Import(request), Vec::new(), &watch, &mut |event| {
+        watch.check()?;
         if let Event::Rows { rows, total } = event {
             let fraction = total.map(|total| rows as f64 / total.max(1) as f64);
             progress.set(fraction, &format!("{} rows", count(rows)));

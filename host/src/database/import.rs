@@ -7,9 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use super::Database;
 use crate::base::{Error, Result, Sharding, check_table_name};
-use crate::catalog::Rights;
 use crate::sql::ingest::{CsvOptions, IdxOptions, Options};
-use crate::sql::{self, Progress};
+use crate::sql::{self, Caller, Progress, Watch};
 
 /// Files to read into a table.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -77,11 +76,12 @@ pub struct ImportDone {
 }
 
 impl Database {
-    /// Reads files into a table; `progress` is told of the rows read.
+    /// Reads files into a table, for as long as the caller wants that; `progress` is
+    /// told of the rows read.
     pub fn import(
         &self,
         import: &ImportRequest,
-        rights: &Rights,
+        caller: &Caller,
         progress: &mut dyn FnMut(Progress) -> Result<()>,
     ) -> Result<ImportDone> {
         let started = Instant::now();
@@ -90,7 +90,8 @@ impl Database {
         if let Some(table) = &there {
             refuse(import, &describe(&table.sharding, table.shards))?;
         }
-        let (done, absent) = sql::import(&self.storage, rights, &planned(import)?, progress)?;
+        let planned = planned(import, &caller.watch)?;
+        let (done, absent) = sql::import(&self.storage, &caller.rights, &planned, progress)?;
         let seconds = started.elapsed().as_secs_f64();
         let table = self.storage.snapshot()?.table(&import.table)?;
         if let Some(replaced) = there.filter(|there| there.id != table.id) {
@@ -123,7 +124,7 @@ fn refuse(import: &ImportRequest, sharding: &str) -> Result<()> {
     }
 }
 
-fn planned(import: &ImportRequest) -> Result<sql::Import> {
+fn planned(import: &ImportRequest, watch: &Watch) -> Result<sql::Import> {
     let classes = import.one_hot_classes.map(usize::try_from).transpose();
     Ok(sql::Import {
         table: import.table.clone(),
@@ -138,6 +139,7 @@ fn planned(import: &ImportRequest) -> Result<sql::Import> {
             names: import.names.clone(),
             columns: import.columns.iter().map(|text| text.parse()).collect::<Result<_>>()?,
             table: None,
+            watch: watch.clone(),
             csv: CsvOptions {
                 delimiter: import.delimiter.as_deref().map(sql::delimiter).transpose()?,
                 header: import.header,

@@ -20,8 +20,8 @@ use crate::catalog::{Catalog, ProcChange, Rights};
 use crate::device::{self, Choice, Device, Listed};
 use crate::proc::{CodeCache, ComponentRequest, CreationReport, MAX_INSTANCES};
 use crate::run::{
-    KillTarget, LocalThreads, LogBounds, RunRequest, RunResults, RunStatus, Runs, Submission, Sweep, SweepStatus,
-    may_see_startup,
+    KillTarget, Killed, LocalThreads, LogBounds, RunRequest, RunResults, RunStatus, Runs, Submission, Sweep,
+    SweepStatus, may_see_startup,
 };
 use crate::sql::{Answer, Caller, Context, Sql, Watch};
 use crate::storage::{
@@ -229,9 +229,14 @@ impl Database {
     }
 
     /// Kills runs, if the rights allow it for all of them, and waits a moment until
-    /// they have ended; answers which.
-    pub fn kill(&self, target: &KillTarget, by: &str, rights: &Rights) -> Result<Vec<RunId>> {
+    /// they have ended; tells which have.
+    pub fn kill(&self, target: &KillTarget, by: &str, rights: &Rights) -> Result<Vec<Killed>> {
         self.runs.kill_and_wait(rights, target, Some(by))
+    }
+
+    /// Kills all runs, and waits for none.
+    pub fn kill_all(&self, by: &str) -> Result<()> {
+        self.runs.kill(&KillTarget::All, Some(by)).map(drop)
     }
 
     /// Runs that have not ended.

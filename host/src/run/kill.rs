@@ -21,7 +21,17 @@ pub enum KillTarget {
     All,
 }
 
-/// How long who kills runs waits for their end, which takes milliseconds.
+/// A run that was killed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Killed {
+    /// The run.
+    pub run: RunId,
+    /// Whether it has ended; else it does so when what it waits for allows it.
+    pub has_ended: bool,
+}
+
+/// How long who kills runs waits for their end: mostly milliseconds, but a device
+/// or a disk that is slow is waited for.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 impl Runs {
@@ -55,15 +65,13 @@ impl Runs {
         Ok(self.kill_all(chosen, by))
     }
 
-    /// As [`kill_as`](Self::kill_as), and waits a moment until they have ended, so
-    /// that who asked sees no killed run that seems to run.
-    pub fn kill_and_wait(&self, rights: &Rights, target: &KillTarget, by: Option<&str>) -> Result<Vec<RunId>> {
+    /// As [`kill_as`](Self::kill_as), and waits a moment until they have ended; tells
+    /// which have.
+    pub fn kill_and_wait(&self, rights: &Rights, target: &KillTarget, by: Option<&str>) -> Result<Vec<Killed>> {
         let killed = self.kill_as(rights, target, by)?;
         let started = Instant::now();
-        for run in &killed {
-            self.wait_end(*run, PATIENCE.saturating_sub(started.elapsed()));
-        }
-        Ok(killed)
+        let waited = |run| self.wait_end(run, PATIENCE.saturating_sub(started.elapsed()));
+        Ok(killed.into_iter().map(|run| Killed { run, has_ended: waited(run) }).collect())
     }
 
     /// Ends runs, of which those that are ending anyway are left alone. Answers which.

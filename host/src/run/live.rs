@@ -60,7 +60,7 @@ enum Phase {
     Running,
     /// Nothing stops it any more.
     Committing,
-    /// Its final record is stored.
+    /// Its final record is known: stored, or kept in memory where storage refused it.
     Ended,
 }
 
@@ -268,7 +268,7 @@ impl Live {
         self.state().history.results()
     }
 
-    /// Whether its final record is there.
+    /// Whether its final record is known, stored or not.
     pub(super) fn has_ended(&self) -> bool {
         self.state().phase == Phase::Ended
     }

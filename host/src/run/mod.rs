@@ -34,7 +34,7 @@ mod testing;
 
 pub use access::{check_request, check_startup, may_see_startup};
 pub use backend::{Backend, Committed, Descriptor, InputShard, InstanceLink, Made, Manifest, OnDone, OutputRows};
-pub use kill::KillTarget;
+pub use kill::{KillTarget, Killed};
 pub use live::{LogBounds, RunStatus};
 pub use local::LocalThreads;
 pub use outputs::only_output;

@@ -3,13 +3,12 @@
 //! says goodbye to nobody for long.
 
 use std::io::{ErrorKind, Read, Write};
-use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::base::{Error, Result};
+use crate::base::{Error, Result, poll};
 use crate::sql::Watch;
 
 /// How often a client that takes nothing is looked at.
@@ -121,13 +120,4 @@ fn has_gone(stream: &UnixStream) -> bool {
 /// Whether there is something to read, or nothing any more, within `patience`.
 pub(super) fn readable(stream: &UnixStream, patience: Duration) -> bool {
     poll(stream, libc::POLLIN, patience) != 0
-}
-
-/// What has happened on a stream.
-fn poll(stream: &UnixStream, events: libc::c_short, patience: Duration) -> libc::c_short {
-    let mut asked = libc::pollfd { fd: stream.as_raw_fd(), events, revents: 0 };
-    let patience_ms = libc::c_int::try_from(patience.as_millis()).unwrap_or(libc::c_int::MAX);
-    // SAFETY: `asked` is one pollfd that lives through the call.
-    let found = unsafe { libc::poll(&raw mut asked, 1, patience_ms) };
-    if found > 0 { asked.revents } else { 0 }
 }

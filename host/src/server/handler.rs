@@ -126,7 +126,7 @@ fn sql(database: &Database, text: &str, caller: &Caller, sink: Sink<'_>) -> Resu
 
 fn import(database: &Database, import: &ImportRequest, caller: &Caller, sink: Sink<'_>) -> Result<Reply> {
     let mut told = Instant::now();
-    let done = database.import(import, &caller.rights, &mut |progress| {
+    let done = database.import(import, caller, &mut |progress| {
         caller.watch.check()?;
         if told.elapsed() < PROGRESS_EVERY {
             return Ok(());

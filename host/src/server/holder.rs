@@ -25,9 +25,7 @@ use super::protocol::{Failure, Hello, PROTOCOL, Reply, Role};
 use super::socket::{SOCKET_FILE, connect, listen};
 use super::wire::{ToClient, ToHolder, write_event};
 use crate::base::{Error, Result};
-use crate::catalog::Rights;
 use crate::database::{Database, Options};
-use crate::run::KillTarget;
 use crate::sql::Watch;
 
 /// Clients at one time; more are refused.
@@ -136,21 +134,7 @@ impl Holder {
     pub(super) fn call(&self, question: Question, sink: Sink<'_>) -> Result<Reply> {
         let database = self.shared.lock().database.clone();
         let reply = handle(&*database.ok_or_else(left)?, question, sink);
-        reply.map_err(|error| self.explained(error))
-    }
-
-    /// What a file that is gone means for who reads beside a new holder, which does not
-    /// know of this reader: it removes what no snapshot has needed for an hour.
-    fn explained(&self, error: Error) -> Error {
-        match self.gave_way() {
-            Some(since) if is_missing_file(&error) => Error::Invalid(format!(
-                "the statement read files that are not there any more: another process has held the folder for {} s \
-                 and has removed what it replaced ({}); ask again, which reads the newest rows",
-                since.elapsed().as_secs(),
-                error.chain()
-            )),
-            _ => error,
-        }
+        reply.map_err(|error| self.shared.explained(error))
     }
 
     /// Since when the folder is left to another process, because that wants to work.
@@ -186,7 +170,7 @@ impl Holder {
                 stopped.get_or_insert_with(Instant::now);
                 let database = self.shared.lock().database.clone();
                 if let Some(database) = database {
-                    database.kill(&KillTarget::All, "the end of the process that held the folder", &Rights::owner())?;
+                    database.kill_all("the end of the process that held the folder")?;
                 }
             }
             std::thread::sleep(LOOK_EVERY);
@@ -260,8 +244,14 @@ impl Shared {
         // waits for a holder that says nothing.
         loop {
             write_frame(to, &ToClient::Leaving { free_ms: 0 }, &[])?;
-            let state = self.lock();
-            if state.database.is_some() || state.closing {
+            let mut state = self.lock();
+            if state.closing {
+                break;
+            }
+            if state.database.is_some() {
+                // At once, so that nobody is told goodbye and is there before the one who is to have it.
+                state.closing = true;
+                let _ = self.left_at.set(Instant::now());
                 break;
             }
             drop(self.changed.wait_timeout(state, TOLD_EVERY));
@@ -269,9 +259,22 @@ impl Shared {
         if let Some(lock) = self.close_door() {
             let _ = std::fs::remove_file(self.folder.join(SOCKET_FILE));
             drop(lock);
-            let _ = self.left_at.set(Instant::now());
         }
         Ok(())
+    }
+
+    /// What a file that is gone means for who reads beside a new holder, which does not
+    /// know of this reader: it removes what no snapshot has needed for an hour.
+    fn explained(&self, error: Error) -> Error {
+        match self.left_at.get() {
+            Some(since) if is_missing_file(&error) => Error::Invalid(format!(
+                "the statement read files that are not there any more: another process has held the folder for {} s \
+                 and has removed what it replaced ({}); ask again, which reads the newest rows",
+                since.elapsed().as_secs(),
+                error.chain()
+            )),
+            _ => error,
+        }
     }
 
     /// What a client is told whose request is not looked at any more.
@@ -426,7 +429,7 @@ fn serve_client(shared: &Shared, stream: UnixStream) -> Result<()> {
         };
         let question = Question { request: *request, body, watch: stream.watch().map_err(io)?, user };
         let reply = handle(database, question, &mut |event| write_event(&mut stream, event));
-        let answer = match reply {
+        let answer = match reply.map_err(|error| shared.explained(error)) {
             Ok(reply) => ToClient::Reply(reply),
             Err(error) => ToClient::Failure(error.into()),
         };

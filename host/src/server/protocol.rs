@@ -17,13 +17,13 @@ use crate::catalog::ProcChange;
 use crate::database::{ImportDone, ImportRequest, Model, ModelRef};
 use crate::device::Listed;
 use crate::proc::ComponentRequest;
-use crate::run::{KillTarget, RunRequest, Sweep, SweepStatus};
+use crate::run::{KillTarget, Killed, RunRequest, Sweep, SweepStatus};
 use crate::sql::Done;
 use crate::storage::{RunState, Versions};
 
 /// Version of this protocol. Both sides must speak the same; each understands the
 /// hello of any other, so that both can say who speaks what.
-pub const PROTOCOL: u32 = 4;
+pub const PROTOCOL: u32 = 5;
 
 /// What each side says first.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -285,7 +285,7 @@ pub enum Reply {
     /// Runs stored for every start of a server, oldest first.
     Startups(Vec<StartupView>),
     /// These runs were stopped.
-    Killed(Vec<RunId>),
+    Killed(Vec<Killed>),
     /// A run with its instances.
     Run(Box<RunView>),
     /// Runs, the newest first.

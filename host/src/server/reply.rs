@@ -5,7 +5,7 @@ use super::view::{ComponentView, CreatedView, RunView, StartupView};
 use crate::base::{Error, Result, RunId};
 use crate::database::{ImportDone, Model};
 use crate::device::Listed;
-use crate::run::SweepStatus;
+use crate::run::{Killed, SweepStatus};
 
 /// A method for each kind; a reply of another kind than the request's is a fault of ours.
 macro_rules! contents {
@@ -25,7 +25,6 @@ macro_rules! contents {
 }
 
 contents! {
-    names: Names(Vec<String>) "Names of tables, columns and procs.";
     imported: Imported(ImportDone) "What an import has done.";
     components: Components(Vec<ComponentView>) "Components.";
     created: Created(Box<CreatedView>) "What became of a component file.";
@@ -33,7 +32,7 @@ contents! {
     started: Started(RunId) "The run that was started.";
     sweep: Sweep(SweepStatus) "How the runs of a sweep stand.";
     startups: Startups(Vec<StartupView>) "Runs stored for every start of a server, oldest first.";
-    killed: Killed(Vec<RunId>) "The runs that were stopped.";
+    killed: Killed(Vec<Killed>) "The runs that were killed.";
     run: Run(Box<RunView>) "A run with its instances.";
     runs: Runs(Vec<RunView>) "Runs, the newest first.";
     models: Models(Vec<Model>) "Models.";

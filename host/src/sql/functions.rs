@@ -14,7 +14,9 @@ use super::system;
 use crate::base::{Error, Limits, Result, RunId};
 use crate::catalog::Privilege;
 use crate::proc::{CodeCache, ComponentRequest};
-use crate::run::{InputRef, KillTarget, OnFailure, RunRequest, RunStatus, Submission, check_request, check_startup};
+use crate::run::{
+    InputRef, KillTarget, Killed, OnFailure, RunRequest, RunStatus, Submission, check_request, check_startup,
+};
 use crate::storage::RunState;
 
 /// Options of `EXECUTE FUNCTION` beside the limits.
@@ -307,10 +309,22 @@ pub(super) fn kill(view: &View, kill: &Kill) -> Result<Done> {
         }
     };
     let killed = view.system.runs.kill_and_wait(&view.caller.rights, &target, Some(KILLED_BY))?;
-    let list = killed.iter().map(RunId::to_string).collect::<Vec<_>>().join(", ");
     match killed.as_slice() {
         [] => Ok(Done::message(format!("no run{whose} to kill"))),
-        [run] => Ok(Done::run(format!("killed run {run}"), *run)),
-        _ => Ok(Done::message(format!("killed runs {list}"))),
+        [one] => Ok(Done::run(told(&killed), one.run)),
+        _ => Ok(Done::message(told(&killed))),
     }
+}
+
+/// `killed runs 1, 3; run 4 is being killed`.
+fn told(killed: &[Killed]) -> String {
+    let (ended, ending): (Vec<Killed>, Vec<Killed>) = killed.iter().partition(|killed| killed.has_ended);
+    let list = |runs: &[Killed]| {
+        let numbers: Vec<String> = runs.iter().map(|killed| killed.run.to_string()).collect();
+        format!("run{} {}", if runs.len() == 1 { "" } else { "s" }, numbers.join(", "))
+    };
+    let ended = (!ended.is_empty()).then(|| format!("killed {}", list(&ended)));
+    let are = if ending.len() == 1 { "is" } else { "are" };
+    let ending = (!ending.is_empty()).then(|| format!("{} {are} being killed", list(&ending)));
+    ended.into_iter().chain(ending).collect::<Vec<_>>().join("; ")
 }

@@ -145,6 +145,7 @@ pub(super) fn statement(view: &View, statement: &statement::Import) -> Result<Do
     for (name, value) in &statement.options {
         option(&mut planned, name, value)?;
     }
+    planned.options.watch = view.caller.watch.clone();
     import(&view.storage, &view.caller.rights, &planned, &mut |_| view.caller.watch.check()).map(|(done, _)| done)
 }
 

@@ -6,7 +6,7 @@ use clap::Args;
 use crate::base::RunId;
 use crate::cli::args::parse_run;
 use crate::cli::context::Context;
-use crate::run::KillTarget;
+use crate::run::{KillTarget, Killed};
 use crate::server::{Connection, Request};
 
 const EXAMPLES: &str = "\
@@ -56,16 +56,20 @@ impl Kill {
             if killed.is_empty() {
                 context.note("no run is queued or running");
             }
-            for run in killed {
-                context.show(&serde_json::json!({ "killed": run }), || format!("killed run {run}\n"))?;
+            for Killed { run, has_ended } in killed {
+                match has_ended {
+                    true => context.show(&serde_json::json!({ "killed": run }), || format!("killed run {run}\n"))?,
+                    false => context
+                        .show(&serde_json::json!({ "killing": run }), || format!("run {run} is being killed\n"))?,
+                }
             }
         }
         Ok(())
     }
 }
 
-/// Kills runs; answers which.
-pub(crate) fn kill(connection: &Connection, target: KillTarget, by: String) -> Result<Vec<RunId>> {
+/// Kills runs; answers which, and whether they have ended.
+pub(crate) fn kill(connection: &Connection, target: KillTarget, by: String) -> Result<Vec<Killed>> {
     Ok(connection.ask(Request::Kill { target, by })?.killed()?)
 }
 

@@ -3,14 +3,19 @@
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use flate2::bufread::MultiGzDecoder;
 
 use super::Format;
-use crate::base::{Error, Result};
+use crate::base::{Error, Result, poll};
+use crate::sql::Watch;
 
 /// Bytes asked of the operating system at once.
 const BUFFER_BYTES: usize = 256 << 10;
+
+/// How often is asked whether the rows of a pipe that says nothing are still wanted.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// The uncompressed content of a file, with errors that name it.
 pub(super) struct Content {
@@ -18,27 +23,50 @@ pub(super) struct Content {
     reader: Box<dyn BufRead + Send>,
     /// Whether `.gz` was taken off.
     pub compressed: bool,
-    /// Size of the content in bytes, unless it is compressed.
+    /// Size of the content in bytes, unless it is compressed or a pipe.
     pub size_bytes: Option<u64>,
+    /// Whether it is a file, which can be read again and from its end.
+    is_file: bool,
+}
+
+/// What is no file, read for as long as that is wanted.
+struct Pipe {
+    pipe: File,
+    watch: Watch,
+}
+
+impl Read for Pipe {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        while poll(&self.pipe, libc::POLLIN, LOOK_EVERY) == 0 {
+            self.watch.check().map_err(std::io::Error::other)?;
+        }
+        self.pipe.read(buffer)
+    }
 }
 
 impl Content {
     /// Opens `path` and takes off a gzip envelope when the file has one.
-    pub(super) fn open(path: &Path) -> Result<Self> {
+    /// A pipe is read for as long as `watch` allows, also where it says nothing.
+    pub(super) fn open(path: &Path, watch: &Watch) -> Result<Self> {
         let metadata = std::fs::metadata(path).map_err(|e| Error::io("read", path, e))?;
         if metadata.is_dir() {
             return Err(corrupt(path, "this is a folder, not a file"));
         }
         let file = File::open(path).map_err(|e| Error::io("read", path, e))?;
-        let mut plain = BufReader::with_capacity(BUFFER_BYTES, file);
+        let is_file = metadata.is_file();
+        let source: Box<dyn Read + Send> = match is_file {
+            true => Box::new(file),
+            false => Box::new(Pipe { pipe: file, watch: watch.clone() }),
+        };
+        let mut plain = BufReader::with_capacity(BUFFER_BYTES, source);
         let head = plain.fill_buf().map_err(|e| Error::io("read", path, e))?;
         let compressed = head.starts_with(&[0x1f, 0x8b]);
         let reader: Box<dyn BufRead + Send> = match compressed {
             true => Box::new(BufReader::with_capacity(BUFFER_BYTES, MultiGzDecoder::new(plain))),
             false => Box::new(plain),
         };
-        let size_bytes = (!compressed).then_some(metadata.len());
-        Ok(Self { path: path.to_owned(), reader, compressed, size_bytes })
+        let size_bytes = (is_file && !compressed).then_some(metadata.len());
+        Ok(Self { path: path.to_owned(), reader, compressed, size_bytes, is_file })
     }
 
     /// The file.
@@ -118,6 +146,9 @@ impl Content {
     pub(super) fn into_plain_file(self) -> Result<File> {
         if self.compressed {
             return Err(corrupt(&self.path, "this format cannot be read inside .gz; unpack it first (gunzip)"));
+        }
+        if !self.is_file {
+            return Err(corrupt(&self.path, "this format cannot be read from a pipe; write it into a file first"));
         }
         File::open(&self.path).map_err(|e| Error::io("read", &self.path, e))
     }

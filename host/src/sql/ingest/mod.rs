@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use arrow::datatypes::{DataType, SchemaRef};
 use arrow::record_batch::RecordBatch;
 
-use super::convert;
+use super::{Watch, convert};
 use crate::base::{Column, ColumnType, Error, Result, Schema};
 use file::Content;
 
@@ -56,6 +56,8 @@ pub struct Options {
     pub csv: CsvOptions,
     /// For IDX.
     pub idx: IdxOptions,
+    /// Whether the rows of a pipe are still wanted.
+    pub watch: Watch,
 }
 
 impl Options {
@@ -173,7 +175,7 @@ impl std::fmt::Debug for Source {
 /// Opens files as one source: the columns of IDX files side by side, the rows of
 /// all others one after the other.
 pub fn open(paths: &[PathBuf], options: &Options) -> Result<Source> {
-    let mut contents = paths.iter().map(|path| Content::open(path)).collect::<Result<Vec<_>>>()?;
+    let mut contents = paths.iter().map(|path| Content::open(path, &options.watch)).collect::<Result<Vec<_>>>()?;
     let Some(first) = contents.first_mut() else {
         return Err(Error::Invalid("no file to read".into()));
     };
