@@ -8,9 +8,9 @@ made=$CARGO_TARGET_DIR/fuzz
 mkdir -p "$made/corpus"
 
 # The wrapper is called for the crates of this workspace only, so that the
-# dependencies are those of all other builds. Optimised less: built sooner.
+# dependencies are those of all other builds.
 RUSTC_WORKSPACE_WRAPPER=$fuzz/instrumented-rustc.sh \
-    cargo build --quiet --config profile.dev.package.quern.opt-level=1 -p quern-tests --features libfuzzer --bin fuzz-calls
+    cargo build --quiet -p quern-tests --features libfuzzer --bin fuzz-calls
 
 options=(-max_len=256 -timeout=60 -rss_limit_mb=2048 -print_final_stats=1 "-artifact_prefix=$made/")
 places=("$made/corpus" "$fuzz/corpus" "$fuzz/regressions")
