@@ -212,6 +212,43 @@ fn a_pipe_is_read_for_users_and_in_every_format_that_can_be() {
 }
 
 #[test]
+fn a_statement_of_a_user_reads_no_pipe_of_another_process() {
+    let terminal = Terminal::new();
+    terminal.ok(&["sql", "create table t (x int); create user ana; grant insert on table t to ana"]);
+    let mut other = std::process::Command::new("sleep").arg("60").stdin(Stdio::piped()).spawn().unwrap();
+    other.stdin.as_mut().unwrap().write_all(b"x\n1\n").unwrap();
+    let pipe = format!("/proc/{}/fd/0", other.id());
+    let statement = format!("import into t from '{pipe}' with (format = 'csv')");
+    let refused = terminal.error(&["--user", "ana", "sql", &statement]);
+    assert!(refused[0].starts_with(&format!("error: cannot read {pipe}: ")), "{refused:?}");
+    other.kill().unwrap();
+    other.wait().unwrap();
+    assert_eq!(terminal.value("select count(*) from t"), 0);
+}
+
+#[test]
+fn a_pipe_that_never_ends_is_read_until_ctrl_c() {
+    let terminal = Terminal::new();
+    let _server = terminal.serve();
+    let mut command = terminal.command(&["import", "-", "--table", "t"]);
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut pipe = child.stdin.take().unwrap();
+    // One row, and then bytes that belong to none.
+    let writer = std::thread::spawn(move || {
+        pipe.write_all(&[0, 0, 8, 1, 0, 0, 0, 1, 7]).unwrap();
+        let written = std::iter::repeat_with(|| pipe.write_all(&[0; 1 << 16])).take_while(Result::is_ok).count();
+        assert!(written > 100, "{written}");
+    });
+    std::thread::sleep(std::time::Duration::from_millis(500));
+    // SAFETY: a signal to a child that was not waited for.
+    assert_eq!(unsafe { libc::kill(child.id().cast_signed(), libc::SIGINT) }, 0);
+    assert_eq!(Answer::of(child.wait_with_output().unwrap()).code, 130);
+    // The holder lets go of the pipe.
+    writer.join().unwrap();
+    assert_eq!(terminal.value("select count(*) from quern.tables"), 0);
+}
+
+#[test]
 fn an_import_of_a_silent_pipe_ends_with_ctrl_c_here_and_beside_a_holder() {
     let terminal = Terminal::new();
     let interrupted = |what: &str| {

@@ -37,10 +37,13 @@ struct Pipe {
 
 impl Read for Pipe {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        while poll(&self.pipe, libc::POLLIN, LOOK_EVERY) == 0 {
+        loop {
+            // Also where it never ends.
             self.watch.check().map_err(std::io::Error::other)?;
+            if poll(&self.pipe, libc::POLLIN, LOOK_EVERY) != 0 {
+                return self.pipe.read(buffer);
+            }
         }
-        self.pipe.read(buffer)
     }
 }
 
