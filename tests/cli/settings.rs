@@ -47,7 +47,8 @@ fn what_the_file_should_not_say_is_told_with_its_name() {
     for (settings, reason) in [
         ("devise = \"cpu\"\n", "unknown field `devise`, expected one of `device`, `cores`, `limits`"),
         ("device = \"gpu\"\n", "no device is called `gpu`; ask for cpu, cuda:0 (or another number) or best"),
-        ("cores = 0\n", "`cores` must be 1 or more"),
+        ("cores = 0\n", "`cores` must be 1 to 1024"),
+        ("cores = 60000\n", "`cores` must be 1 to 1024"),
         ("[limits]\nhandle = 5\n", "no limit `handle`"),
         ("cores = many\n", "TOML parse error at line 1"),
     ] {

@@ -6,6 +6,7 @@ use clap::ValueEnum;
 use clap::builder::PossibleValue;
 
 use crate::base::{LimitChanges, Limits, RunId};
+use crate::database::MAX_CORES;
 use crate::storage::RunState;
 
 /// A `name=value` argument.
@@ -64,11 +65,11 @@ impl std::str::FromStr for CreationLimitArg {
     }
 }
 
-/// What a variable says; nothing where it is empty.
+/// A value that a variable may hold; nothing where that is empty.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Said<T>(pub(crate) Option<T>);
+pub(crate) struct EmptyIsNone<T>(pub(crate) Option<T>);
 
-impl<T> std::str::FromStr for Said<T>
+impl<T> std::str::FromStr for EmptyIsNone<T>
 where
     T: std::str::FromStr,
     T::Err: std::fmt::Display,
@@ -92,8 +93,8 @@ impl std::str::FromStr for Cores {
 
     fn from_str(text: &str) -> Result<Self, String> {
         match text.parse() {
-            Ok(cores @ 1..=1024) => Ok(Self(cores)),
-            _ => Err("ask for 1 to 1024 threads".to_owned()),
+            Ok(cores) if (1..=MAX_CORES).contains(&cores) => Ok(Self(cores)),
+            _ => Err(format!("ask for 1 to {MAX_CORES} threads")),
         }
     }
 }

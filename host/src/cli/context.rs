@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail};
 use clap::{ArgAction, Args};
 
-use super::args::{Cores, CreationLimitArg, Said};
+use super::args::{Cores, CreationLimitArg, EmptyIsNone};
 use super::interrupt;
 use super::output::{ColorChoice, Paint, Progress};
 use crate::base::{Error, closest, data_folder};
@@ -51,15 +51,15 @@ pub(crate) struct Global {
     /// with the most memory, else the processor [default: $QUERN_DEVICE, else what
     /// quern.toml in the folder says, else best]
     #[arg(long, global = true, env = "QUERN_DEVICE", value_name = "DEVICE", hide_env = true)]
-    pub(crate) device: Option<Said<Choice>>,
+    pub(crate) device: Option<EmptyIsNone<Choice>>,
     /// Threads for tensor work [default: $QUERN_CORES, else as quern.toml says, else all cores]
     #[arg(long, global = true, env = "QUERN_CORES", value_name = "N", hide_env = true)]
-    pub(crate) cores: Option<Said<Cores>>,
+    pub(crate) cores: Option<EmptyIsNone<Cores>>,
     /// Another limit for the folder and its runs while this process holds it, for
     /// example running_instances=128 [default: $QUERN_LIMITS, with commas between them]
     #[arg(long, global = true, env = "QUERN_LIMITS", value_name = "NAME=N", hide_env = true)]
     #[arg(value_delimiter = ',')]
-    pub(crate) folder_limit: Vec<Said<CreationLimitArg>>,
+    pub(crate) folder_limit: Vec<EmptyIsNone<CreationLimitArg>>,
 }
 
 /// The parsed global arguments as usable values.

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 pub use import::{ImportDone, ImportMode, ImportRequest};
 pub use models::{Model, ModelRef};
-pub use settings::SETTINGS_FILE;
+pub use settings::MAX_CORES;
 
 use crate::base::{Error, Limits, Result, RunId};
 use crate::catalog::{Catalog, ProcChange, Rights};

@@ -16,7 +16,10 @@ use super::Options;
 use crate::base::{Error, Result};
 
 /// The file's name in the folder.
-pub const SETTINGS_FILE: &str = "quern.toml";
+const SETTINGS_FILE: &str = "quern.toml";
+
+/// Most threads for tensor work.
+pub const MAX_CORES: usize = 1024;
 
 /// Most bytes of the file.
 const MOST_BYTES: u64 = 1 << 20;
@@ -26,7 +29,7 @@ const MOST_BYTES: u64 = 1 << 20;
 #[serde(deny_unknown_fields)]
 struct Settings {
     device: Option<String>,
-    cores: Option<u16>,
+    cores: Option<usize>,
     #[serde(default)]
     limits: BTreeMap<String, u64>,
 }
@@ -48,8 +51,8 @@ impl Options {
         let settings: Settings = toml::from_str(&text).map_err(|e| wrong(e.to_string().trim_end().to_owned()))?;
         let device = settings.device.map(|name| name.parse()).transpose();
         let device = device.map_err(|e: Error| wrong(e.to_string()))?;
-        if settings.cores == Some(0) {
-            return Err(wrong("`cores` must be 1 or more".to_owned()));
+        if settings.cores.is_some_and(|cores| !(1..=MAX_CORES).contains(&cores)) {
+            return Err(wrong(format!("`cores` must be 1 to {MAX_CORES}")));
         }
         let mut known = crate::base::Limits::default();
         for (name, value) in &settings.limits {
@@ -57,7 +60,7 @@ impl Options {
         }
         Ok(Self {
             device: self.device.or(device),
-            cores: self.cores.or(settings.cores.map(usize::from)),
+            cores: self.cores.or(settings.cores),
             // The later one counts.
             limits: settings.limits.into_iter().chain(self.limits.iter().cloned()).collect(),
         })
