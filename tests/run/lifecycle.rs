@@ -351,12 +351,14 @@ fn closing_kills_what_runs_and_waits_for_it() {
 #[test]
 fn closing_does_not_wait_for_what_ignores_its_kill() {
     let folder = limited(1);
-    folder.proc("works", declare_work, |_| {
+    let (begins, has_begun) = channel::<()>();
+    folder.proc("works", declare_work, move |_| {
+        begins.send(()).unwrap();
         std::thread::sleep(Duration::from_secs(3));
         Ok(Made::default())
     });
     let ids = [(); 2].map(|()| folder.runs.execute(RunRequest::new("work")).unwrap());
-    until(|| folder.scripts.running.lock().unwrap().0 == 1);
+    has_begun.recv().unwrap();
     let begun = Instant::now();
     assert!(!folder.runs.close(Duration::from_millis(200)));
     assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
@@ -368,15 +370,18 @@ fn closing_does_not_wait_for_what_ignores_its_kill() {
 #[test]
 fn a_kill_tells_which_runs_have_ended_and_which_cannot_yet() {
     let folder = limited(1);
+    let (begins, has_begun) = channel::<()>();
     let (go, wait) = channel::<()>();
     let wait = std::sync::Mutex::new(wait);
     folder.proc("works", declare_work, move |_| {
+        begins.send(()).unwrap();
         // As a device that is waited for: it sees no kill.
         let _ = wait.lock().unwrap().recv();
         Ok(Made::default())
     });
     let [running, queued] = [(); 2].map(|()| folder.runs.execute(RunRequest::new("work")).unwrap());
-    until(|| state(&folder, running) == RunState::Running);
+    // Before its work an instance still looks at its kill switch, so `running` is too early.
+    has_begun.recv().unwrap();
     let kill = || folder.runs.kill_and_wait(&Rights::owner(), &KillTarget::All, None).unwrap();
     let told: std::collections::BTreeMap<RunId, bool> =
         kill().into_iter().map(|killed| (killed.run, killed.has_ended)).collect();
