@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use super::{Block, Owner, Pool};
 use crate::base::{Error, Result};
@@ -64,6 +65,12 @@ impl Buffer {
 
     /// Copies the bytes to `target`, which is as long.
     pub fn read_into(&self, target: &mut [u8]) -> Result<()> {
+        self.read_counted(target, &AtomicU64::new(0))
+    }
+
+    /// As [`Self::read_into`]. What came from a GPU is added to `moved_bytes`, also
+    /// where the copy as a whole fails.
+    pub fn read_counted(&self, target: &mut [u8], moved_bytes: &AtomicU64) -> Result<()> {
         if target.len() != self.len_bytes {
             let (len, room) = (self.len_bytes, target.len());
             return Err(Error::OutOfRange(format!("a buffer of {len} bytes does not fit {room}")));
@@ -72,7 +79,7 @@ impl Buffer {
             None => target.copy_from_slice(self.as_slice()),
             Some(cuda) => {
                 let from = address(self.as_ptr());
-                cuda.run(|gpu| gpu.download(from, target))?;
+                cuda.run(|gpu| gpu.download_counted(from, target, moved_bytes))?;
             }
         }
         Ok(())

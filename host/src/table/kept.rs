@@ -4,7 +4,7 @@
 //! only where nobody else needs the room: when the quota or the device is full they
 //! go to the host at once, as they would on the processor.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use super::bytes::Bytes;
@@ -174,8 +174,7 @@ impl State {
         let (mut at, bytes) = (0, held.bytes.view());
         for to in self.host.get_mut(0, length).unwrap_or_default().chunks_mut(COPIED_BYTES) {
             kill.check()?;
-            bytes.slice(at, to.len())?.read_into(to)?;
-            read_bytes.fetch_add(to.len() as u64, Ordering::Relaxed);
+            bytes.slice(at, to.len())?.read_counted(to, read_bytes)?;
             at += to.len();
         }
         self.is_read = true;

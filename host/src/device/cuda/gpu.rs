@@ -4,7 +4,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use cudarc::driver::result::{self, DriverError};
 use cudarc::driver::sys;
@@ -205,10 +205,19 @@ impl Gpu {
 
     /// Copies from the device, after all that is on the stream.
     pub fn download(&self, from: u64, into: &mut [u8]) -> Result<()> {
+        self.download_counted(from, into, &AtomicU64::new(0))
+    }
+
+    /// As [`Self::download`]. What moved is added to `moved_bytes`, also where a later
+    /// call of the driver fails.
+    pub fn download_counted(&self, from: u64, into: &mut [u8], moved_bytes: &AtomicU64) -> Result<()> {
         self.ready_outside_graph("bytes were downloaded")?;
-        self.staging.borrow_mut().download(self, from, into)?;
-        self.shared.counts.downloaded_bytes.fetch_add(into.len() as u64, Ordering::Relaxed);
-        Ok(())
+        let sent_bytes = AtomicU64::new(0);
+        let downloaded = self.staging.borrow_mut().download(self, from, into, &sent_bytes);
+        let sent_bytes = sent_bytes.into_inner();
+        self.shared.counts.downloaded_bytes.fetch_add(sent_bytes, Ordering::Relaxed);
+        moved_bytes.fetch_add(sent_bytes, Ordering::Relaxed);
+        downloaded
     }
 
     /// Waits until nothing is on the stream.
