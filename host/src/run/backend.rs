@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 
-use crate::base::{Error, Limits, Result, RunId, Schema, SnapshotId};
+use crate::base::{Error, Limits, Result, RunId, Schema, SnapshotId, TableId};
 use crate::device::{KillSwitch, Quota};
 use crate::proc::{Observer, Receipt, SavedModel, Task};
 use crate::storage::{ComponentRecord, Snapshot, TableState};
@@ -38,6 +38,8 @@ pub struct OutputRows {
     pub name: String,
     /// Their columns.
     pub schema: Schema,
+    /// The table they are appended to, where there is one already.
+    pub table: Option<TableId>,
     /// Whether they can be read where they are made once they are committed, because
     /// all of them go to one shard.
     pub stays: bool,

@@ -15,7 +15,7 @@ use super::commit;
 use super::dispatch::Start;
 use super::failures::Failures;
 use super::live::{InstanceObserver, Live};
-use super::plan::RunPlan;
+use super::plan::{Destination, RunPlan};
 use super::runs::Inner;
 use super::submit::check_instances;
 use crate::base::{Error, Result};
@@ -142,6 +142,10 @@ fn descriptor(live: &Live, plan: &RunPlan, instance: u32) -> Descriptor {
     let outputs = plan.outputs.iter().map(|output| OutputRows {
         name: output.name.clone(),
         schema: output.schema.clone(),
+        table: match &output.destination {
+            Destination::Existing(table) => Some(table.id),
+            Destination::New { .. } => None,
+        },
         stays: commit::goes_to_one_shard(plan, output, instance),
     });
     Descriptor {

@@ -68,7 +68,9 @@ impl LocalThreads {
         let budget = OutputBudget::new(descriptor.task.limits.output_bytes);
         let outputs = descriptor.outputs.into_iter().map(|rows| {
             let output = OutputTable::new(&rows.name, rows.schema, budget.clone())?.with_kill(link.kill.clone());
-            let output = if rows.stays { output.on_device(self.0.tables.device(), &link.quota) } else { output };
+            // A table that keeps nothing there has no use for rows that were kept.
+            let stays = rows.stays && self.0.tables.stays_on_device(rows.table)?;
+            let output = if stays { output.on_device(self.0.tables.device(), &link.quota) } else { output };
             Ok((rows.name, output))
         });
         let storage = self.0.storage.clone();

@@ -8,7 +8,7 @@ use super::home::{Home, Tier};
 use super::kept::KeptRows;
 use super::lease::Lease;
 use super::resident::{Part, Published, Source};
-use crate::base::{Residency, Result, SnapshotId};
+use crate::base::{Result, SnapshotId};
 
 impl Tables {
     /// Takes rows over that the snapshot `at` added to a shard of a table, in the
@@ -21,7 +21,7 @@ impl Tables {
         }
         let snapshot = self.storage().snapshot()?;
         let table = snapshot.table(table)?;
-        let stays = matches!(self.residency(table.id)?, Residency::Device | Residency::Pinned);
+        let stays = self.stays_on_device(Some(table.id))?;
         let shard = if table.shards == 1 { Some(0) } else { shard };
         let Some(shard) = shard.filter(|shard| stays && table.version == at && *shard < table.shards) else {
             return Ok(());

@@ -25,6 +25,12 @@ impl Tables {
         self.residencies(|known| known.get(&table).copied().unwrap_or_default())
     }
 
+    /// Whether columns of a table stay on the device; those of a new table do.
+    pub fn stays_on_device(&self, table: Option<TableId>) -> Result<bool> {
+        let residency = table.map_or(Ok(Residency::Device), |table| self.residency(table))?;
+        Ok(matches!(residency, Residency::Device | Residency::Pinned))
+    }
+
     /// Says where the columns of a table stay, in all its shards. What is to leave
     /// does so at once, or with the last run that reads it. An error when a table to
     /// be pinned does not fit beside those that are.
