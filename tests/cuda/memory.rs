@@ -212,6 +212,56 @@ fn what_was_not_used_for_longest_leaves_a_full_gpu_whoever_keeps_it_and_nothing_
     });
 }
 
+/// Gives its block up for others while it is asked, as it was about to; or says that it
+/// has something and then cannot give it.
+struct Busy {
+    leaving: Mutex<Option<Arc<Block>>>,
+    promised_bytes: u64,
+}
+
+impl Idle for Busy {
+    fn idle_bytes(&self) -> u64 {
+        drop(self.leaving.lock().unwrap().take());
+        self.promised_bytes
+    }
+
+    fn oldest(&self) -> Option<u64> {
+        (self.promised_bytes > 0).then_some(0)
+    }
+
+    fn give_oldest(&self) -> u64 {
+        0
+    }
+}
+
+#[test]
+fn what_comes_free_meanwhile_counts_and_who_cannot_give_keeps_nobody_from_giving() {
+    Fake { memory_bytes: 16 << 20, ..Fake::PLAIN }.run(|| {
+        let pool = Pool::of_gpu(0, 8 << 20);
+        let block = |mib: usize| pool.take(mib << 20, Owner::WRITER).unwrap();
+        let busy = |leaving: Option<Arc<Block>>, promised_bytes| {
+            let keeper = Arc::new(Busy { leaving: Mutex::new(leaving), promised_bytes });
+            let weak = Arc::downgrade(&keeper);
+            pool.on_shortage(weak as Weak<dyn Idle>);
+            keeper
+        };
+        // Three leave for somebody else meanwhile: with the two that can, enough.
+        let (held, leaving) = (block(3), busy(Some(block(3)), 0));
+        let unused = Arc::new(Unused(Mutex::new([(7, block(2))].into())));
+        let weak = Arc::downgrade(&unused);
+        pool.on_shortage(weak as Weak<dyn Idle>);
+        let five = block(5);
+        assert!(unused.uses().is_empty());
+        drop((five, leaving));
+        // The oldest of all has nothing to give after all; the next one has.
+        let refuses = busy(None, 1);
+        *unused.0.lock().unwrap() = [(8, block(5))].into();
+        let four = block(4);
+        assert!(unused.uses().is_empty());
+        drop((held, four, refuses));
+    });
+}
+
 #[test]
 fn memory_that_nobody_takes_for_a_while_goes_back_to_the_gpu() {
     Fake::PLAIN.run(|| {

@@ -195,34 +195,26 @@ impl Pool {
     fn obtain_or_reclaim(&self, size_bytes: usize, cuda: &Cuda, source: &Source) -> Result<NonNull<u8>> {
         for _ in 0..REQUESTS {
             match self.obtain_within(size_bytes, cuda, source) {
-                Err(Error::OutOfMemory { free, .. }) if self.reclaim(size_bytes as u64, free) => {}
+                Err(Error::OutOfMemory { .. }) => {}
+                answer => return answer,
+            }
+            let keepers = self.keepers();
+            // Who gives something up for others now answers when that is done: only then
+            // is known what is free beside it.
+            let idle: u64 = keepers.iter().map(|keeper| keeper.idle_bytes()).sum();
+            match self.obtain_within(size_bytes, cuda, source) {
+                Err(Error::OutOfMemory { free, .. }) if reclaim(keepers, size_bytes as u64, (free, idle)) => {}
                 answer => return answer,
             }
         }
         self.obtain_within(size_bytes, cuda, source)
     }
 
-    /// Lets what nobody uses leave, the oldest first, until `bytes` fit into what is
-    /// `free` by then; whether any left. None does where all of it would not do.
-    fn reclaim(&self, bytes: u64, free: u64) -> bool {
-        let keepers: Vec<Arc<dyn Idle>> = {
-            let mut known = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-            known.retain(|keeper| keeper.strong_count() > 0);
-            known.iter().filter_map(Weak::upgrade).collect()
-        };
-        let idle: u64 = keepers.iter().map(|keeper| keeper.idle_bytes()).sum();
-        if free.saturating_add(idle) < bytes {
-            return false;
-        }
-        let mut given = 0;
-        while given == 0 || free.saturating_add(given) < bytes {
-            let oldest = keepers.iter().filter_map(|keeper| Some((keeper.oldest()?, keeper))).min_by_key(|(at, _)| *at);
-            match oldest.map(|(_, keeper)| keeper.give_oldest()) {
-                None | Some(0) => break,
-                Some(more) => given += more,
-            }
-        }
-        given > 0
+    /// Those that may have memory to give up.
+    fn keepers(&self) -> Vec<Arc<dyn Idle>> {
+        let mut known = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        known.retain(|keeper| keeper.strong_count() > 0);
+        known.iter().filter_map(Weak::upgrade).collect()
     }
 
     /// Memory of a GPU within what is allowed; kept blocks go back to make room.
@@ -351,6 +343,25 @@ impl Pool {
     fn free(&self) -> MutexGuard<'_, Free> {
         self.free.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Lets what nobody uses leave, the oldest first, until `bytes` fit into what is
+/// free by then; whether any left. None does where all of it, `idle`, would not do.
+fn reclaim(mut keepers: Vec<Arc<dyn Idle>>, bytes: u64, (free, idle): (u64, u64)) -> bool {
+    if free.saturating_add(idle) < bytes {
+        return false;
+    }
+    let mut given = 0;
+    while given == 0 || free.saturating_add(given) < bytes {
+        let uses = keepers.iter().enumerate().filter_map(|(place, keeper)| Some((keeper.oldest()?, place)));
+        let Some((_, oldest)) = uses.min() else { break };
+        match keepers.get(oldest).map_or(0, |keeper| keeper.give_oldest()) {
+            // One that could not is not asked again; the others are.
+            0 => drop(keepers.swap_remove(oldest)),
+            more => given += more,
+        }
+    }
+    given > 0
 }
 
 impl Free {
