@@ -13,14 +13,14 @@ use super::runs::{counted, receipts, told};
 use crate::run::database::Database;
 use crate::support::repeats;
 
-const SQUARES: (&str, &str) = ("squares", "udfs/sum-of-squares");
+pub(super) const SQUARES: (&str, &str) = ("squares", "udfs/sum-of-squares");
 
 const INVALID_VALUE: i32 = 1;
 
 /// Memory of a column of few rows.
 const SMALLEST: u64 = quern::device::ALIGNMENT_BYTES as u64;
 
-fn squares(input: &str, output: &str) -> RunRequest {
+pub(super) fn squares(input: &str, output: &str) -> RunRequest {
     RunRequest::new("sum_of_squares").input(input).output(output)
 }
 

@@ -1,13 +1,18 @@
 //! Runs on a fake GPU that fails or is full: an error that says so or success,
 //! nothing half-written, and the next run works.
 
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+
 use quern::base::LimitChanges;
 use quern::device::{Device, Owner};
 use quern::run::{RunRequest, RunStatus};
 use quern::storage::RunState;
 
 use super::bench::{Compiler, Fake, fail_at, has_failed, set_compiler};
+use super::outputs::{SQUARES, squares};
 use crate::run::database::Database;
+use crate::support::guarded::Guarded;
 use crate::support::repeats;
 
 const ILLEGAL_ADDRESS: i32 = 700;
@@ -80,6 +85,60 @@ fn whatever_call_of_a_run_finds_the_gpu_full_that_run_alone_fails() {
 #[test]
 fn whatever_call_of_a_run_is_refused_that_run_alone_fails() {
     Fake::PLAIN.run(|| calls_fail_in_turn(INVALID_VALUE, "cuda:0 did not do what it was asked"));
+}
+
+/// The GPU is lost.
+fn lose(device: &Device) {
+    fail_at(1, ILLEGAL_ADDRESS);
+    assert!(device.pool.opened().unwrap().run(|gpu| gpu.synchronise()).is_err());
+    fail_at(0, 0);
+    assert!(device.pool.opened().is_none(), "it is lost");
+}
+
+#[test]
+fn a_gpu_that_is_lost_at_any_step_of_a_commit_takes_nothing_of_it_away() {
+    Fake::PLAIN.run(|| {
+        let files = Guarded::new();
+        let device = Device::cuda(0, 1).unwrap();
+        let gpu = Database::on_files(device.clone(), Arc::new(files.clone()), &[SQUARES]);
+        let cpu = Database::new(&[SQUARES]);
+        // More than fits the catalog, so that rows are written to a file first.
+        for database in [&gpu, &cpu] {
+            database.points("points", 1, 80_000);
+        }
+        for request in [squares("points", "once"), squares("once", "twice")] {
+            assert_eq!(cpu.run(request).run.error, None);
+        }
+        let mut steps = Vec::new();
+        for place in 0.. {
+            let (is_committing, step) = (AtomicBool::new(false), AtomicU64::new(0));
+            let lost_at: Arc<Mutex<Option<String>>> = Arc::default();
+            let (device, lost) = (device.clone(), Arc::clone(&lost_at));
+            files.set(move |kind| {
+                // The file of the rows is the first that a run creates.
+                let is_step = is_committing.fetch_or(kind == "create", Ordering::Relaxed) || kind == "create";
+                if is_step && step.fetch_add(1, Ordering::Relaxed) == place {
+                    lose(&device);
+                    *lost.lock().unwrap() = Some(kind.to_owned());
+                }
+                Ok(())
+            });
+            let (once, twice) = (format!("once{place}"), format!("twice{place}"));
+            let status = gpu.run(squares("points", &once));
+            files.set(|_| Ok(()));
+            assert_eq!(status.run.error, None, "step {place}");
+            let Some(kind) = lost_at.lock().unwrap().take() else { break };
+            assert_eq!(gpu.sums(&once), cpu.sums("once"), "{kind}");
+            // What was kept there is gone, and is loaded again.
+            let status = gpu.run(squares(&once, &twice));
+            assert_eq!((status.run.error.as_ref(), receipt(&status).device.as_str()), (None, "cuda:0"), "{kind}");
+            assert_eq!(receipt(&status).moved.inputs_bytes, 80_000 * 16, "{kind}");
+            assert_eq!(gpu.sums(&twice), cpu.sums("twice"), "{kind}");
+            steps.push(kind);
+        }
+        let commit = ["create", "sync folder", "begin", "tables", "records", "commit"];
+        assert!(commit.iter().all(|step| steps.iter().any(|kind| kind == step)), "{steps:?}");
+    });
 }
 
 #[test]

@@ -15,7 +15,7 @@ use quern::proc::{Engine, inspect};
 use quern::run::{LocalThreads, RunRequest, RunStatus, Runs};
 use quern::sql::ingest::{IdxOptions, Options};
 use quern::sql::{Import, ImportMode};
-use quern::storage::{AppendTo, Disk, Storage};
+use quern::storage::{AppendTo, Disk, FileLayer, Storage};
 use quern::table::Tables;
 use quern::tensor::Executor;
 
@@ -41,8 +41,13 @@ impl Database {
 
     /// With its columns and tensors on this device.
     pub(crate) fn on(device: Device, components: &[(&str, &str)]) -> Self {
+        Self::on_files(device, Arc::new(Disk), components)
+    }
+
+    /// The same, with its files in this layer.
+    pub(crate) fn on_files(device: Device, files: Arc<dyn FileLayer>, components: &[(&str, &str)]) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let storage = Storage::open(folder.path(), Arc::new(Disk)).unwrap();
+        let storage = Storage::open(folder.path(), files).unwrap();
         let catalog = Catalog::new(storage.clone());
         for (name, crate_folder) in components {
             let bytes = component(crate_folder);

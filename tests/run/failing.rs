@@ -1,7 +1,6 @@
 //! Runs while the disk refuses, and kills that come too late.
 
 use std::io;
-use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex, OnceLock};
@@ -10,59 +9,10 @@ use std::time::Duration;
 use quern::base::{Limits, RunId, Sharding};
 use quern::catalog::Catalog;
 use quern::run::{KillTarget, RunRequest, Runs};
-use quern::storage::{CheckpointBounds, CheckpointRecord, Disk, FileLayer, NewFile, RunFilter, RunState, Storage};
+use quern::storage::{CheckpointBounds, CheckpointRecord, Disk, RunFilter, RunState, Storage};
 
 use super::fixture::{Folder, PATIENCE, declare_square, square};
-
-/// Asked before each write, with its kind.
-type Guard = dyn Fn(&str) -> io::Result<()> + Send;
-
-/// The disk behind a guard.
-#[derive(Clone)]
-struct Guarded(Arc<Mutex<Box<Guard>>>);
-
-impl Guarded {
-    fn new() -> Self {
-        Self(Arc::new(Mutex::new(Box::new(|_| Ok(())))))
-    }
-
-    fn set(&self, guard: impl Fn(&str) -> io::Result<()> + Send + 'static) {
-        *self.0.lock().unwrap() = Box::new(guard);
-    }
-
-    fn ask(&self, kind: &str) -> io::Result<()> {
-        self.0.lock().unwrap()(kind)
-    }
-}
-
-impl FileLayer for Guarded {
-    fn create(&self, path: &Path) -> io::Result<Box<dyn NewFile>> {
-        self.ask("create")?;
-        Disk.create(path)
-    }
-
-    fn make_folder(&self, path: &Path) -> io::Result<()> {
-        self.ask("make folder")?;
-        Disk.make_folder(path)
-    }
-
-    fn sync_folder(&self, path: &Path) -> io::Result<()> {
-        self.ask("sync folder")?;
-        Disk.sync_folder(path)
-    }
-
-    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        Disk.rename(from, to)
-    }
-
-    fn remove(&self, path: &Path) -> io::Result<()> {
-        Disk.remove(path)
-    }
-
-    fn step(&self, name: &'static str) -> io::Result<()> {
-        self.ask(name)
-    }
-}
+use crate::support::guarded::Guarded;
 
 fn full() -> io::Error {
     io::Error::new(io::ErrorKind::StorageFull, "no space")

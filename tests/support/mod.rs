@@ -5,6 +5,7 @@
 pub(crate) mod backend;
 pub(crate) mod components;
 pub(crate) mod database;
+pub(crate) mod guarded;
 pub(crate) mod instance;
 pub(crate) mod journal;
 pub(crate) mod latency;
