@@ -20,11 +20,14 @@ mod run;
 mod serve;
 mod sql;
 
+use std::io::Write;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
 use context::{Context, Global};
+
+use crate::device::cuda::Cuda;
 
 /// Examples below the help of `quern`.
 const EXAMPLES: &str = "\
@@ -93,8 +96,20 @@ pub fn main() -> ExitCode {
     let context = Context::new(global);
     let done = command.run(&context);
     let closed = context.close();
-    match done.and(closed) {
-        Ok(()) => ExitCode::SUCCESS,
+    let code = match done.and(closed) {
+        Ok(()) => 0,
         Err(error) => report::failed(&context, &error),
+    };
+    leave(code)
+}
+
+/// Ends the process. Libraries of a GPU take themselves down when a program returns,
+/// which must not meet a device that is still being closed, or a compiler at work.
+fn leave(code: u8) -> ExitCode {
+    if Cuda::have_closed() && !crate::tensor::is_compiling() {
+        return ExitCode::from(code);
     }
+    let _ = std::io::stdout().flush();
+    // SAFETY: ends the process at once; all that is to last was committed.
+    unsafe { libc::_exit(i32::from(code)) }
 }

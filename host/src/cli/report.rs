@@ -1,7 +1,5 @@
 //! Errors as the user sees them: one line with its causes, then what may help.
 
-use std::process::ExitCode;
-
 use super::context::Context;
 use super::interrupt;
 use super::output::Paint;
@@ -14,15 +12,15 @@ use crate::server::Failure;
 pub(crate) struct Interrupted;
 
 /// Says what went wrong and returns the exit code.
-pub(crate) fn failed(context: &Context, error: &anyhow::Error) -> ExitCode {
+pub(crate) fn failed(context: &Context, error: &anyhow::Error) -> u8 {
     if closed_by_reader(error) {
-        return ExitCode::SUCCESS;
+        return 0;
     }
     if error.is::<Interrupted>() {
-        return ExitCode::from(interrupt::exit_code());
+        return interrupt::exit_code();
     }
     eprint!("{}", describe(error, context.err));
-    ExitCode::FAILURE
+    1
 }
 
 /// `error: …` and `hint: …` lines.

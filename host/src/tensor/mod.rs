@@ -34,6 +34,7 @@ mod team;
 mod value;
 
 pub use crate::device::cuda::Compute;
+pub use cuda::is_compiling;
 pub use executor::Executor;
 pub use notice::{Notice, Teller};
 pub use ops::matrix::{Activation, Transposed};

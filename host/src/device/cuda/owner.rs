@@ -37,6 +37,8 @@ type Job = Box<dyn FnOnce(&Gpu) + Send>;
 /// The devices that were opened, by their number.
 type ByOrdinal = HashMap<usize, (Weak<Cuda>, Arc<Shared>)>;
 
+static OPENED: Mutex<Option<ByOrdinal>> = Mutex::new(None);
+
 /// What the owner thread and those that use it share.
 pub(super) struct Shared {
     /// `cuda:0`, ….
@@ -50,6 +52,8 @@ pub(super) struct Shared {
     is_stuck: AtomicBool,
     pub(super) counts: Counts,
     pub(super) stages: Stages,
+    /// Whether cuBLAS is open.
+    pub(super) has_blas: AtomicBool,
 }
 
 /// Counters behind [`Copies`].
@@ -85,17 +89,21 @@ thread_local! {
 impl Cuda {
     /// Opens a GPU by its number; the one that is open already where there is one.
     pub fn open(ordinal: usize) -> Result<Arc<Self>> {
-        static OPEN: Mutex<Option<ByOrdinal>> = Mutex::new(None);
-        let mut open = OPEN.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut open = OPENED.lock().unwrap_or_else(PoisonError::into_inner);
         let open = open.get_or_insert_default();
+        let mut before = None;
         if let Some((cuda, shared)) = open.get(&ordinal) {
             match cuda.upgrade().filter(|cuda| cuda.check().is_ok()) {
                 Some(cuda) => return Ok(cuda),
                 // Both would use the one primary context of the device.
                 None => shared.wait_until_ended()?,
             }
+            before = Some(Arc::clone(shared));
         }
-        let cuda = Self::start(ordinal)?;
+        let cuda = Self::start(ordinal).map_err(|error| match before.filter(|before| before.is_lost()) {
+            Some(lost) => lost.cannot_open(&error.chain()),
+            None => error,
+        })?;
         open.insert(ordinal, (Arc::downgrade(&cuda), Arc::clone(&cuda.shared)));
         Ok(cuda)
     }
@@ -123,6 +131,7 @@ impl Cuda {
             is_stuck: AtomicBool::new(false),
             counts: Counts::default(),
             stages: Stages::default(),
+            has_blas: AtomicBool::new(false),
         });
         let (opened, answer) = channel();
         let (of_thread, of_device) = (Arc::clone(&shared), info.clone());
@@ -189,6 +198,14 @@ impl Cuda {
             Some(_) => Err(self.shared.gone()),
             None => Ok(()),
         }
+    }
+
+    /// Whether all devices that nobody uses any more have given back what they had, after
+    /// waiting for it; not where one takes longer.
+    pub fn have_closed() -> bool {
+        let open = OPENED.lock().unwrap_or_else(PoisonError::into_inner);
+        let unused = open.iter().flat_map(HashMap::values).filter(|(cuda, _)| cuda.strong_count() == 0);
+        unused.fold(true, |closed, (_, shared)| shared.wait_until_ended().is_ok() && closed)
     }
 
     /// What was done so far.
@@ -361,12 +378,16 @@ impl Shared {
             return Ok(());
         }
         self.is_stuck.store(true, Ordering::Relaxed);
+        Err(self.cannot_open("a call of its driver does not return"))
+    }
+
+    /// Why the device cannot be opened again in this process.
+    fn cannot_open(&self, why: &str) -> Error {
         let reason = self.lost.get().map_or("it was given up", String::as_str);
-        Err(Error::Unsupported(format!(
-            "{} cannot be opened again ({reason}): a call of its driver does not return; \
-             look at `nvidia-smi`, and start quern again",
+        Error::Unsupported(format!(
+            "{} cannot be opened again ({reason}): {why}; look at `nvidia-smi`, and start quern again",
             self.name
-        )))
+        ))
     }
 
     fn ended(&self) -> MutexGuard<'_, bool> {
@@ -385,9 +406,10 @@ fn serve(gpu: Gpu, jobs: &Receiver<Job>, shared: &Shared) {
     }
     shared.close();
     OWNED.set(std::ptr::null());
-    let _ = catch_unwind(AssertUnwindSafe(|| gpu.close()));
-    // Jobs that still wait are dropped, after nobody can add to them.
+    // Jobs that still wait are dropped, after nobody can add to them: who waits for one
+    // is told now, since a driver may take long to tear down what was lost.
     while jobs.try_recv().is_ok() {}
+    let _ = catch_unwind(AssertUnwindSafe(|| gpu.close()));
     shared.end();
 }
 

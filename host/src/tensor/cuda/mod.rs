@@ -27,6 +27,7 @@ mod machine;
 mod recorder;
 pub(crate) mod sort;
 
+pub use compiling::is_compiling;
 pub(crate) use library::{Family, Named};
 pub(crate) use machine::{Captured, Machine, Made, Needs, Replayed, Single, Workspace};
 pub(crate) use recorder::{Arg, Grid, Product, Products, Recorder};
