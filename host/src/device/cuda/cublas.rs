@@ -13,6 +13,7 @@ use std::sync::atomic::Ordering;
 
 use super::failure::Failure;
 use super::gpu::Gpu;
+use super::owner::Cuda;
 use crate::base::{DType, Error, Result};
 
 /// Device memory that cuBLAS may use for itself. Given once, so that it takes none
@@ -131,22 +132,39 @@ impl Blas {
     }
 }
 
+impl Cuda {
+    /// Whether cuBLAS is open, so that no product waits for that.
+    pub fn can_multiply(&self) -> bool {
+        self.shared.has_blas.load(Ordering::Relaxed)
+    }
+}
+
 impl Gpu {
-    /// Multiplies matrices. The first call takes cuBLAS its memory, so it cannot be
-    /// made while a graph is recorded.
+    /// Opens cuBLAS if it is not: that takes memory, and much longer than a product.
+    pub fn open_blas(&self) -> Result<()> {
+        self.blas().map(drop)
+    }
+
+    /// The handle of cuBLAS, which cannot be opened while a graph is recorded.
+    fn blas(&self) -> Result<cublasHandle_t> {
+        let mut blas = self.blas.borrow_mut();
+        if let Some(blas) = &*blas {
+            return Ok(blas.handle);
+        }
+        self.ready_outside_graph("cuBLAS was opened")?;
+        let handle = blas.insert(Blas::open(self)?).handle;
+        self.shared.has_blas.store(true, Ordering::Relaxed);
+        Ok(handle)
+    }
+
+    /// Multiplies matrices. The first call opens cuBLAS, so it cannot be made while a
+    /// graph is recorded.
     pub fn gemm(&self, gemm: &Gemm) -> Result<()> {
         self.ready()?;
         if gemm.m == 0 || gemm.n == 0 || gemm.batch == 0 {
             return Ok(());
         }
-        let mut blas = self.blas.borrow_mut();
-        let handle = match &mut *blas {
-            Some(blas) => blas.handle,
-            empty => {
-                self.ready_outside_graph("cuBLAS was opened")?;
-                empty.insert(Blas::open(self)?).handle
-            }
-        };
+        let handle = self.blas()?;
         let (in_type, out_type) = (data_type(gemm.dtype)?, data_type(gemm.out)?);
         let [m, n, k, batch] = [int(gemm.m)?, int(gemm.n)?, int(gemm.k)?, int(gemm.batch)?];
         let (a_op, lda) = layout(gemm.a_is, k, m);

@@ -29,6 +29,11 @@ const TOLD_AFTER: Duration = Duration::from_millis(500);
 /// Seats that are taken.
 static TAKEN: AtomicUsize = AtomicUsize::new(0);
 
+/// Whether a compiler is at work, perhaps for a run that was killed meanwhile.
+pub fn is_compiling() -> bool {
+    TAKEN.load(Ordering::Acquire) > 0
+}
+
 /// The right to compile, until it is dropped.
 struct Seat;
 
@@ -79,9 +84,25 @@ impl Telling<'_> {
     }
 }
 
-/// Has the kernels of these commands compiled that the device does not have yet, and
-/// loads them. What takes long is told.
+/// Has everything on the device that these commands need: kernels, compiled and loaded,
+/// and cuBLAS. Not while the device's time is measured. What takes long is told.
 pub(super) fn compile(cuda: &Arc<Cuda>, commands: &[Command], lanes: &Lanes, teller: &Teller) -> Result<()> {
+    let new = compile_kernels(cuda, commands, lanes, teller)?;
+    let multiplies = !cuda.can_multiply() && commands.iter().any(|it| matches!(it, Command::Products(_)));
+    if new.is_empty() && !multiplies {
+        return Ok(());
+    }
+    cuda.run_while(
+        || lanes.check(),
+        |gpu| {
+            new.iter().try_for_each(|module| gpu.load(module))?;
+            if multiplies { gpu.open_blas() } else { Ok(()) }
+        },
+    )
+}
+
+/// Compiles the kernels of these commands that the device does not have yet.
+fn compile_kernels(cuda: &Arc<Cuda>, commands: &[Command], lanes: &Lanes, teller: &Teller) -> Result<Vec<Arc<Module>>> {
     let (mut new, mut kernels): (Vec<Arc<Module>>, HashSet<usize>) = Default::default();
     for kernel in commands.iter().filter_map(Command::kernel).filter(|kernel| !cuda.has(kernel.module())) {
         kernels.insert(kernel.address());
@@ -90,7 +111,7 @@ pub(super) fn compile(cuda: &Arc<Cuda>, commands: &[Command], lanes: &Lanes, tel
         }
     }
     if new.is_empty() {
-        return Ok(());
+        return Ok(new);
     }
     let mut telling = Telling { teller, cuda, kernels: kernels.len(), begun: Instant::now(), is_told: false };
     let seat = loop {
@@ -125,6 +146,5 @@ pub(super) fn compile(cuda: &Arc<Cuda>, commands: &[Command], lanes: &Lanes, tel
         }
     }
     telling.end();
-    // Not while the device's time is measured.
-    cuda.run_while(|| lanes.check(), |gpu| new.iter().try_for_each(|module| gpu.load(module)))
+    Ok(new)
 }

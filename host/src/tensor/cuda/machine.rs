@@ -29,6 +29,9 @@ const GRAPH_FLOP: u64 = 16 * UNATTENDED_FLOP;
 /// Device memory that a driver takes for each call of a graph, about.
 const GRAPH_CALL_BYTES: u64 = 2 << 10;
 
+/// Device memory that cuBLAS and loaded kernels take for themselves, about.
+const LIBRARIES_BYTES: u64 = 128 << 20;
+
 /// Parameters of one operation at most.
 const MAX_PARAMS: usize = 6;
 
@@ -164,7 +167,12 @@ impl Machine {
     /// Has the kernels of these commands compiled and loaded.
     fn compile(&self, commands: &[Command], lanes: &Lanes) -> Result<()> {
         let begun = Instant::now();
-        let compiled = compile(self.cuda()?, commands, lanes, &self.teller);
+        let mut compiled = compile(self.cuda()?, commands, lanes, &self.teller);
+        // Memory that libraries take for themselves is not the pool's: what that keeps or
+        // can do without makes room for it.
+        if matches!(compiled, Err(Error::OutOfMemory { .. })) && self.pool.spare(LIBRARIES_BYTES) {
+            compiled = compile(self.cuda()?, commands, lanes, &self.teller);
+        }
         let time_us = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX);
         self.compile_us.fetch_add(time_us, Ordering::Relaxed);
         compiled
