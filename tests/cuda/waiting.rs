@@ -8,10 +8,11 @@ use quern::base::{DType, Error};
 use quern::device::cuda::{Arg, Compute, Cuda, Gemm, Gpu, Grid, Module, Stored};
 use quern::device::{KillSwitch, Owner, Pool};
 
-use super::bench::{Fake, compilations, counts, fail_blas, slow_kernels};
+use super::bench::{Fake, compilations, counts, fail_at, fail_blas, slow_kernels};
 
 const NOT_INITIALIZED: i32 = 1;
 const EXECUTION_FAILED: i32 = 13;
+const ILLEGAL_ADDRESS: i32 = 700;
 
 /// Sets an element to a number.
 fn setter(number: u32) -> Module {
@@ -219,8 +220,13 @@ fn cublas_that_finds_no_memory_or_cannot_record_does_not_lose_the_device() {
                     cublasGemmStridedBatchedEx answered CUBLAS_STATUS_EXECUTION_FAILED";
         assert_eq!(refused.chain(), told);
         cuda.run(|gpu| gpu.gemm(&gemm)).unwrap();
-        // The same while it executes does.
+        // Nor is it while it executes, as long as the device does what else it is asked.
         fail_blas(0, EXECUTION_FAILED);
+        let refused = cuda.run(|gpu| gpu.gemm(&gemm)).unwrap_err();
+        assert_eq!(refused.chain(), told);
+        cuda.run(|gpu| gpu.gemm(&gemm)).unwrap();
+        fail_blas(0, EXECUTION_FAILED);
+        fail_at(1, ILLEGAL_ADDRESS);
         let lost = cuda.run(|gpu| gpu.gemm(&gemm)).unwrap_err();
         assert!(matches!(lost, Error::DeviceLost { .. }), "{lost}");
     });

@@ -18,6 +18,8 @@ pub(super) enum Severity {
     Call,
     /// The device has no memory left.
     Full,
+    /// The device is lost if its stream does not work any more either.
+    Doubtful,
     /// The device is lost.
     Lost,
 }
@@ -63,6 +65,8 @@ impl Failure {
             | Status::CUBLAS_STATUS_NOT_SUPPORTED
             | Status::CUBLAS_STATUS_ARCH_MISMATCH
             | Status::CUBLAS_STATUS_LICENSE_ERROR => Severity::Call,
+            // Also where it had no memory for its kernels.
+            Status::CUBLAS_STATUS_INTERNAL_ERROR | Status::CUBLAS_STATUS_EXECUTION_FAILED => Severity::Doubtful,
             _ => Severity::Lost,
         };
         Self { call, answer: format!("{:?}", error.0), severity }

@@ -115,7 +115,11 @@ impl Gpu {
     /// A failure as an error.
     pub(super) fn failed(&self, failure: Failure) -> Error {
         match failure.severity {
-            Severity::Lost => {
+            // SAFETY: the stream is this device's.
+            Severity::Doubtful if unsafe { result::stream::synchronize(self.stream) }.is_ok() => {
+                failure.into_error(self.name())
+            }
+            Severity::Lost | Severity::Doubtful => {
                 self.shared.lose(failure.text());
                 self.shared.gone()
             }
