@@ -42,9 +42,12 @@ fn programs_that_never_repeat_are_executed_and_forgotten() {
 
 #[test]
 fn tensor_work_without_end_meets_the_limit_of_device_time_by_name() {
-    let failed = trial("computes_forever").limit("device_time_ms", 100).run().result.unwrap_err();
+    let outcome = trial("computes_forever").limit("device_time_ms", 100).run();
+    let failed = outcome.result.unwrap_err();
     let Error::Limit { limit: "device_time_ms", requested, allowed: 100, .. } = failed else { panic!("{failed}") };
     assert!(requested > 100, "{requested}");
+    // Also what the program took in which it was met.
+    assert!(outcome.receipt.device_ms > 90.0, "{:?}", outcome.receipt);
     works_normally();
 }
 

@@ -27,8 +27,9 @@ pub(crate) struct Job {
     pub(crate) outputs: Vec<(u32, Arc<Block>)>,
 }
 
-/// What executing one program took.
+/// How a program was executed, and what that took, also where it failed.
 pub(crate) struct Ran {
+    pub(crate) result: Result<()>,
     pub(crate) time: Duration,
     pub(crate) replayed: bool,
 }
@@ -188,7 +189,7 @@ impl Work {
         };
         let time = if means.machine.is_some() { lanes.measured() } else { started.elapsed() };
         means.quota.spend(time);
-        result.map(|()| Ran { time, replayed })
+        Ok(Ran { result, time, replayed })
     }
 }
 

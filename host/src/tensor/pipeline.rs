@@ -197,10 +197,15 @@ impl Belt {
 
     fn note(&self, state: &mut State, ran: Result<Ran>) {
         match ran {
-            Ok(ran) => {
-                state.used.time += ran.time;
-                state.used.programs += 1;
-                state.used.replays += u64::from(ran.replayed);
+            Ok(Ran { result, time, replayed }) => {
+                state.used.time += time;
+                match result {
+                    Ok(()) => {
+                        state.used.programs += 1;
+                        state.used.replays += u64::from(replayed);
+                    }
+                    Err(error) => self.fail(state, error),
+                }
             }
             Err(error) => self.fail(state, error),
         }
