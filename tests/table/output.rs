@@ -294,3 +294,20 @@ fn a_list_that_must_not_be_null_cannot_be_an_output() {
     );
     assert_eq!("list(utf8)".parse::<ColumnType>().unwrap().to_string(), "list(utf8)");
 }
+
+#[test]
+fn times_that_tensors_write_are_times_of_a_day_or_the_output_is_refused() {
+    for (us, is_time) in [(0, true), (86_399_999_999, true), (-1, false), (86_400_000_000, false)] {
+        let mut out = output(&[("at", "time", false)]);
+        out.resize(2).unwrap();
+        out.tensor_target(0, 1, DType::I64, &[1]).unwrap().copy_from_slice(&i64::to_le_bytes(us));
+        let batches = out.into_batches();
+        match is_time {
+            true => assert_eq!(batches.unwrap()[0].num_rows(), 2),
+            false => {
+                let told = format!("column `at`: a time is 0 to 86399999999 microseconds, not {us}");
+                assert_eq!(batches.unwrap_err().to_string(), told);
+            }
+        }
+    }
+}

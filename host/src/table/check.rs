@@ -30,9 +30,7 @@ pub(super) fn fixed(column: &Column, width: usize, data: &RawColumn<'_>) -> Resu
         {
             outside("a bool is one byte, 0 or 1")
         }
-        ColumnType::Time if i64s(data.values).any(|us| !(0..DAY_US).contains(&us)) => {
-            outside("a time is 0 to 86399999999 microseconds")
-        }
+        ColumnType::Time => times(column, data.values),
         ColumnType::Decimal128 { precision, .. } => {
             let largest = 10i128.checked_pow(u32::from(*precision)).unwrap_or(i128::MAX);
             let decimals = data.values.chunks_exact(16).filter_map(|b| b.try_into().ok()).map(i128::from_le_bytes);
@@ -42,6 +40,17 @@ pub(super) fn fixed(column: &Column, width: usize, data: &RawColumn<'_>) -> Resu
             }
         }
         _ => Ok(()),
+    }
+}
+
+/// Values of a column of times: bytes from a guest or made by tensors.
+pub(super) fn times(column: &Column, values: &[u8]) -> Result<()> {
+    match i64s(values).find(|us| !(0..DAY_US).contains(us)) {
+        None => Ok(()),
+        Some(us) => Err(Error::OutOfRange(format!(
+            "column `{}`: a time is 0 to 86399999999 microseconds, not {us}",
+            column.name
+        ))),
     }
 }
 

@@ -443,6 +443,8 @@ fn fixed_array(column: &Column, bytes: Buffer, rows: usize, nulls: Option<NullBu
             build(builder.add_child_data(child))
         }
         (ColumnType::Number(dtype), _) => build(builder.add_buffer(packed_bits(*dtype, bytes))),
+        // What tensors wrote was not looked at before.
+        (ColumnType::Time, _) => check::times(column, &bytes).and_then(|()| build(builder.add_buffer(bytes))),
         _ => build(builder.add_buffer(bytes)),
     }
 }
