@@ -263,6 +263,61 @@ fn what_comes_free_meanwhile_counts_and_who_cannot_give_keeps_nobody_from_giving
 }
 
 #[test]
+fn a_column_that_cannot_grow_with_spare_room_grows_without() {
+    Fake { memory_bytes: 16 << 20, ..Fake::PLAIN }.run(|| {
+        let pool = Pool::of_gpu(0, 4 << 20);
+        let mut column = ColumnBuffer::new(&pool, 2 << 20).unwrap();
+        column.append_filled(7, 2 << 20).unwrap();
+        // Half as much again, three, do not fit beside the two; what is needed is a little more.
+        let full = column.append_filled(8, 1 << 20).unwrap_err();
+        assert!(matches!(full, Error::OutOfMemory { .. }), "{full}");
+        let mut smaller = ColumnBuffer::new(&pool, 1 << 20).unwrap();
+        smaller.append_filled(7, 1 << 20).unwrap();
+        let _others = pool.take(768 << 10, Owner::TABLES).unwrap();
+        drop(column);
+        let _more = pool.take(1 << 20, Owner::TABLES).unwrap();
+        smaller.append_filled(8, 1000).unwrap();
+        let found = smaller.view().read().unwrap().into_owned();
+        assert_eq!((found[(1 << 20) - 1], found[1 << 20], found.len()), (7, 8, (1 << 20) + 1000));
+        assert!(smaller.capacity_bytes() < 1500 << 10, "{}", smaller.capacity_bytes());
+    });
+}
+
+#[test]
+fn what_the_pool_keeps_or_can_do_without_makes_room_for_libraries() {
+    Fake { memory_bytes: 64 << 20, ..Fake::PLAIN }.run(|| {
+        // cuBLAS takes 32 MiB past the pool.
+        let device = Device::cuda_with(0, 1, 64 << 20).unwrap();
+        let pool = &device.pool;
+        let unused = Arc::new(Unused(Mutex::new([(1, pool.take(20 << 20, Owner::WRITER).unwrap())].into())));
+        let weak = Arc::downgrade(&unused);
+        pool.on_shortage(weak as Weak<dyn Idle>);
+        drop(pool.take(40 << 20, Owner::WRITER).unwrap());
+        assert_eq!(pool.kept_bytes(), 40 << 20);
+        let settings = super::outputs::settings(&quern::device::Quota::new(1 << 20));
+        let mut session = quern::tensor::Session::new(&quern::tensor::Executor::new(device.clone()), settings);
+        let x = session.full(quern::base::DType::F32, &[2, 2], 3.0).unwrap();
+        let product = session.matmul(&x, &x, quern::tensor::Transposed::default()).unwrap();
+        assert_eq!(session.read(&product).unwrap(), [18f32; 4].map(f32::to_le_bytes).concat());
+        assert!(unused.uses().is_empty() && pool.kept_bytes() < 1 << 20);
+    });
+}
+
+#[test]
+fn a_device_that_nobody_uses_has_closed_when_that_was_waited_for() {
+    Fake::PLAIN.run(|| {
+        assert!(Cuda::have_closed(), "there is none");
+        let cuda = Cuda::open(0).unwrap();
+        assert!(Cuda::have_closed(), "one in use is not waited for");
+        cuda.run(|gpu| gpu.open_blas()).unwrap();
+        assert!(cuda.can_multiply() && counts().live_bytes > 0);
+        drop(cuda);
+        assert!(Cuda::have_closed());
+        assert_eq!((counts().live_bytes, counts().live_objects), (0, 0));
+    });
+}
+
+#[test]
 fn memory_that_nobody_takes_for_a_while_goes_back_to_the_gpu() {
     Fake::PLAIN.run(|| {
         let pool = Pool::of_gpu(0, 8 << 20);

@@ -2,7 +2,7 @@
 
 use arrow::array::AsArray;
 use arrow::datatypes::{Float32Type, Int64Type};
-use quern::base::{Column, DType, Limits, Schema};
+use quern::base::{Column, DType, Limits, Residency, Schema};
 use quern::device::{Buffer, Device, KillSwitch, Quota};
 use quern::run::RunRequest;
 use quern::table::{OutputBudget, OutputTable, RawColumn};
@@ -80,6 +80,10 @@ fn rows_that_will_be_dealt_do_not_stay_on_the_gpu_and_others_leave_where_the_run
         assert!(dealt + 8 * 40_000 <= alike, "{dealt} {alike}");
         // What suffices where nothing stays suffices where it would.
         assert!(run("narrow", Some(dealt)) <= dealt);
+        // A table that keeps nothing on the GPU has no use for it.
+        let table = gpu.storage.snapshot().unwrap().table("alike").unwrap();
+        gpu.tables.set_residency(&table, Residency::Host).unwrap();
+        assert!(run("alike", None) <= dealt);
     });
 }
 
@@ -224,7 +228,7 @@ fn large(device: &Device, quota: &Quota) -> (OutputTable, Vec<f32>) {
     (out, values)
 }
 
-fn settings(quota: &Quota) -> Settings {
+pub(super) fn settings(quota: &Quota) -> Settings {
     Settings {
         quota: quota.clone(),
         kill: KillSwitch::new(),

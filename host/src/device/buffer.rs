@@ -231,7 +231,11 @@ impl ColumnBuffer {
     fn reserve(&mut self, additional: usize) -> Result<()> {
         let needed = self.len_bytes.saturating_add(additional);
         if needed > self.block.size_bytes() {
-            let grown = self.pool.take(needed.max(self.len_bytes.saturating_add(self.len_bytes / 2)), Owner::TABLES)?;
+            let with_spare = needed.max(self.len_bytes.saturating_add(self.len_bytes / 2));
+            let grown = match self.pool.take(with_spare, Owner::TABLES) {
+                Err(Error::OutOfMemory { .. }) if needed < with_spare => self.pool.take(needed, Owner::TABLES)?,
+                taken => taken?,
+            };
             let (from, to, len_bytes) = (self.block.as_ptr(), grown.as_ptr(), self.len_bytes);
             match self.block.cuda() {
                 // SAFETY: both are at least `len_bytes` long and do not overlap.

@@ -175,13 +175,16 @@ impl Pool {
         owner: Owner,
         (source, is_wiped): (Source, bool),
     ) -> Result<Arc<Block>> {
-        self.used(owner).fetch_add(size_bytes as u64, Ordering::Relaxed);
-        let block = Block { start, size_bytes, owner, source, pool: self.this.clone() };
         if is_wiped {
-            // SAFETY: the block has this size and no other owner.
-            unsafe { block.source.wipe(start, size_bytes) }?;
+            // SAFETY: the memory has this size and no owner.
+            unsafe { source.wipe(start, size_bytes) }.inspect_err(|_| {
+                // Nobody is given what could not be wiped.
+                // SAFETY: as above.
+                unsafe { source.give_back(start, size_bytes) }
+            })?;
         }
-        Ok(Arc::new(block))
+        self.used(owner).fetch_add(size_bytes as u64, Ordering::Relaxed);
+        Ok(Arc::new(Block { start, size_bytes, owner, source, pool: self.this.clone() }))
     }
 
     /// From now on `idle` is asked before a GPU is called full, as long as it lives.
@@ -208,6 +211,20 @@ impl Pool {
             }
         }
         self.obtain_within(size_bytes, cuda, source)
+    }
+
+    /// Gives `bytes` of a GPU back to it, or as many as are kept and can leave, for those
+    /// who take memory past the pool; whether there were any.
+    pub fn spare(&self, bytes: u64) -> bool {
+        let kept = self.kept_bytes() as u64;
+        if kept < bytes {
+            let keepers = self.keepers();
+            let idle: u64 = keepers.iter().map(|keeper| keeper.idle_bytes()).sum();
+            reclaim(keepers, bytes.min(kept.saturating_add(idle)), (kept, idle));
+        }
+        let spared = self.kept_bytes() > 0;
+        self.empty();
+        spared
     }
 
     /// Those that may have memory to give up.

@@ -107,10 +107,10 @@ impl DeviceColumn {
         }
     }
 
-    /// The rows from row `first` on, of a column of fixed width.
-    pub(super) fn rows_from(&self, first: u64) -> Result<Self> {
+    /// The rows from row `first` on, `most` at most, of a column of fixed width.
+    pub(super) fn rows_from(&self, first: u64, most: u64) -> Result<Self> {
         let outside = || Error::OutOfRange(format!("row {first} is outside a column of {} rows", self.rows));
-        let rows = self.rows.checked_sub(first).ok_or_else(outside)?;
+        let rows = self.rows.checked_sub(first).ok_or_else(outside)?.min(most);
         let (skipped, count) = (usize::try_from(first), usize::try_from(rows));
         let (skipped, count) = (skipped.map_err(|_| outside())?, count.map_err(|_| outside())?);
         let width = self.column_type.row_bytes().ok_or_else(outside)?;

@@ -33,6 +33,9 @@ pub(super) struct Source {
     pub(super) part: Part,
 }
 
+/// Bytes that are brought to a GPU between two looks at the kill switch.
+const COPIED_BYTES: u64 = 16 << 20;
+
 /// Columns of one part. Held by the cache and by views.
 pub(super) struct Resident {
     columns: Vec<Mutex<Option<Loaded>>>,
@@ -163,14 +166,16 @@ impl Resident {
         let loaded = slot.take();
         let held_bytes = loaded.as_ref().map_or(0, |loaded| loaded.growing.capacity_bytes());
         self.held(home).fetch_sub(held_bytes, Ordering::Relaxed);
-        let loaded = match loaded {
-            Some(loaded) => loaded,
-            None => {
-                let growing = Growing::new(&homes, column, loading.rows)?;
-                Loaded { growing, next_row_id: 0 }
-            }
+        let afresh = || {
+            let growing = Growing::new(&homes, column, loading.rows)?;
+            loading.extend(Loaded { growing, next_row_id: 0 }, index)
         };
-        let loaded = slot.insert(loading.extend(loaded, index)?);
+        let loaded = match loaded.map(|loaded| loading.extend(loaded, index)) {
+            // While it grows it needs room for both; alone it may have it.
+            None | Some(Err(Error::OutOfMemory { .. })) => afresh()?,
+            Some(extended) => extended?,
+        };
+        let loaded = slot.insert(loaded);
         self.held(home).fetch_add(loaded.growing.capacity_bytes(), Ordering::Relaxed);
         loaded.growing.view(loading.rows)
     }
@@ -225,9 +230,13 @@ impl Loading<'_> {
         let table = &self.source.table;
         match (self.host, self.source.part) {
             (Some(host), _) => {
-                let (column, before) = (self.of_host(index, host)?, loaded.growing.uploaded_bytes());
-                loaded.growing.append_column(&column.rows_from(loaded.growing.rows())?)?;
-                self.moved.loaded_bytes.fetch_add(loaded.growing.uploaded_bytes() - before, Ordering::Relaxed);
+                let column = self.of_host(index, host)?;
+                let row_bytes = column.column_type().row_bytes().unwrap_or(1).max(1) as u64;
+                while loaded.growing.rows() < column.rows() {
+                    self.kill.check()?;
+                    let rows = column.rows_from(loaded.growing.rows(), (COPIED_BYTES / row_bytes).max(1))?;
+                    self.counted(&mut loaded, |growing| growing.append_column(&rows))?;
+                }
             }
             (None, Part::Shard(shard)) => self.append_rows(&mut loaded, index, Some(shard))?,
             (None, Part::InOrder) => self.append_rows(&mut loaded, index, None)?,
@@ -275,18 +284,24 @@ impl Loading<'_> {
             self.kill.check()?;
             let batch = batch?;
             if let Some(array) = batch.columns().first() {
-                let before = loaded.growing.uploaded_bytes();
                 // Of text and bytes nobody knew how many there are.
                 let bytes = span_bytes(array);
                 if bytes > 0 {
                     let held = loaded.growing.capacity_bytes();
                     self.tables.make_room(self.source, loaded.growing.home(), held.saturating_add(bytes))?;
                 }
-                loaded.growing.append(array)?;
-                self.moved.loaded_bytes.fetch_add(loaded.growing.uploaded_bytes() - before, Ordering::Relaxed);
+                self.counted(loaded, |growing| growing.append(array))?;
             }
         }
         Ok(())
+    }
+
+    /// Appends, and counts what moved, also where that fails in the end.
+    fn counted(&self, loaded: &mut Loaded, append: impl FnOnce(&mut Growing) -> Result<()>) -> Result<()> {
+        let before = loaded.growing.uploaded_bytes();
+        let appended = append(&mut loaded.growing);
+        self.moved.loaded_bytes.fetch_add(loaded.growing.uploaded_bytes() - before, Ordering::Relaxed);
+        appended
     }
 
     /// A shard's column, when another view brought it to the device.
