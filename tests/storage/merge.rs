@@ -110,6 +110,40 @@ fn files_of_other_shards_or_with_deleted_rows_are_not_merged() {
 }
 
 #[test]
+fn files_are_not_merged_across_rows_in_the_catalog_so_that_the_order_of_rows_stays() {
+    for is_deleted in [false, true] {
+        let folder = tempfile::tempdir().unwrap();
+        let storage = open(folder.path());
+        let schema = schema(&[("id", "int64")]);
+        create(&storage, "t", &schema, Sharding::Random, 1);
+        for n in 0..20 {
+            // One row of fifteen waits in the catalog.
+            let to = if n == 5 { AppendTo::Deal } else { AppendTo::Shard(0) };
+            append(&storage, "t", to, &counted(&schema, n..n + 1));
+        }
+        let before = storage.snapshot().unwrap();
+        assert_eq!(before.table("t").unwrap().inlined_rows, 1);
+        if is_deleted {
+            let mut write = storage.begin();
+            write.delete_rows("t", &[5]).unwrap();
+            write.commit().unwrap();
+        }
+        // The thread in the background may have been quicker.
+        storage.merge_files("t").unwrap();
+        assert_eq!(ids_at(&storage, &before), (0..20).collect::<Vec<i64>>());
+        let now: Vec<u64> = (0..20).filter(|id| !is_deleted || *id != 5).collect();
+        assert_eq!(row_ids(&storage, "t"), now);
+        storage.flush_inlined("t").unwrap();
+        storage.merge_files("t").unwrap();
+        assert_eq!(row_ids(&storage, "t"), now);
+        assert_eq!(ids_at(&storage, &before), (0..20).collect::<Vec<i64>>());
+        let files = storage.snapshot().unwrap().table("t").unwrap().file_count;
+        assert!(files <= 13, "{files} files: eight of the fourteen after it are merged at least");
+        duckdb::assert_same(&storage, folder.path(), "t");
+    }
+}
+
+#[test]
 fn a_file_is_copied_a_few_times_at_most_however_many_commits_follow() {
     let folder = tempfile::tempdir().unwrap();
     let storage = open(folder.path());

@@ -124,7 +124,7 @@ impl World {
         let options = ScanOptions { columns: Some(vec![0]), row_ids: true, ..ScanOptions::default() };
         let found = read(storage, name, &options);
         let row_ids = found.column_by_name(ROW_ID_COLUMN).unwrap().as_primitive::<UInt64Type>().values().to_vec();
-        assert!(row_ids.is_sorted());
+        assert!(row_ids.is_sorted(), "seed {:?} {name}: {row_ids:?}", self.numbers.0);
         let one_in = 1 + self.numbers.below(9);
         let pairs = numbers(&found, 0).into_iter().zip(row_ids);
         pairs.filter(|_| self.numbers.below(one_in) == 0).unzip()

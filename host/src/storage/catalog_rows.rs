@@ -295,6 +295,12 @@ pub(super) fn has_table(connection: &Connection, name: &str) -> Result<bool> {
     Ok(sql(connection.query_row(text, [name], |_| Ok(())).optional())?.is_some())
 }
 
+/// The names of the catalog's tables for rows of a table.
+pub(super) fn inlined_tables(connection: &Connection, table: TableId) -> Result<Vec<String>> {
+    let text = "SELECT table_name FROM ducklake_inlined_data_tables WHERE table_id = ?1";
+    collect(connection, text, [U(table.0)], |row| row.get(0))
+}
+
 /// The rows of a table that the catalog holds.
 pub(super) fn inlined(
     connection: &Connection,

@@ -2,8 +2,9 @@
 //! files. The rows keep their ids, their shard and the snapshots they were
 //! added by, so that every snapshot shows what it showed before.
 //!
-//! 1. A run of files is chosen that follow one another in the order of row ids,
-//!    are of one shard (or of none), and have no deleted rows.
+//! 1. A run of files is chosen that follow one another in the order of row ids, also
+//!    with what the catalog keeps, are of one shard (or of none), and have no deleted
+//!    rows. What a scan shows is thus in the same order before and after.
 //! 2. Their rows are copied to a new file, while others read and commit.
 //! 3. One short transaction names the new file instead of the old ones, if
 //!    those are still as they were. The old ones are removed an hour later
@@ -20,6 +21,7 @@ use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::UInt64Type;
 use rusqlite::{Transaction, params};
 
+use super::catalog_rows::quote;
 use super::commit::{Commit, check_unchanged, note_table_stats};
 use super::connections::{Durability, U, sql};
 use super::format::DATA_FOLDER;
@@ -49,9 +51,11 @@ impl Storage {
             let _alone = self.0.background.moving();
             let snapshot = self.snapshot()?;
             let table = snapshot.table(table)?;
-            let since = if Self::has_small_files(&table) { self.columns_since(&table)? } else { 0 };
-            let run = due(&table.files, since).and_then(|run| table.files.get(run));
-            let Some(run) = run else { return Ok(merged) };
+            if !Self::has_small_files(&table) {
+                return Ok(merged);
+            }
+            let run = due(&table.files, self.columns_since(&table)?, &self.kept_row_ids(&table)?);
+            let Some(run) = run.and_then(|run| table.files.get(run)) else { return Ok(merged) };
             let mut made = Vec::new();
             let outcome = self.merge_run(&snapshot, &table, run, &mut made);
             for path in made {
@@ -68,7 +72,22 @@ impl Storage {
 
     /// Whether a table has files to be merged.
     pub(super) fn has_small_files(table: &TableState) -> bool {
-        due(&table.files, 0).is_some()
+        due(&table.files, 0, &[]).is_some()
+    }
+
+    /// The ids of the rows of a table that the catalog keeps, in order; also of those
+    /// that were deleted since, which older snapshots show.
+    fn kept_row_ids(&self, table: &TableState) -> Result<Vec<u64>> {
+        let mut row_ids: Vec<u64> = self.read(|connection| {
+            let mut row_ids = Vec::new();
+            for name in catalog_rows::inlined_tables(connection, table.id)? {
+                let text = format!("SELECT row_id FROM {}", quote(&name));
+                row_ids.extend(catalog_rows::collect(connection, &text, [], |row| Ok(row.get::<_, U>(0)?.0))?);
+            }
+            Ok(row_ids)
+        })?;
+        row_ids.sort_unstable();
+        Ok(row_ids)
     }
 
     /// The snapshot that last changed the columns of a table. Older files are
@@ -144,22 +163,29 @@ impl Storage {
     }
 }
 
-/// Files to be merged: positions of a run of them.
-fn due(files: &[DataFile], columns_since: u64) -> Option<Range<usize>> {
+/// Files to be merged: positions of a run of them that has none of the rows `kept`
+/// elsewhere between its own.
+fn due(files: &[DataFile], columns_since: u64, kept: &[u64]) -> Option<Range<usize>> {
+    let n_kept_before = |row_id: u64| kept.partition_point(|id| *id < row_id);
     let fits = |file: &DataFile| {
         let untouched = file.delete_file.is_none() && file.deleted.is_empty();
         untouched && file.plain && file.since >= columns_since && file.size_bytes < MERGED_BYTES / 2
     };
     let mut end = files.len();
     while let Some(last) = end.checked_sub(1).and_then(|last| files.get(last)) {
-        let mut bytes = 0;
+        let (mut bytes, mut follows) = (0, last.row_id_start);
         let older = files.get(..end).unwrap_or_default().iter().rev();
         let length = older
             .take(MANY)
             .take_while(|file| {
                 let near = file.size_bytes <= TINY_BYTES.max(bytes) || bytes == 0;
-                let taken = near && fits(file) && file.shard == last.shard && bytes + file.size_bytes <= MERGED_BYTES;
-                bytes += if taken { file.size_bytes } else { 0 };
+                let adjoins = n_kept_before(file.row_id_start) == n_kept_before(follows);
+                let alike = file.shard == last.shard && fits(file);
+                let taken = near && adjoins && alike && bytes + file.size_bytes <= MERGED_BYTES;
+                if taken {
+                    bytes += file.size_bytes;
+                    follows = file.row_id_start;
+                }
                 taken
             })
             .count();
