@@ -272,6 +272,27 @@ fn ctrl_c_kills_the_run_in_the_foreground() {
 }
 
 #[test]
+fn ctrl_c_leaves_runs_of_other_terminals_to_their_end() {
+    let terminal = hostile();
+    let first = endless(&terminal);
+    terminal.ok(&["proc", "execute", "hostile.loops_forever", "--detach"]);
+    wait_until("both runs are running", || running(&terminal).len() == 2);
+    first.signal(libc::SIGINT);
+    wait_until("its own run has ended", || running(&terminal).len() == 1);
+    std::thread::sleep(std::time::Duration::from_millis(1500));
+    assert_eq!(running(&terminal).len(), 1, "the other goes on");
+    terminal.ok(&["run", "kill", "2"]);
+    let answer = first.wait();
+    assert_eq!(answer.code, 130, "{answer:?}");
+    assert!(answer.err.ends_with("waiting for 1 run that other terminals started; Ctrl-C ends them\n"), "{answer:?}");
+    let run = terminal.json(&["run", "show", "2"]);
+    let error = run["error"].as_str().unwrap();
+    assert!(error.starts_with("the run was killed by `quern run kill` of process "), "{error}");
+    let listed = terminal.json(&["run", "list"]);
+    assert_eq!((&listed[0]["version"], &listed[1]["version"]), (&json!(1), &json!(1)));
+}
+
+#[test]
 fn ctrl_c_on_execute_function_kills_the_run_or_says_that_it_goes_on() {
     let terminal = hostile();
     let endless = ["sql", "execute function hostile.loops_forever()"];

@@ -217,7 +217,8 @@ impl Context {
             connection.close(&mut |needed_for| {
                 if !told && !interrupt::asked() && began.elapsed() > QUIET_WAIT {
                     told = true;
-                    self.note(&format!("waiting for {needed_for}; Ctrl-C ends them"));
+                    // Also where nothing else is said: it looks as if the command hung.
+                    eprintln!("{}", self.err.dim(&format!("waiting for {needed_for}; Ctrl-C ends them")));
                     interrupt::listen();
                 }
                 if interrupt::asked() { Patience::Kill } else { Patience::Wait }

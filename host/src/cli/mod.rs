@@ -23,7 +23,9 @@ mod sql;
 use std::io::Write;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::error::ErrorKind;
+use clap::parser::ValueSource;
+use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use context::{Context, Global};
 
@@ -87,7 +89,9 @@ impl Command {
 
 /// Parses the arguments, does what they say, reports an error.
 pub fn main() -> ExitCode {
-    let Cli { mut global, command } = Cli::parse();
+    let matches = Cli::command().get_matches();
+    refuse_empty_user(&matches);
+    let Cli { mut global, command } = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     crate::proc::compile_with_this_program();
     if let Command::Demo(_) = command {
         // A demo leaves the user's own folder alone.
@@ -95,16 +99,31 @@ pub fn main() -> ExitCode {
     }
     let context = Context::new(global);
     let done = command.run(&context);
+    if done.as_ref().is_err_and(|error| error.is::<report::Interrupted>()) {
+        // It ended what this command did, not what others do here.
+        interrupt::reset();
+    }
     let closed = context.close();
     let code = match done.and(closed) {
         Ok(()) => 0,
         Err(error) => report::failed(&context, &error),
     };
+    drop(context);
     leave(code)
 }
 
+/// An empty variable is none; but who writes `--user ""` means a user, and would act as
+/// the owner.
+fn refuse_empty_user(matches: &ArgMatches) {
+    let is_empty = matches.get_one::<String>("user").is_some_and(|user| user.trim().is_empty());
+    if is_empty && matches.value_source("user") == Some(ValueSource::CommandLine) {
+        let told = "a value is required for '--user <NAME>' but none was supplied";
+        Cli::command().error(ErrorKind::InvalidValue, told).exit();
+    }
+}
+
 /// Ends the process. Libraries of a GPU take themselves down when a program returns,
-/// which must not meet a device that is still being closed, or a compiler at work.
+/// which must not meet a device in use or on its way to be closed, or a compiler at work.
 fn leave(code: u8) -> ExitCode {
     if Cuda::have_closed() && !crate::tensor::is_compiling() {
         return ExitCode::from(code);

@@ -243,6 +243,7 @@ fn runs(database: &Database, query: &RunQuery, caller: &Caller) -> Result<Reply>
     let most = query.limit.map_or(usize::MAX, |limit| limit as usize);
     let mut runs = Vec::new();
     let visible = |record: &RunRecord| caller.rights.run(record).is_ok();
+    let versions = database.components(Versions::All)?;
     for record in database.runs(&filter)?.into_iter().filter(visible).take(most) {
         let instances = match database.run(record.id) {
             Ok(status) => status.instances,
@@ -250,7 +251,7 @@ fn runs(database: &Database, query: &RunQuery, caller: &Caller) -> Result<Reply>
             Err(Error::NotFound { .. }) => Vec::new(),
             Err(other) => return Err(other),
         };
-        runs.push(RunView::new(record, instances));
+        runs.push(RunView::new(record, instances).with_version(&versions));
     }
     Ok(Reply::Runs(runs))
 }

@@ -48,9 +48,18 @@ impl Inspect {
     }
 }
 
+/// What no limit allows a component to be, in bytes: such a file is not even read.
+const ABSURD_BYTES: u64 = 1 << 30;
+
 /// The bytes of a component file.
 pub(crate) fn read_component(file: &Path) -> Result<Vec<u8>> {
-    std::fs::read(file).map_err(|e| Error::io("read", file, e).into())
+    let failed = |e| Error::io("read", file, e);
+    let about = std::fs::metadata(file).map_err(failed)?;
+    anyhow::ensure!(about.is_file() || about.is_dir(), "{} is not a file with a component", file.display());
+    if about.len() > ABSURD_BYTES {
+        return Err(Limits::exceeded("component_bytes", about.len(), Limits::default().component_bytes).into());
+    }
+    std::fs::read(file).map_err(|e| failed(e).into())
 }
 
 /// What each step found: the file, its interfaces, its code, what it may do, its procs.

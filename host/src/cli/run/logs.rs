@@ -74,5 +74,7 @@ pub(crate) fn log_line(paint: Paint, line: &LogView) -> String {
         "info" => level,
         _ => paint.dim(&level),
     };
-    format!("{}  {level}  {}  {}\n", paint.dim(time), paint.dim(&format!("instance {}", line.shard)), line.text)
+    // What a proc wrote over several lines cannot pass for lines of the log.
+    let text = line.text.replace('\n', "\n          ");
+    format!("{}  {level}  {}  {text}\n", paint.dim(time), paint.dim(&format!("instance {}", line.shard)))
 }
