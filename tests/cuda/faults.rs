@@ -188,3 +188,25 @@ fn what_was_on_a_lost_device_is_not_seen_on_the_next() {
         assert_eq!(pool.kept_bytes(), 0, "memory of the lost device is not kept");
     });
 }
+
+#[test]
+fn a_lost_device_that_does_not_open_says_so_and_is_tried_again() {
+    Fake::PLAIN.run(|| {
+        // Some calls of opening may be refused; the first that may not tells.
+        let refused = (1..50).find_map(|call| {
+            let lost = Cuda::open(0).unwrap();
+            fail_at(1, ILLEGAL_ADDRESS);
+            assert!(lost.run(|gpu| gpu.synchronise()).is_err());
+            fail_at(call, OUT_OF_MEMORY);
+            let opened = Cuda::open(0);
+            fail_at(0, 0);
+            opened.err()
+        });
+        let told = refused.unwrap().to_string();
+        let begin = "cuda:0 could not be opened again (cuStreamSynchronize answered CUDA_ERROR_ILLEGAL_ADDRESS): ";
+        let end =
+            "; the next run tries once more, and where that fails too look at `nvidia-smi`, and start quern again";
+        assert!(told.starts_with(begin) && told.ends_with(end), "{told}");
+        Cuda::open(0).unwrap().run(|gpu| gpu.synchronise()).unwrap();
+    });
+}

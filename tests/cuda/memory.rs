@@ -268,7 +268,7 @@ fn a_column_that_cannot_grow_with_spare_room_grows_without() {
         let pool = Pool::of_gpu(0, 4 << 20);
         let mut column = ColumnBuffer::new(&pool, 2 << 20).unwrap();
         column.append_filled(7, 2 << 20).unwrap();
-        // Half as much again, three, do not fit beside the two; what is needed is a little more.
+        // Three do not fit beside the two.
         let full = column.append_filled(8, 1 << 20).unwrap_err();
         assert!(matches!(full, Error::OutOfMemory { .. }), "{full}");
         let mut smaller = ColumnBuffer::new(&pool, 1 << 20).unwrap();
@@ -308,7 +308,7 @@ fn a_device_that_nobody_uses_has_closed_when_that_was_waited_for() {
     Fake::PLAIN.run(|| {
         assert!(Cuda::have_closed(), "there is none");
         let cuda = Cuda::open(0).unwrap();
-        assert!(Cuda::have_closed(), "one in use is not waited for");
+        assert!(!Cuda::have_closed(), "one is in use");
         cuda.run(|gpu| gpu.open_blas()).unwrap();
         assert!(cuda.can_multiply() && counts().live_bytes > 0);
         drop(cuda);

@@ -13,6 +13,7 @@ use super::bench::{Fake, compilations, counts, fail_at, fail_blas, slow_kernels}
 const NOT_INITIALIZED: i32 = 1;
 const EXECUTION_FAILED: i32 = 13;
 const ILLEGAL_ADDRESS: i32 = 700;
+const OUT_OF_MEMORY: i32 = 2;
 
 /// Sets an element to a number.
 fn setter(number: u32) -> Module {
@@ -229,5 +230,26 @@ fn cublas_that_finds_no_memory_or_cannot_record_does_not_lose_the_device() {
         fail_at(1, ILLEGAL_ADDRESS);
         let lost = cuda.run(|gpu| gpu.gemm(&gemm)).unwrap_err();
         assert!(matches!(lost, Error::DeviceLost { .. }), "{lost}");
+    });
+}
+
+#[test]
+fn kernels_for_which_there_is_no_memory_stay_compiled() {
+    Fake::PLAIN.run(|| {
+        let cuda = Cuda::open(0).unwrap();
+        let module = setter(4711);
+        // From the cache, and as the compiler just made it.
+        for round in 0..2 {
+            cuda.compile(&module).unwrap();
+            let before = compilations();
+            fail_at(1, OUT_OF_MEMORY);
+            let full = cuda.run(|gpu| gpu.load(&module)).unwrap_err();
+            fail_at(0, 0);
+            assert!(matches!(full, Error::OutOfMemory { .. }), "round {round}: {full}");
+            cuda.compile(&module).unwrap();
+            assert_eq!(compilations(), before, "round {round}");
+        }
+        cuda.run(|gpu| gpu.load(&module)).unwrap();
+        assert!(cuda.has(&module));
     });
 }

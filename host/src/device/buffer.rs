@@ -2,7 +2,6 @@
 
 use std::borrow::Cow;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 
 use super::{Block, Owner, Pool};
 use crate::base::{Error, Result};
@@ -65,12 +64,12 @@ impl Buffer {
 
     /// Copies the bytes to `target`, which is as long.
     pub fn read_into(&self, target: &mut [u8]) -> Result<()> {
-        self.read_counted(target, &AtomicU64::new(0))
+        self.read_counted(target, &mut 0)
     }
 
     /// As [`Self::read_into`]. What came from a GPU is added to `moved_bytes`, also
     /// where the copy as a whole fails.
-    pub fn read_counted(&self, target: &mut [u8], moved_bytes: &AtomicU64) -> Result<()> {
+    pub fn read_counted(&self, target: &mut [u8], moved_bytes: &mut u64) -> Result<()> {
         if target.len() != self.len_bytes {
             let (len, room) = (self.len_bytes, target.len());
             return Err(Error::OutOfRange(format!("a buffer of {len} bytes does not fit {room}")));
@@ -228,7 +227,7 @@ impl ColumnBuffer {
     }
 
     /// Makes room for `additional` bytes.
-    fn reserve(&mut self, additional: usize) -> Result<()> {
+    pub fn reserve(&mut self, additional: usize) -> Result<()> {
         let needed = self.len_bytes.saturating_add(additional);
         if needed > self.block.size_bytes() {
             let with_spare = needed.max(self.len_bytes.saturating_add(self.len_bytes / 2));

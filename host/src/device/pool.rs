@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use super::cuda::Cuda;
+use super::idle::{Keepers, Shortage};
 use super::source::Source;
 use super::{ALIGNMENT_BYTES, Block, Idle, Owner};
 use crate::base::{Error, Result};
@@ -35,6 +36,15 @@ enum Contents {
     Any,
 }
 
+/// What was in a block.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Before {
+    /// It is wiped.
+    Wiped,
+    /// It is left there.
+    Left,
+}
+
 /// How often those that can give memory up are asked for one block.
 const REQUESTS: usize = 8;
 
@@ -48,7 +58,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 pub struct Pool {
     place: Place,
     free: Mutex<Free>,
-    idle: Mutex<Vec<Weak<dyn Idle>>>,
+    /// Asked before a GPU is called full.
+    keepers: Keepers,
     /// Whether a thread waits to give kept blocks back.
     is_watched: AtomicBool,
     of_tables_bytes: AtomicU64,
@@ -115,7 +126,7 @@ impl Pool {
         Arc::new_cyclic(|this| Self {
             place,
             free: Mutex::default(),
-            idle: Mutex::default(),
+            keepers: Keepers::default(),
             is_watched: AtomicBool::new(false),
             of_tables_bytes: AtomicU64::new(0),
             of_programs_bytes: AtomicU64::new(0),
@@ -149,22 +160,25 @@ impl Pool {
         let Some(kept) = self.reuse(size_bytes, owner) else {
             return self.fresh(size_bytes, owner, source, contents);
         };
-        let is_wiped = match contents {
-            Contents::Zeros => true,
-            Contents::Own => !owner.may_see(kept.last),
-            Contents::Any => false,
+        let before = match contents {
+            Contents::Zeros => Before::Wiped,
+            Contents::Own if !owner.may_see(kept.last) => Before::Wiped,
+            Contents::Own | Contents::Any => Before::Left,
         };
-        self.block(kept.start, size_bytes, owner, (kept.source, is_wiped))
+        self.block(kept.start, size_bytes, owner, (kept.source, before))
     }
 
     /// Memory that was not kept. The host's holds zeros.
     fn fresh(&self, size_bytes: usize, owner: Owner, source: Source, contents: Contents) -> Result<Arc<Block>> {
-        let is_wiped = contents != Contents::Any && matches!(source, Source::Cuda(_));
+        let before = match (contents, &source) {
+            (Contents::Any, _) | (_, Source::Host) => Before::Left,
+            (Contents::Zeros | Contents::Own, Source::Cuda(_)) => Before::Wiped,
+        };
         let start = match &source {
             Source::Host => source.obtain(size_bytes)?,
             Source::Cuda(cuda) => self.obtain_or_reclaim(size_bytes, cuda, &source)?,
         };
-        self.block(start, size_bytes, owner, (source, is_wiped))
+        self.block(start, size_bytes, owner, (source, before))
     }
 
     /// A block that is counted, and zeroed where that is wanted.
@@ -173,25 +187,24 @@ impl Pool {
         start: NonNull<u8>,
         size_bytes: usize,
         owner: Owner,
-        (source, is_wiped): (Source, bool),
+        (source, before): (Source, Before),
     ) -> Result<Arc<Block>> {
-        if is_wiped {
+        self.used(owner).fetch_add(size_bytes as u64, Ordering::Relaxed);
+        if before == Before::Wiped {
             // SAFETY: the memory has this size and no owner.
             unsafe { source.wipe(start, size_bytes) }.inspect_err(|_| {
                 // Nobody is given what could not be wiped.
+                self.used(owner).fetch_sub(size_bytes as u64, Ordering::Relaxed);
                 // SAFETY: as above.
                 unsafe { source.give_back(start, size_bytes) }
             })?;
         }
-        self.used(owner).fetch_add(size_bytes as u64, Ordering::Relaxed);
         Ok(Arc::new(Block { start, size_bytes, owner, source, pool: self.this.clone() }))
     }
 
     /// From now on `idle` is asked before a GPU is called full, as long as it lives.
     pub fn on_shortage(&self, idle: Weak<dyn Idle>) {
-        let mut known = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        known.retain(|idle| idle.strong_count() > 0);
-        known.push(idle);
+        self.keepers.add(idle);
     }
 
     /// Memory of a GPU; what others can give up makes room.
@@ -201,12 +214,11 @@ impl Pool {
                 Err(Error::OutOfMemory { .. }) => {}
                 answer => return answer,
             }
-            let keepers = self.keepers();
-            // Who gives something up for others now answers when that is done: only then
-            // is known what is free beside it.
-            let idle: u64 = keepers.iter().map(|keeper| keeper.idle_bytes()).sum();
+            let keepers = self.keepers.living();
+            let idle_bytes = keepers.idle_bytes();
+            let short = |free_bytes| Shortage { wanted_bytes: size_bytes as u64, free_bytes };
             match self.obtain_within(size_bytes, cuda, source) {
-                Err(Error::OutOfMemory { free, .. }) if reclaim(keepers, size_bytes as u64, (free, idle)) => {}
+                Err(Error::OutOfMemory { free, .. }) if keepers.reclaim(&short(free), idle_bytes) => {}
                 answer => return answer,
             }
         }
@@ -216,22 +228,16 @@ impl Pool {
     /// Gives `bytes` of a GPU back to it, or as many as are kept and can leave, for those
     /// who take memory past the pool; whether there were any.
     pub fn spare(&self, bytes: u64) -> bool {
-        let kept = self.kept_bytes() as u64;
-        if kept < bytes {
-            let keepers = self.keepers();
-            let idle: u64 = keepers.iter().map(|keeper| keeper.idle_bytes()).sum();
-            reclaim(keepers, bytes.min(kept.saturating_add(idle)), (kept, idle));
+        let free_bytes = self.kept_bytes() as u64;
+        if free_bytes < bytes {
+            let keepers = self.keepers.living();
+            let idle_bytes = keepers.idle_bytes();
+            let wanted_bytes = bytes.min(free_bytes.saturating_add(idle_bytes));
+            keepers.reclaim(&Shortage { wanted_bytes, free_bytes }, idle_bytes);
         }
         let spared = self.kept_bytes() > 0;
         self.empty();
         spared
-    }
-
-    /// Those that may have memory to give up.
-    fn keepers(&self) -> Vec<Arc<dyn Idle>> {
-        let mut known = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        known.retain(|keeper| keeper.strong_count() > 0);
-        known.iter().filter_map(Weak::upgrade).collect()
     }
 
     /// Memory of a GPU within what is allowed; kept blocks go back to make room.
@@ -360,25 +366,6 @@ impl Pool {
     fn free(&self) -> MutexGuard<'_, Free> {
         self.free.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// Lets what nobody uses leave, the oldest first, until `bytes` fit into what is
-/// free by then; whether any left. None does where all of it, `idle`, would not do.
-fn reclaim(mut keepers: Vec<Arc<dyn Idle>>, bytes: u64, (free, idle): (u64, u64)) -> bool {
-    if free.saturating_add(idle) < bytes {
-        return false;
-    }
-    let mut given = 0;
-    while given == 0 || free.saturating_add(given) < bytes {
-        let uses = keepers.iter().enumerate().filter_map(|(place, keeper)| Some((keeper.oldest()?, place)));
-        let Some((_, oldest)) = uses.min() else { break };
-        match keepers.get(oldest).map_or(0, |keeper| keeper.give_oldest()) {
-            // One that could not is not asked again; the others are.
-            0 => drop(keepers.swap_remove(oldest)),
-            more => given += more,
-        }
-    }
-    given > 0
 }
 
 impl Free {

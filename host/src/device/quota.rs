@@ -2,10 +2,11 @@
 //! and `programs`.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use super::Idle;
+use super::idle::{Keepers, Shortage};
 use crate::base::{Limits, Result};
 
 /// A shared count of bytes with a ceiling. Clones count together.
@@ -20,8 +21,8 @@ struct Counts {
     allowed_bytes: u64,
     programs: AtomicU64,
     spent_us: AtomicU64,
-    /// What is counted and can be given up.
-    idle: Mutex<Vec<Weak<dyn Idle>>>,
+    /// Who holds what is counted and can be given up.
+    keepers: Keepers,
 }
 
 impl Quota {
@@ -33,7 +34,7 @@ impl Quota {
             allowed_bytes,
             programs: AtomicU64::new(0),
             spent_us: AtomicU64::new(0),
-            idle: Mutex::default(),
+            keepers: Keepers::default(),
         }))
     }
 
@@ -51,27 +52,15 @@ impl Quota {
     /// From now on `idle`, of which bytes are counted here, is asked before the quota is
     /// called full, as long as it lives.
     pub fn on_shortage(&self, idle: Weak<dyn Idle>) {
-        let mut known = self.0.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        known.retain(|idle| idle.strong_count() > 0);
-        known.push(idle);
+        self.0.keepers.add(idle);
     }
 
-    /// Lets what can be given up leave, the oldest first, until `bytes` fit; whether
-    /// they do. None leaves where all of it would not do.
+    /// Lets what can be given up leave, until `bytes` may fit; whether any left.
     fn reclaim(&self, bytes: u64) -> bool {
-        let mut keepers: Vec<Arc<dyn Idle>> = {
-            let known = self.0.idle.lock().unwrap_or_else(PoisonError::into_inner);
-            known.iter().filter_map(Weak::upgrade).collect()
-        };
-        let fits = |free: u64| self.used_bytes().saturating_sub(free).saturating_add(bytes) <= self.allowed_bytes();
-        if !fits(keepers.iter().map(|keeper| keeper.idle_bytes()).sum()) {
-            return false;
-        }
-        keepers.sort_by_cached_key(|keeper| keeper.oldest());
-        keepers.iter().any(|keeper| {
-            keeper.give_oldest();
-            fits(0)
-        })
+        let keepers = self.0.keepers.living();
+        let idle_bytes = keepers.idle_bytes();
+        let free_bytes = self.allowed_bytes().saturating_sub(self.used_bytes());
+        keepers.reclaim(&Shortage { wanted_bytes: bytes, free_bytes }, idle_bytes)
     }
 
     /// The same where nothing is given up for it.

@@ -4,7 +4,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 
 use cudarc::driver::result::{self, DriverError};
 use cudarc::driver::sys;
@@ -209,18 +209,17 @@ impl Gpu {
 
     /// Copies from the device, after all that is on the stream.
     pub fn download(&self, from: u64, into: &mut [u8]) -> Result<()> {
-        self.download_counted(from, into, &AtomicU64::new(0))
+        self.download_counted(from, into, &mut 0)
     }
 
     /// As [`Self::download`]. What moved is added to `moved_bytes`, also where a later
     /// call of the driver fails.
-    pub fn download_counted(&self, from: u64, into: &mut [u8], moved_bytes: &AtomicU64) -> Result<()> {
+    pub fn download_counted(&self, from: u64, into: &mut [u8], moved_bytes: &mut u64) -> Result<()> {
         self.ready_outside_graph("bytes were downloaded")?;
-        let sent_bytes = AtomicU64::new(0);
-        let downloaded = self.staging.borrow_mut().download(self, from, into, &sent_bytes);
-        let sent_bytes = sent_bytes.into_inner();
+        let mut sent_bytes = 0;
+        let downloaded = self.staging.borrow_mut().download(self, from, into, &mut sent_bytes);
         self.shared.counts.downloaded_bytes.fetch_add(sent_bytes, Ordering::Relaxed);
-        moved_bytes.fetch_add(sent_bytes, Ordering::Relaxed);
+        *moved_bytes += sent_bytes;
         downloaded
     }
 

@@ -244,6 +244,11 @@ impl Gpu {
             self.told("cuModuleLoadData", unsafe { result::module::load_data(image.as_ptr().cast()) })
         };
         let loaded = match load(&compiled.image) {
+            // Nothing is wrong with what was compiled.
+            Err(error @ Error::OutOfMemory { .. }) => {
+                *stage = Stage::Compiled(compiled);
+                Err(error)
+            }
             Err(error) if compiled.was_cached && !self.shared.is_lost() => {
                 compiled.forget();
                 let fresh = compile::cached(module, self.info.capability)?;

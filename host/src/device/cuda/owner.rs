@@ -101,7 +101,7 @@ impl Cuda {
             before = Some(Arc::clone(shared));
         }
         let cuda = Self::start(ordinal).map_err(|error| match before.filter(|before| before.is_lost()) {
-            Some(lost) => lost.cannot_open(&error.chain()),
+            Some(lost) => lost.not_opened(&error),
             None => error,
         })?;
         open.insert(ordinal, (Arc::downgrade(&cuda), Arc::clone(&cuda.shared)));
@@ -200,12 +200,13 @@ impl Cuda {
         }
     }
 
-    /// Whether all devices that nobody uses any more have given back what they had, after
-    /// waiting for it; not where one takes longer.
+    /// Whether nobody uses a device and all that were opened have given back what they
+    /// had, after waiting for those that are about to; not where one takes longer.
     pub fn have_closed() -> bool {
-        let open = OPENED.lock().unwrap_or_else(PoisonError::into_inner);
-        let unused = open.iter().flat_map(HashMap::values).filter(|(cuda, _)| cuda.strong_count() == 0);
-        unused.fold(true, |closed, (_, shared)| shared.wait_until_ended().is_ok() && closed)
+        // Who opens one now holds the lock, perhaps for as long as a driver hangs.
+        let Ok(opened) = OPENED.try_lock() else { return false };
+        let mut devices = opened.iter().flat_map(HashMap::values);
+        devices.all(|(cuda, shared)| cuda.strong_count() == 0 && shared.wait_until_ended().is_ok())
     }
 
     /// What was done so far.
@@ -378,16 +379,29 @@ impl Shared {
             return Ok(());
         }
         self.is_stuck.store(true, Ordering::Relaxed);
-        Err(self.cannot_open("a call of its driver does not return"))
+        Err(Error::Unsupported(format!(
+            "{} cannot be opened again ({}): a call of its driver does not return; \
+             look at `nvidia-smi`, and start quern again",
+            self.name,
+            self.reason()
+        )))
     }
 
-    /// Why the device cannot be opened again in this process.
-    fn cannot_open(&self, why: &str) -> Error {
-        let reason = self.lost.get().map_or("it was given up", String::as_str);
+    /// That the device, which was lost, could not be opened again: some losses a process
+    /// does not survive.
+    fn not_opened(&self, error: &Error) -> Error {
         Error::Unsupported(format!(
-            "{} cannot be opened again ({reason}): {why}; look at `nvidia-smi`, and start quern again",
-            self.name
+            "{} could not be opened again ({}): {}; the next run tries once more, and where \
+             that fails too look at `nvidia-smi`, and start quern again",
+            self.name,
+            self.reason(),
+            error.chain()
         ))
+    }
+
+    /// Why nobody uses it any more.
+    fn reason(&self) -> &str {
+        self.lost.get().map_or("it was given up", String::as_str)
     }
 
     fn ended(&self) -> MutexGuard<'_, bool> {

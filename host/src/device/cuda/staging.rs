@@ -4,7 +4,6 @@
 //! arrived.
 
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use cudarc::driver::result;
 use cudarc::driver::sys;
@@ -66,7 +65,7 @@ impl Staging {
 
     /// Copies from the device, and waits for it. What the driver took is added to
     /// `sent_bytes`, also where waiting for it fails.
-    pub(super) fn download(&mut self, gpu: &Gpu, from: u64, into: &mut [u8], sent_bytes: &AtomicU64) -> Result<()> {
+    pub(super) fn download(&mut self, gpu: &Gpu, from: u64, into: &mut [u8], sent_bytes: &mut u64) -> Result<()> {
         let mut from = from;
         for part in into.chunks_mut(PIECE_BYTES) {
             let piece = self.with_room(gpu, part.len())?;
@@ -78,7 +77,7 @@ impl Staging {
                 // Where waiting fails the copy may come later: nobody else gets its place.
                 piece.used_bytes = (piece.used_bytes + part.len()).next_multiple_of(ALIGNMENT_BYTES);
                 gpu.told("cuMemcpyDtoHAsync", result::memcpy_dtoh_async(staged, from, gpu.stream))?;
-                sent_bytes.fetch_add(part.len() as u64, Ordering::Relaxed);
+                *sent_bytes += part.len() as u64;
                 gpu.told("cuEventRecord", result::event::record(piece.emptied, gpu.stream))?;
                 gpu.told("cuStreamSynchronize", result::stream::synchronize(gpu.stream))?;
                 part.copy_from_slice(staged);
