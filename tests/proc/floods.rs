@@ -42,7 +42,8 @@ fn programs_that_never_repeat_are_executed_and_forgotten() {
 
 #[test]
 fn tensor_work_without_end_meets_the_limit_of_device_time_by_name() {
-    let outcome = trial("computes_forever").limit("device_time_ms", 100).run();
+    // One product of the first program takes longer.
+    let outcome = trial("computes_forever").param("size", "4000").limit("device_time_ms", 100).run();
     let failed = outcome.result.unwrap_err();
     let Error::Limit { limit: "device_time_ms", requested, allowed: 100, .. } = failed else { panic!("{failed}") };
     assert!(requested > 100, "{requested}");

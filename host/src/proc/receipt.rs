@@ -13,7 +13,8 @@ pub struct Receipt {
     pub guest_ms: f64,
     /// Executing tensor programs; on a GPU as that measured it.
     pub device_ms: f64,
-    /// Waiting for kernels of a GPU to be compiled, the first time that they are needed.
+    /// Waiting for kernels of a GPU to be compiled and loaded, and cuBLAS to be opened, the
+    /// first time that they are needed.
     pub compile_ms: f64,
     /// Most guest memory at one time, all its memories together.
     pub peak_guest_bytes: u64,

@@ -162,7 +162,7 @@ impl Work {
     }
 
     /// Executes it, with helpers if there is a lease.
-    pub(crate) fn run(self, means: &Means, lease: Option<&Lease>) -> Result<Ran> {
+    pub(crate) fn run(self, means: &Means, lease: Option<&Lease>) -> Ran {
         let started = Instant::now();
         let Self { way, binding, outputs } = self;
         let (spent_ms, allowed_ms) = (means.quota.spent_ms(), means.device_time_ms);
@@ -173,12 +173,12 @@ impl Work {
         let lease = lease.filter(|_| !matches!(way, Way::Unplanned(_)));
         let lanes = Lanes::new(lease, &means.kill, allowance);
         let replayed = matches!(way, Way::Replayed(_));
-        if let Some(machine) = &means.machine {
+        let checked = means.machine.as_ref().map_or(Ok(()), |machine| {
             let stored = binding.stored.iter().map(Buffer::block);
             let variables = binding.variables.iter().map(|cell| &cell.block);
-            machine.check(stored.chain(variables).chain(outputs.iter().map(|(_, block)| block)))?;
-        }
-        let result = match way {
+            machine.check(stored.chain(variables).chain(outputs.iter().map(|(_, block)| block)))
+        });
+        let result = checked.and_then(|()| match way {
             Way::Unplanned(graph) => means.plainly(&graph, &binding, &outputs, &lanes),
             Way::Plainly(program) => means.plainly(&program.graph, &binding, &outputs, &lanes),
             Way::First(mut arena) => arena.replay(&binding, &outputs, &lanes, means.machine.as_deref()),
@@ -186,10 +186,10 @@ impl Work {
                 let mut arena = arena.lock().unwrap_or_else(PoisonError::into_inner);
                 arena.replay(&binding, &outputs, &lanes, means.machine.as_deref())
             }
-        };
+        });
         let time = if means.machine.is_some() { lanes.measured() } else { started.elapsed() };
         means.quota.spend(time);
-        Ok(Ran { result, time, replayed })
+        Ran { result, time, replayed }
     }
 }
 

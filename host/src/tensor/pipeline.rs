@@ -190,22 +190,20 @@ impl Belt {
         }
     }
 
-    fn execute(&self, work: Work, lease: Option<&Lease>) -> Result<Ran> {
+    fn execute(&self, work: Work, lease: Option<&Lease>) -> Ran {
         let ran = catch_unwind(AssertUnwindSafe(|| work.run(&self.means, lease)));
-        ran.unwrap_or_else(|_| Err(Error::Internal("a tensor operation panicked".to_owned())))
+        ran.unwrap_or_else(|_| {
+            let result = Err(Error::Internal("a tensor operation panicked".to_owned()));
+            Ran { result, time: Duration::ZERO, replayed: false }
+        })
     }
 
-    fn note(&self, state: &mut State, ran: Result<Ran>) {
-        match ran {
-            Ok(Ran { result, time, replayed }) => {
-                state.used.time += time;
-                match result {
-                    Ok(()) => {
-                        state.used.programs += 1;
-                        state.used.replays += u64::from(replayed);
-                    }
-                    Err(error) => self.fail(state, error),
-                }
+    fn note(&self, state: &mut State, ran: Ran) {
+        state.used.time += ran.time;
+        match ran.result {
+            Ok(()) => {
+                state.used.programs += 1;
+                state.used.replays += u64::from(ran.replayed);
             }
             Err(error) => self.fail(state, error),
         }

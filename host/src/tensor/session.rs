@@ -58,7 +58,7 @@ pub enum Mode {
 pub struct Stats {
     /// Time spent executing programs.
     pub device_time: Duration,
-    /// Time spent waiting for kernels to be compiled.
+    /// Time spent waiting for kernels to be compiled and loaded, and cuBLAS to be opened.
     pub compile_time: Duration,
     /// Most device memory that the run held at once.
     pub peak_bytes: u64,

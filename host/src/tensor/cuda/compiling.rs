@@ -85,7 +85,7 @@ impl Telling<'_> {
 }
 
 /// Has everything on the device that these commands need: kernels, compiled and loaded,
-/// and cuBLAS. Not while the device's time is measured. What takes long is told.
+/// and cuBLAS. Not while the device's time is measured. A long compilation is told.
 pub(super) fn compile(cuda: &Arc<Cuda>, commands: &[Command], lanes: &Lanes, teller: &Teller) -> Result<()> {
     let new = compile_kernels(cuda, commands, lanes, teller)?;
     let multiplies = !cuda.can_multiply() && commands.iter().any(|it| matches!(it, Command::Products(_)));

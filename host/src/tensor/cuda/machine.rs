@@ -159,12 +159,12 @@ impl Machine {
         (self.scalars_bytes.load(Ordering::Relaxed), self.checks_bytes.load(Ordering::Relaxed))
     }
 
-    /// Time spent waiting for kernels to be compiled.
+    /// Time spent waiting for kernels to be compiled and loaded, and cuBLAS to be opened.
     pub(crate) fn compile_time(&self) -> Duration {
         Duration::from_micros(self.compile_us.load(Ordering::Relaxed))
     }
 
-    /// Has the kernels of these commands compiled and loaded.
+    /// Has everything on the device that these commands need.
     fn compile(&self, commands: &[Command], lanes: &Lanes) -> Result<()> {
         let begun = Instant::now();
         let mut compiled = compile(self.cuda()?, commands, lanes, &self.teller);
