@@ -1,12 +1,12 @@
-//! What the processor and CUDA must agree in, and the kernels of a training on the
-//! fake GPU of `tests/cuda`, with threads in other orders and under sanitizers.
+//! What the processor and CUDA must agree in, and the whole list of `conformance.rs`
+//! on fake GPUs whose threads take turns in other orders, or that are checked by sanitizers.
 
 use quern::base::DType;
 use quern::tensor::{Activation, Adam, Mode, Session, Variable};
 
-use super::conformance::begin;
+use super::conformance::all_on_fake;
+use super::operations;
 use super::support::{Array, Dice, executor, processor, settings};
-use super::{operations, random};
 use crate::cuda::bench::{Check, Fake};
 
 pub(super) fn random_numbers_are_those_of_the_processor() {
@@ -44,22 +44,26 @@ pub(super) fn an_index_outside_is_an_error_that_names_it() {
 }
 
 #[test]
-fn kernels_need_no_order_of_threads_and_stay_in_their_memory() {
-    let runs = [
-        Fake { order: 1, ..Fake::PLAIN },
-        Fake { order: 7, ..Fake::PLAIN },
-        Fake { check: Check::Addresses, ..Fake::PLAIN },
-        Fake { check: Check::Undefined, ..Fake::PLAIN },
-    ];
-    for fake in runs {
-        fake.run(|| {
-            begin();
-            let losses = train(&mut Session::new(executor(), settings(Mode::Planned)), 6);
-            let wanted = train(&mut Session::new(processor(), settings(Mode::Planned)), 6);
-            assert_losses(&losses, &wanted);
-            random::permutation_is_the_order_of_keys();
+fn no_operation_needs_threads_in_order() {
+    for order in [1, 7] {
+        Fake { order, ..Fake::PLAIN }.run(|| {
+            all_on_fake();
         });
     }
+}
+
+#[test]
+fn every_operation_stays_in_its_memory() {
+    Fake { check: Check::Addresses, ..Fake::PLAIN }.run(|| {
+        all_on_fake();
+    });
+}
+
+#[test]
+fn no_operation_does_what_the_language_leaves_undefined() {
+    Fake { check: Check::Undefined, ..Fake::PLAIN }.run(|| {
+        all_on_fake();
+    });
 }
 
 fn assert_losses(losses: &[f64], wanted: &[f64]) {
