@@ -1,4 +1,4 @@
-//! Checks of column buffers that come from a guest.
+//! Checks of column buffers that come from a guest, and of what tensors made.
 
 use super::store::RawColumn;
 use crate::base::{Column, ColumnType, DType, Error, Result};

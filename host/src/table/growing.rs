@@ -151,6 +151,15 @@ impl Growing {
         })
     }
 
+    /// Makes room for so many rows of fixed width in all.
+    pub(super) fn reserve(&mut self, rows: u64) -> Result<()> {
+        let further = usize::try_from(rows.saturating_sub(self.rows)).unwrap_or(usize::MAX);
+        self.values.reserve(further.saturating_mul(self.column.column_type.row_bytes().unwrap_or(0)))?;
+        let Some(Validity { present, beside }) = &mut self.validity else { return Ok(()) };
+        present.reserve(further)?;
+        beside.as_mut().map_or(Ok(()), |beside| beside.reserve(further))
+    }
+
     /// Appends the rows of an array of the column's Arrow type.
     pub(super) fn append(&mut self, array: &ArrayRef) -> Result<()> {
         if !array.data_type().equals_datatype(&self.column.column_type.arrow_type()) {
@@ -206,8 +215,9 @@ impl Growing {
             offsets.append(&moved)?;
         }
         self.values.append_buffer(&source.values)?;
-        if !self.homes.is_visible(self.home) && !source.is_on_gpu() {
-            self.uploaded(source.values.len() + source.validity.as_ref().map_or(0, Buffer::len));
+        let comes_from_host = !self.homes.is_visible(self.home) && !source.is_on_gpu();
+        if comes_from_host {
+            self.uploaded(source.values.len());
         }
         match &source.validity {
             Some(validity) => {
@@ -215,6 +225,9 @@ impl Growing {
                 let own = self.validity()?;
                 own.present.append_buffer(present)?;
                 own.beside.as_mut().map_or(Ok(()), |beside| beside.append_buffer(validity))?;
+                if comes_from_host {
+                    self.uploaded(validity.len());
+                }
             }
             None => self.append_present(usize::try_from(source.rows).unwrap_or_default())?,
         }

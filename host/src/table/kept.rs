@@ -4,15 +4,13 @@
 //! only where nobody else needs the room: when the quota or the device is full they
 //! go to the host at once, as they would on the processor.
 
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
+use super::COPIED_BYTES;
 use super::bytes::Bytes;
 use crate::base::{Error, Result};
 use crate::device::{ALIGNMENT_BYTES, Buffer, Charge, ColumnBuffer, Idle, KillSwitch, Pool, Quota, tick};
-
-/// Bytes that are copied between two looks at the kill switch.
-const COPIED_BYTES: usize = 16 << 20;
 
 /// The GPU on which rows can stay, and the quota that they count against.
 #[derive(Clone, Debug)]
@@ -174,7 +172,10 @@ impl State {
         let (mut at, bytes) = (0, held.bytes.view());
         for to in self.host.get_mut(0, length).unwrap_or_default().chunks_mut(COPIED_BYTES) {
             kill.check()?;
-            bytes.slice(at, to.len())?.read_counted(to, read_bytes)?;
+            let mut moved_bytes = 0;
+            let read = bytes.slice(at, to.len())?.read_counted(to, &mut moved_bytes);
+            read_bytes.fetch_add(moved_bytes, Ordering::Relaxed);
+            read?;
             at += to.len();
         }
         self.is_read = true;

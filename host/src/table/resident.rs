@@ -9,7 +9,7 @@ use arrow::array::{ArrayRef, AsArray};
 
 use super::growing::Growing;
 use super::home::{Home, Tier};
-use super::{DeviceColumn, Tables};
+use super::{COPIED_BYTES, DeviceColumn, Tables};
 use crate::base::{Column, ColumnType, Error, Result};
 use crate::device::{ColumnBuffer, KillSwitch};
 use crate::storage::{ScanOptions, Snapshot, Storage, TableState};
@@ -32,9 +32,6 @@ pub(super) struct Source {
     pub(super) table: Arc<TableState>,
     pub(super) part: Part,
 }
-
-/// Bytes that are brought to a GPU between two looks at the kill switch.
-const COPIED_BYTES: u64 = 16 << 20;
 
 /// Columns of one part. Held by the cache and by views.
 pub(super) struct Resident {
@@ -231,10 +228,11 @@ impl Loading<'_> {
         match (self.host, self.source.part) {
             (Some(host), _) => {
                 let column = self.of_host(index, host)?;
-                let row_bytes = column.column_type().row_bytes().unwrap_or(1).max(1) as u64;
+                let piece_rows = (COPIED_BYTES / column.column_type().row_bytes().unwrap_or(1).max(1)).max(1) as u64;
+                loaded.growing.reserve(column.rows())?;
                 while loaded.growing.rows() < column.rows() {
                     self.kill.check()?;
-                    let rows = column.rows_from(loaded.growing.rows(), (COPIED_BYTES / row_bytes).max(1))?;
+                    let rows = column.rows_from(loaded.growing.rows(), piece_rows)?;
                     self.counted(&mut loaded, |growing| growing.append_column(&rows))?;
                 }
             }
@@ -296,7 +294,7 @@ impl Loading<'_> {
         Ok(())
     }
 
-    /// Appends, and counts what moved, also where that fails in the end.
+    /// Appends, and counts what had moved, also where a part of it fails.
     fn counted(&self, loaded: &mut Loaded, append: impl FnOnce(&mut Growing) -> Result<()>) -> Result<()> {
         let before = loaded.growing.uploaded_bytes();
         let appended = append(&mut loaded.growing);

@@ -6,7 +6,7 @@ use arrow::datatypes::DataType;
 
 use super::bytes::{Bytes, reserve};
 use super::kept::{DeviceRows, Place};
-use super::{DeviceColumn, check};
+use super::{COPIED_BYTES, DeviceColumn, check};
 use crate::base::{Column, ColumnType, DType, Error, Result};
 use crate::device::{Buffer as DeviceBuffer, KillSwitch};
 
@@ -64,8 +64,6 @@ enum Values {
 
 /// Memory of the span of a row of variable width.
 const SPAN_BYTES: u64 = 16;
-/// Bytes that are copied between two looks at the kill switch.
-const COPIED_BYTES: usize = 16 << 20;
 /// Bytes of text in one batch: fits the 32-bit offsets of Arrow's utf8.
 const CHUNK_BYTES: usize = 1 << 30;
 
