@@ -103,6 +103,7 @@ fn wrong_usage_has_exit_code_2() {
         (&["import", "a.csv", "--table", "t", "--append", "--replace"], "cannot be used with"),
         (&["run", "list", "--state", "done"], "possible values: queued, running, complete, error, killed"),
         (&["proc", "execute", "x", "--deadline", "soon"], "write for example 500ms, 10s or 5min"),
+        (&["proc", "execute", "x", "--deadline", "5"], "write for example 500ms, 10s or 5min"),
         (&["proc", "execute", "x", "--limit", "guest_memory_bytes=lots"], "write for example 1048576, 512MiB or 4GiB"),
         (&["proc", "execute", "x", "--param", "epochs"], "write name=value"),
         (&["run", "logs", "abc"], "a run has a number; `quern run list` lists the runs"),

@@ -104,7 +104,10 @@ fn limit_value(limit: &Pair) -> Result<u64, String> {
     if limit.name.ends_with("_bytes") {
         parse_bytes(&limit.value)
     } else if limit.name.ends_with("_ms") {
-        u64::try_from(parse_duration(&limit.value)?.as_millis()).map_err(|_| "too long".to_owned())
+        // The limit's name has the unit of a bare number.
+        let with_unit = if limit.value.bytes().all(|byte| byte.is_ascii_digit()) { "ms" } else { "" };
+        let time = parse_duration(&format!("{}{with_unit}", limit.value))?;
+        u64::try_from(time.as_millis()).map_err(|_| "too long".to_owned())
     } else {
         limit.value.parse().map_err(|_| format!("`{}` is not a whole number", limit.value))
     }
@@ -144,11 +147,11 @@ fn not_a_size(text: &str) -> String {
     format!("`{text}` is not a size; write for example 1048576, 512MiB or 4GiB")
 }
 
-/// `500ms`, `10s`, `2.5min`, `1h`; a bare number is milliseconds.
+/// `500ms`, `10s`, `2.5min`, `1h`.
 pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
     let (number, unit) = split_unit(text);
     let ms = match unit.to_ascii_lowercase().as_str() {
-        "" | "ms" => 1.0,
+        "ms" => 1.0,
         "s" | "sec" => 1e3,
         "m" | "min" => 60e3,
         "h" => 3600e3,
