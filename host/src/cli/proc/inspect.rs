@@ -48,17 +48,20 @@ impl Inspect {
     }
 }
 
-/// What no limit allows a component to be, in bytes: such a file is not even read.
-const ABSURD_BYTES: u64 = 1 << 30;
+/// A file that is larger is not read, whatever `component_bytes` allows.
+const LARGEST_FILE_BYTES: u64 = 1 << 30;
 
 /// The bytes of a component file.
 pub(crate) fn read_component(file: &Path) -> Result<Vec<u8>> {
     let failed = |e| Error::io("read", file, e);
     let about = std::fs::metadata(file).map_err(failed)?;
     anyhow::ensure!(about.is_file() || about.is_dir(), "{} is not a file with a component", file.display());
-    if about.len() > ABSURD_BYTES {
-        return Err(Limits::exceeded("component_bytes", about.len(), Limits::default().component_bytes).into());
-    }
+    anyhow::ensure!(
+        about.len() <= LARGEST_FILE_BYTES,
+        "{} has {} bytes; files of components with more than {LARGEST_FILE_BYTES} bytes are not read",
+        file.display(),
+        about.len()
+    );
     std::fs::read(file).map_err(|e| failed(e).into())
 }
 
